@@ -1,0 +1,49 @@
+# Everything works from a fresh checkout: each target first sets up what is missing.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+# An exact minor version: constraints.txt pins packages that were tried with it.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+# Further overrides for any run: make sweep ARGS="model=resnet18 measure=quick"
+ARGS ?=
+PORT ?= 5000
+
+.PHONY: help setup system sweep ui report test check bench clean-cache
+
+help: ## List the targets
+	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m runner.provision
+	@touch $@
+
+setup: $(READY) ## Make .venv with all packages, and fetch allocators and numactl
+
+system: $(READY) ## Fetch allocators and numactl again (with root by apt, else into .venv)
+	$(BIN)/python -m runner.provision
+
+sweep: $(READY) ## The main job: two runtimes, three precisions, one table (ARGS="model=resnet18")
+	$(BIN)/python -m runner -m backend=ort,openvino precision=fp32,bf16,int8 $(ARGS)
+
+ui: $(READY) ## The MLflow UI over outputs/mlflow.db, on http://127.0.0.1:5000 (PORT=…)
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/outputs/mlflow.db --host 127.0.0.1 --port $(PORT)
+
+report: $(READY) ## Print the latest sweep's table again (ARGS="--format markdown")
+	@$(BIN)/python -m runner.report $(ARGS)
+
+test: $(READY) ## All checks: formatting, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(ARGS)
+
+check: test
+
+bench: $(READY) ## What the program promises about itself: fidelity, A/A, quiet host, overhead (about 15 minutes)
+	$(BIN)/python -m benchmarks
+
+clean-cache: ## Remove cached artifacts: exports, quantised models, probe weights
+	rm -rf outputs/cache

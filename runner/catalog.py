@@ -1,0 +1,69 @@
+"""What can be asked for, told without importing a runtime: names of models, backends and their options.
+
+The host must answer a mistake in a moment, and never loads torch, timm or a backend. So the names are read from the
+sources of the installed packages, as text.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+
+from runner.worker import backends
+from runner.worker.datasets import IMAGE_SUFFIXES
+
+WEIGHT_SUFFIXES = (".pt", ".pth", ".safetensors")
+
+_REGISTERED = re.compile(r"^@register_model(?:\([^)]*\))?\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+
+
+@cache
+def model_names(source: str) -> frozenset[str]:
+    """Return the classification models that a library registers, empty where it is not installed.
+
+    Args:
+        source: ``torchvision`` or ``timm``.
+    """
+    spec = importlib.util.find_spec(source)
+    if spec is None or spec.origin is None:
+        return frozenset()
+    models = Path(spec.origin).parent / "models"
+    # Only the files of the folder itself: torchvision keeps detection, segmentation and video in folders below it.
+    return frozenset(
+        name
+        for file in sorted(models.glob("*.py"))
+        for name in _REGISTERED.findall(file.read_text(encoding="utf-8"))
+    )
+
+
+@cache
+def backend_options() -> dict[str, tuple[str, ...]]:
+    """Return the option names of every backend: the keywords of its constructor that are marked as options.
+
+    A backend's constructor takes the keywords common to all backends first and, behind a bare ``*``, its options.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for folder in map(Path, backends.__path__):
+        for file in sorted(folder.glob("*.py")):
+            options = _constructor_options(ast.parse(file.read_text(encoding="utf-8")))
+            if options is not None:
+                found[file.stem] = options
+    return found
+
+
+def _constructor_options(module: ast.Module) -> tuple[str, ...] | None:
+    for node in module.body:
+        if isinstance(node, ast.ClassDef) and node.name == "Runtime":
+            for item in node.body:
+                if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+                    return tuple(argument.arg for argument in item.args.kwonlyargs)
+            return ()
+    return None
+
+
+def count_images(folder: Path) -> int:
+    """Return how many images lie in the class folders of `folder`."""
+    return sum(1 for path in folder.glob("*/*") if path.suffix.lower() in IMAGE_SUFFIXES)

@@ -1,0 +1,160 @@
+"""From the command line to typed configurations: composing, the baseline's too, and telling mistakes apart.
+
+Hydra stops at the first mistake and tells it in its own words. So where composing fails, each override is composed
+alone, and everything that is wrong is told at once, a line each.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hydra import compose
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
+
+from runner.config import ConfigurationError, Mistake, RunConfig, check
+
+CONFIG_NAME = "config"
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, MarkedYAMLError)
+"""What Hydra, OmegaConf and the YAML parser raise for a user's mistake."""
+
+
+def register_schema() -> None:
+    """Make the schema known under the name that stands first in the defaults list."""
+    ConfigStore.instance().store(name="schema", node=RunConfig)
+
+
+def compose_settings(overrides: Sequence[str]) -> DictConfig:
+    """Return the configuration of one run."""
+    return compose(CONFIG_NAME, overrides=list(overrides))
+
+
+def typed(settings: DictConfig) -> RunConfig:
+    """Return a composed configuration as its dataclass, every value resolved and of its type."""
+    config = OmegaConf.to_object(settings)
+    assert isinstance(config, RunConfig)
+    return config
+
+
+def derive(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Return a run's own configuration with some settings put to other values.
+
+    What an override names is taken whole from a configuration composed of these overrides alone. So with
+    ``backend=torch`` the options of the run's own backend are gone with it.
+    """
+    fresh = compose_settings(overrides)
+    derived = settings.copy()
+    for override in parse(overrides):
+        key = str(override.key_or_group).replace("/", ".")
+        OmegaConf.update(derived, key, OmegaConf.select(fresh, key), merge=False)
+    return derived
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Return the overrides, parsed."""
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    return OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(list(overrides))
+
+
+def flatten(settings: DictConfig) -> dict[str, Any]:
+    """Return the resolved configuration with dotted keys; lists stay values."""
+    flat: dict[str, Any] = {}
+
+    def walk(node: object, prefix: str) -> None:
+        if isinstance(node, dict) and node:
+            for key, value in node.items():
+                walk(value, f"{prefix}.{key}" if prefix else str(key))
+        else:
+            flat[prefix] = node
+
+    walk(OmegaConf.to_container(settings, resolve=True, enum_to_str=True), "")
+    return flat
+
+
+def diagnose(overrides: Sequence[str], error: Exception) -> ConfigurationError:
+    """Return every mistake in a command line that could not be composed.
+
+    Args:
+        overrides: the command line's, sweeps included. Hydra must be initialised.
+        error: what composing raised, told as it is where no override alone is at fault.
+    """
+    mistakes: list[Mistake] = []
+    for assignment in _assignments(overrides, mistakes):
+        key, _, value = assignment.partition("=")
+        try:
+            mistakes += [mistake for mistake in check(typed(compose_settings([assignment]))) if not _partial(mistake)]
+        except COMPOSITION_ERRORS as found:
+            mistakes.append(_explain(key, value, found))
+    if not mistakes or isinstance(error, MarkedYAMLError):
+        return ConfigurationError([_explain("configuration", None, error)])
+    return ConfigurationError(mistakes)
+
+
+def _partial(mistake: Mistake) -> bool:
+    """Return whether a mistake may only come from looking at one override without the others."""
+    return mistake.received is None
+
+
+def _assignments(overrides: Sequence[str], mistakes: list[Mistake]) -> Iterable[str]:
+    """Yield every single assignment of a command line; add what cannot be parsed to `mistakes`."""
+    for text in overrides:
+        try:
+            override = parse([text])[0]
+        except HydraException as error:
+            mistakes.append(_explain(text.partition("=")[0], text.partition("=")[2], error))
+            continue
+        if override.is_sweep_override() and override.is_discrete_sweep():
+            yield from (f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator())
+        else:
+            yield text
+
+
+def _explain(key: str, value: str | None, error: Exception) -> Mistake:
+    """Translate an error of composing into field, value received, values allowed and remedy."""
+    if isinstance(error, MarkedYAMLError):
+        mark = error.problem_mark
+        where = f"{mark.name}, line {mark.line + 1}" if mark else "a configuration file"
+        return Mistake(where, (error.problem or "").strip(), "valid YAML", "Mend the file")
+    name = key.lstrip("+~")
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    options = hydra.config_loader.get_group_options(name)
+    if options:
+        near = difflib.get_close_matches(value or "", options, n=1)
+        return Mistake(name, value, ", ".join(options), f"Did you mean {name}={near[0]}?" if near else "")
+    settings = compose_settings([])
+    known = {*flatten(settings), *(str(group) for group in settings)}
+    if name not in known and OmegaConf.select(settings, name, throw_on_missing=False) is None:
+        near = difflib.get_close_matches(name, sorted(known), n=3)
+        return Mistake(
+            name,
+            value,
+            "the fields and groups that python -m runner --help lists",
+            f"There is no such field{'; the nearest: ' + ', '.join(near) if near else ''}",
+        )
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    return Mistake(name, value, _allowed(cause), f"The default is {OmegaConf.select(settings, name)!r}")
+
+
+def _allowed(error: Exception) -> str:
+    """Return the type or the words that a refused value should have had, from OmegaConf's message."""
+    first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    words = re.search(r"expected one of \[([^\]]*)\]", first_line)
+    if words:
+        return words.group(1)
+    kind = re.search(r"could not be converted to (\w+)|is not a valid (\w+)", first_line)
+    names = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "bool": "true or false"}
+    if kind:
+        word = kind.group(1) or kind.group(2)
+        return names.get(word, word)
+    return first_line

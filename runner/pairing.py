@@ -1,0 +1,139 @@
+"""Rounds of a candidate and its baseline: one is frozen while the other is timed, in an order drawn afresh."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import log
+
+from runner.config import MeasureConfig
+from runner.protocol import RunSlice, Slice
+from runner.statistics import Estimate, geometric_mean
+from runner.workers import Worker
+
+
+@dataclass(frozen=True)
+class Round:
+    """One slice of each, timed in the same seconds."""
+
+    process: int
+    """Number of the process pair, from 0."""
+    candidate_first: bool
+    candidate: Slice
+    baseline: Slice
+    batch_size: int
+    """The candidate's."""
+    baseline_batch_size: int
+
+    @property
+    def candidate_throughput(self) -> float:
+        """Samples per second of the candidate's slice."""
+        return throughput(self.candidate, self.batch_size)
+
+    @property
+    def baseline_throughput(self) -> float:
+        """Samples per second of the baseline's slice."""
+        return throughput(self.baseline, self.baseline_batch_size)
+
+    @property
+    def log_ratio(self) -> float:
+        """Natural logarithm of candidate over baseline."""
+        return log(self.candidate_throughput / self.baseline_throughput)
+
+
+OnRound = Callable[[int, Estimate | None], None]
+"""Told after each round how many there are in this process pair, and the speedup so far."""
+
+
+@dataclass
+class HostShare:
+    """How much of one core the host itself used while a worker was timed."""
+
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """CPU seconds per second, 0 before anything was timed."""
+        return self.cpu_s / self.wall_s if self.wall_s else 0.0
+
+
+@dataclass
+class Pair:
+    """A loaded, warm candidate and its baseline, both frozen between slices."""
+
+    candidate: Worker
+    baseline: Worker
+    batch_size: int
+    baseline_batch_size: int
+    process: int
+    measure: MeasureConfig
+    generator: random.Random
+    host: HostShare = field(default_factory=HostShare)
+
+    def run_rounds(self, seed: int, on_round: OnRound) -> list[Round]:
+        """Run rounds until the interval is as narrow as the goal, within the limits of rounds.
+
+        Raises:
+            RunFailed: a worker failed, died or ran past its limit.
+        """
+        rounds: list[Round] = []
+        while len(rounds) < self.measure.rounds_max:
+            rounds.append(self._run_round())
+            speedup = estimate_speedup(rounds, seed) if len(rounds) > 1 else None
+            on_round(len(rounds), speedup)
+            if len(rounds) >= self.measure.rounds_min and speedup and speedup.half_width <= self.measure.goal:
+                break
+        return rounds
+
+    def _run_round(self) -> Round:
+        candidate_first = self.generator.random() < 0.5
+        if candidate_first:
+            candidate, baseline = self._run_slice(self.candidate), self._run_slice(self.baseline)
+        else:
+            baseline, candidate = self._run_slice(self.baseline), self._run_slice(self.candidate)
+        return Round(self.process, candidate_first, candidate, baseline, self.batch_size, self.baseline_batch_size)
+
+    def _run_slice(self, worker: Worker) -> Slice:
+        request = RunSlice(self.measure.settle_s, self.measure.slice_s, self.measure.slice_iterations)
+        worker.thaw()
+        cpu, wall = time.process_time(), time.monotonic()
+        answer = worker.ask(request, Slice, timeout_s=self.measure.request_timeout_s)
+        self.host.cpu_s += time.process_time() - cpu
+        self.host.wall_s += time.monotonic() - wall
+        worker.freeze()
+        return answer
+
+
+def throughput(part: Slice, batch_size: int) -> float:
+    """Return the samples per second of a slice: everything in it over its whole time."""
+    return (len(part.stamps_ns) - 1) * batch_size / duration_s(part)
+
+
+def duration_s(part: Slice) -> float:
+    """Return the timed seconds of a slice."""
+    return (part.stamps_ns[-1] - part.stamps_ns[0]) / 1e9
+
+
+def batch_times_ms(parts: Sequence[Slice]) -> list[float]:
+    """Return the milliseconds of every batch, in order."""
+    return [
+        (after - before) / 1e6
+        for part in parts
+        for before, after in zip(part.stamps_ns, part.stamps_ns[1:], strict=False)
+    ]
+
+
+def estimate_speedup(rounds: Sequence[Round], seed: int) -> Estimate:
+    """Return the paired speedup of the rounds, grouped by process pair."""
+    return geometric_mean(by_process(rounds, lambda one: one.log_ratio), seed)
+
+
+def by_process(rounds: Sequence[Round], value: Callable[[Round], float]) -> list[list[float]]:
+    """Return a value of each round, one list per process pair."""
+    grouped: dict[int, list[float]] = {}
+    for one in rounds:
+        grouped.setdefault(one.process, []).append(value(one))
+    return list(grouped.values())

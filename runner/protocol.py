@@ -1,0 +1,224 @@
+"""The corridor between the two wings: the messages, and nothing else.
+
+A message is one line of JSON: ``{"type": "<class name>", ...fields}``. Both wings import this module, so it
+imports only the standard library and stays valid for every interpreter that a worker may run in.
+
+A worker answers each request with exactly one final reply (the reply class named beside the request) or with
+:class:`Failure`. Before the final reply it may send any number of :class:`Phase` messages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, get_args
+
+CHANNEL_VARIABLE = "RUNNER_CHANNEL"
+"""Environment variable that carries the path of the host's Unix socket to the worker."""
+
+HOST_PID_VARIABLE = "RUNNER_HOST_PID"
+"""Environment variable that carries the host's process id: a worker whose parent it is dies with it."""
+
+
+class ProtocolError(Exception):
+    """A line on the channel was not a message of this protocol."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker runs, and on what: flat, so that it reads the same in JSON and in a log."""
+
+    backend: str
+    precision: str
+    model_source: str
+    model_name: str
+    image_size: int
+    """Height and width of the square input, in pixels."""
+    weights: str
+    weights_path: str | None
+    data: str
+    data_path: str | None
+    evaluation_samples: int
+    calibration_samples: int
+    batch_size: int
+    memory_format: str
+    threads: int | None
+    """Compute threads of the runtime; None leaves the runtime's own default."""
+    seed: int
+    cache_dir: str
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keywords for the backend's constructor."""
+    expectations: dict[str, Any] = field(default_factory=dict)
+    """Settings of the environment that the worker is to verify in its own process: allocator, huge pages, …"""
+
+
+# --- requests: host → worker ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Load:
+    """Load, prepare and verify the job; answered by :class:`Loaded`."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Run untimed batches until the speed is steady; answered by :class:`Warm`."""
+
+    maximum_s: float
+    """Give up waiting for a steady state after this many seconds (it is then reported as not steady)."""
+    tolerance: float
+    """Largest relative spread between the medians of the last windows that counts as steady."""
+
+
+@dataclass(frozen=True)
+class RunSlice:
+    """Time batches for one slice of a round; answered by :class:`Slice`."""
+
+    settle_s: float
+    """Untimed seconds before the slice, which bring the caches back after a thaw."""
+    minimum_s: float
+    minimum_iterations: int
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Write the logits of the evaluation set to ``path``; answered by :class:`Evaluated`."""
+
+    path: str
+    """An ``.npz`` file with ``logits`` (samples × classes, float32) and ``labels`` (samples, int64)."""
+    cached: bool
+    """Take the logits from the cache where they are: only for the fp32 reference, never for a candidate."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the process; not answered."""
+
+
+# --- replies: worker → host -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The first message of a worker, sent when it has dialled back."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The worker has begun something that the screen may show."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The job is prepared and has answered its first inference."""
+
+    load_s: float
+    """Imports, weights and data."""
+    prepare_s: float
+    """Export, quantisation and compilation, or fetching their results from the cache."""
+    first_inference_s: float
+    artifact_mib: float | None
+    """Size of the files that the backend loaded; None where it loads none."""
+    rebuilt: list[str]
+    """Artifacts that were not in the cache and were made, in a process of their own."""
+    weights_digest: str
+    data_digest: str
+    """Hash over evaluation images and labels and calibration images."""
+    evidence: list[dict[str, str]]
+    """One entry per knob: knob, asked, observed, state, source."""
+    packages: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Warm:
+    """Warm-up has ended."""
+
+    steady: bool
+    seconds: float
+    iterations: int
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One timed slice."""
+
+    stamps_ns: list[int]
+    """CLOCK_MONOTONIC before the first batch and after each batch: one more stamp than batches."""
+    major_faults: int
+    """Page faults that needed the disk, during the slice."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The logits are on disk."""
+
+    path: str
+    seconds: float
+    from_cache: bool
+
+
+@dataclass(frozen=True)
+class Built:
+    """What the process that makes artifacts tells the worker that started it."""
+
+    kinds: list[str]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The request could not be carried out; the worker is of no further use."""
+
+    status: str
+    """One of the words of :class:`runner.result.Status`."""
+    reason: str
+    """One line: what is the matter, and what to do now."""
+    exception: str = ""
+    """Type and message of the exception behind it, where there is one."""
+    traceback: str = ""
+
+
+Message: TypeAlias = (
+    Load
+    | WarmUp
+    | RunSlice
+    | Evaluate
+    | Stop
+    | Hello
+    | Phase
+    | Loaded
+    | Warm
+    | Slice
+    | Evaluated
+    | Built
+    | Failure
+)
+
+_MESSAGES: dict[str, type[Message]] = {cls.__name__: cls for cls in get_args(Message)}
+
+
+def encode(message: Message) -> bytes:
+    """Return the message as one line of JSON, with its newline."""
+    return json.dumps({"type": type(message).__name__, **dataclasses.asdict(message)}).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """Return the message in one line of JSON.
+
+    Raises:
+        ProtocolError: the line is not JSON, names no known message, or its fields do not fit.
+    """
+    try:
+        fields = json.loads(line)
+        cls = _MESSAGES[fields.pop("type")]
+        if cls is Load:
+            return Load(job=Job(**fields["job"]))
+        return cls(**fields)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProtocolError(f"not a message: {line[:200]!r} ({error!r})") from error

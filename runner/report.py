@@ -1,0 +1,196 @@
+"""The closing table of a sweep, and the same table of any past one: ``python -m runner.report``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from runner.config import TrackingConfig
+from runner.result import Result
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = Mapping[str, Any]
+DASH = "–"
+PIPED_WIDTH = 200
+"""Columns where the output is not a terminal: a table is never folded into a file."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table."""
+
+    title: str
+    show: Callable[[Row], str]
+    right: bool = True
+
+
+def _number(row: Row, name: str) -> float | None:
+    value = row.get(f"metrics.{name}")
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _word(row: Row, name: str) -> str:
+    value = row.get(f"tags.{name}")
+    return value if isinstance(value, str) and value else DASH
+
+
+def _plain(name: str, pattern: str, scale: float = 1.0) -> Callable[[Row], str]:
+    """Return a cell that shows one metric."""
+
+    def show(row: Row) -> str:
+        value = _number(row, name)
+        return DASH if value is None else pattern.format(value * scale)
+
+    return show
+
+
+def _interval(name: str, low: str, high: str, pattern: str, unit: str = "") -> Callable[[Row], str]:
+    """Return a cell that shows a metric with its interval."""
+
+    def show(row: Row) -> str:
+        values = [_number(row, part) for part in (name, low, high)]
+        if any(value is None for value in values):
+            return DASH
+        shown = [pattern.format(value) for value in values]
+        return f"{shown[0]}{unit} ({shown[1]} … {shown[2]})"
+
+    return show
+
+
+def _sqnr(row: Row) -> str:
+    value = _number(row, "sqnr_db")
+    if value is None:
+        return DASH if _number(row, "agreement_top1") is None else "exact"
+    return f"{value:.1f}"
+
+
+COLUMNS = (
+    Column("configuration", lambda row: _word(row, "label"), right=False),
+    Column("samples/s (95 % interval)", _interval("throughput", "throughput_ci_low", "throughput_ci_high", "{:.1f}")),
+    Column("speedup (95 % interval)", _interval("speedup", "speedup_ci_low", "speedup_ci_high", "{:.2f}", "×")),
+    Column("verdict", lambda row: _word(row, "verdict"), right=False),
+    Column("p50 ms", _plain("latency_p50_ms", "{:.1f}")),
+    Column("p99 ms", _plain("latency_p99_ms", "{:.1f}")),
+    Column("top-1", _plain("accuracy_top1", "{:.3f}")),
+    Column(
+        "Δ pp (95 % interval)",
+        _interval("accuracy_delta_pp", "accuracy_delta_ci_low_pp", "accuracy_delta_ci_high_pp", "{:+.2f}"),
+    ),
+    Column("agree %", _plain("agreement_top1", "{:.1f}", 100)),
+    Column("SQNR dB", _sqnr),
+    Column("gate", lambda row: _word(row, "accuracy_gate"), right=False),
+    Column("prepare s", _plain("prepare_s", "{:.1f}")),
+    Column("status", lambda row: _word(row, "status"), right=False),
+)
+
+
+def rows_of(frame: pd.DataFrame) -> list[Row]:
+    """Return the rows of a frame that the tracking store gave."""
+    return [{str(name): value for name, value in record.items()} for record in frame.to_dict("records")]
+
+
+def rich_table(rows: Sequence[Row], title: str) -> Table:
+    """Return the table for a terminal."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in COLUMNS:
+        table.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(column.show(row) for column in COLUMNS))
+    return table
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Return the table in Markdown."""
+    lines = [
+        "| " + " | ".join(column.title for column in COLUMNS) + " |",
+        "|" + "|".join("---:" if column.right else "---" for column in COLUMNS) + "|",
+    ]
+    lines += ["| " + " | ".join(column.show(row) for column in COLUMNS) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def csv_table(rows: Sequence[Row]) -> str:
+    """Return every parameter, metric and tag of every row, unrounded, as CSV."""
+    import pandas as pd
+
+    return str(pd.DataFrame(list(rows)).to_csv(index=False))
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """Return a line for each row that needs one: why there is no number, or what would settle it."""
+    lines = []
+    for row in rows:
+        label, reason = _word(row, "label"), _word(row, "reason")
+        if reason != DASH:
+            lines.append(f"{label}: {_word(row, 'status')}: {reason}")
+        more = _number(row, "rounds_more")
+        if more is not None:
+            lines.append(f"{label}: inconclusive: about {more:.0f} more rounds would settle it (measure.rounds_max=…)")
+        images = _number(row, "accuracy_gate_samples")
+        if "uncertain" in _word(row, "accuracy_gate"):
+            needed = "no number of" if images is None else f"about {images:.0f}"
+            have = _number(row, "accuracy_samples") or 0
+            lines.append(f"{label}: the gate is uncertain on {have:.0f} images: {needed} images would decide it")
+    return lines
+
+
+def time_line(results: Sequence[Result], wall_s: float) -> str:
+    """Return where the time of a sweep went."""
+    spent: dict[str, float] = {}
+    for result in results:
+        for phase, seconds in result.phases.items():
+            spent[phase] = spent.get(phase, 0.0) + seconds
+    timed = spent.pop("timed", 0.0)
+    spent["host"] = wall_s - timed - sum(spent.values())
+    rest = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in sorted(spent.items(), key=lambda item: -item[1]))
+    factor = f"{wall_s / timed:.2f} × the timed seconds; " if timed else ""
+    return f"{wall_s:.1f} s in all, {timed:.1f} s timed ({factor}the rest: {rest})"
+
+
+def print_table(console: Console, rows: Sequence[Row], title: str) -> None:
+    """Print the table and its notes."""
+    if not console.is_terminal:
+        console.width = max(console.width, PIPED_WIDTH)
+    console.print(rich_table(rows, title))
+    for line in notes(rows):
+        console.print(line, markup=False, highlight=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table of a recorded sweep."""
+    parser = argparse.ArgumentParser(prog="python -m runner.report", description=main.__doc__)
+    parser.add_argument("--sweep", help="name of the sweep, as the MLflow UI shows it; the latest by default")
+    parser.add_argument("--format", choices=("table", "markdown", "csv"), default="table")
+    parser.add_argument("--uri", help="tracking URI; MLFLOW_TRACKING_URI or the store in --output-dir by default")
+    parser.add_argument("--experiment", default="runner", help="name of the MLflow experiment (default: %(default)s)")
+    parser.add_argument("--output-dir", default="outputs", type=Path, help="(default: %(default)s)")
+    options = parser.parse_args(arguments)
+
+    from runner.tracking import read_sweep, tracking_uri
+
+    uri = tracking_uri(TrackingConfig(uri=options.uri), options.output_dir)
+    try:
+        sweep, frame = read_sweep(uri, options.experiment, options.sweep)
+    except LookupError as error:
+        print(f"report: {error.args[0]}", file=sys.stderr)
+        return 2
+    rows = rows_of(frame)
+    if options.format == "table":
+        print_table(Console(), rows, f"sweep {sweep}")
+    else:
+        print(markdown_table(rows) if options.format == "markdown" else csv_table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""What one run ends in: a status, numbers, and where the time went. Written as result.json, the truth of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from runner.accuracy import Accuracy, Gate
+from runner.statistics import Estimate, Verdict
+
+RESULT_FILE = "result.json"
+
+
+class Status(StrEnum):
+    """How a run ended."""
+
+    ok = "ok"
+    """Measured."""
+    unsupported = "unsupported"
+    """This combination cannot exist."""
+    unavailable = "unavailable"
+    """Something is not installed."""
+    invalid = "invalid"
+    """A requested setting did not take effect, or the outputs are no answers: no number is published."""
+    failed = "failed"
+    """An exception."""
+    crashed = "crashed"
+    """Died by a signal."""
+    timeout = "timeout"
+    """Ran past its limit."""
+    interrupted = "interrupted"
+    """Stopped by the person."""
+
+
+HARMLESS = frozenset({Status.ok, Status.unsupported, Status.unavailable})
+"""Statuses that leave a sweep's exit code at 0."""
+
+
+class RunFailed(Exception):
+    """A run ends without a measurement."""
+
+    def __init__(self, status: Status, reason: str, *, exception: str = "", log_tail: str = "") -> None:
+        """Keep how it ended, the one line that says why, and the end of the worker's log."""
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.exception = exception
+        self.log_tail = log_tail
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the rounds of a run say."""
+
+    throughput: Estimate
+    """Samples per second of the candidate."""
+    baseline_throughput: Estimate
+    speedup: Estimate
+    verdict: Verdict
+    rounds: int
+    processes: int
+    rounds_more: int | None
+    """About how many rounds more would settle an inconclusive verdict."""
+    goal_reached: bool
+    latency_p50_ms: float
+    latency_p90_ms: float
+    latency_p99_ms: float
+    round_throughput: list[float]
+    """The candidate's throughput in each round, in order."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run, from the configuration to the numbers."""
+
+    label: str
+    status: Status
+    reason: str
+    fingerprint: str
+    settings: dict[str, Any]
+    """The flattened resolved configuration."""
+    measurement: Measurement | None = None
+    accuracy: Accuracy | None = None
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds by phase, candidate and baseline together; what is left of `wall_s` is the host's."""
+    wall_s: float = 0.0
+    load_s: float | None = None
+    prepare_s: float | None = None
+    first_inference_s: float | None = None
+    rss_peak_mib: float | None = None
+    artifact_mib: float | None = None
+    steady: bool | None = None
+    """Whether both workers reached a steady speed while warming up."""
+    host_cpu_share: float | None = None
+    """CPU seconds the host itself used per second of a timed phase."""
+    evidence: list[dict[str, str]] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
+    packages: dict[str, str] = field(default_factory=dict)
+    exception: str = ""
+    log_tail: str = ""
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that the file is either the old or the new one, whole, whatever happens.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(content, stream, indent=1, allow_nan=False)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def save(result: Result, folder: Path) -> Path:
+    """Write result.json into the run's folder and return its path."""
+    path = folder / RESULT_FILE
+    write_json(path, dataclasses.asdict(result))
+    return path
+
+
+def load(path: Path) -> Result:
+    """Read a result.json.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError, KeyError, TypeError: it is not a result.
+    """
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    fields["status"] = Status(fields["status"])
+    measurement, accuracy = fields["measurement"], fields["accuracy"]
+    if measurement is not None:
+        for name in ("throughput", "baseline_throughput", "speedup"):
+            measurement[name] = Estimate(**measurement[name])
+        measurement["verdict"] = Verdict(measurement["verdict"])
+        fields["measurement"] = Measurement(**measurement)
+    if accuracy is not None:
+        accuracy["gate"] = Gate(accuracy["gate"]) if accuracy["gate"] else None
+        fields["accuracy"] = Accuracy(**accuracy)
+    return Result(**fields)

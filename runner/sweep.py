@@ -1,0 +1,287 @@
+"""What outlives one run: the plans, the kept baseline worker, the fp32 references, the record, the closing table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from runner.compose import compose_settings, derive, flatten, typed
+from runner.config import PROJECT, ConfigurationError, Mistake, RunConfig, check
+from runner.environment import build_launch, describe
+from runner.experiment import LoadedWorker, Plan, Run, run_experiment
+from runner.machine import Machine, as_dict, this_machine
+from runner.protocol import Job
+from runner.record import row
+from runner.report import csv_table, markdown_table, print_table, time_line
+from runner.result import HARMLESS, Result, RunFailed, Status, save, write_json
+from runner.screen import Screen
+from runner.tracking import Tracker
+
+EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+
+PACKAGES = ("torch", "torchvision", "timm", "torchao", "onnx", "onnxruntime", "openvino", "nncf", "numpy")
+"""Packages whose version is part of a run's fingerprint."""
+
+
+def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
+    """Return the plan of every job, before anything is launched.
+
+    Args:
+        jobs: the overrides of each run.
+
+    Raises:
+        ConfigurationError: with all mistakes of all jobs.
+    """
+    mistakes: list[Mistake] = []
+    composed: list[tuple[DictConfig, RunConfig, RunConfig, RunConfig]] = []
+    for overrides in jobs:
+        settings = compose_settings(overrides)
+        config = typed(settings)
+        found = check(config)
+        mistakes += found
+        if not found:
+            baseline, reference = (typed(derive(settings, words)) for words in (config.baseline, config.reference))
+            mistakes += [*check(baseline), *check(reference)]
+            composed.append((settings, config, baseline, reference))
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    labels = distinct_labels([describe(config) for _, config, _, _ in composed])
+    machine = this_machine()
+    return [
+        Plan(
+            config=config,
+            baseline=baseline,
+            reference=reference,
+            settings=flatten(settings),
+            yaml=OmegaConf.to_yaml(settings, resolve=True),
+            label=label,
+            fingerprint=fingerprint(flatten(settings), machine),
+        )
+        for (settings, config, baseline, reference), label in zip(composed, labels, strict=True)
+    ]
+
+
+def distinct_labels(descriptions: Sequence[str]) -> list[str]:
+    """Return the descriptions without the words that all of them share."""
+    split = [text.split() for text in descriptions]
+    if len(split) == 1:
+        return list(descriptions)
+    common = set.intersection(*map(set, split))
+    return [" ".join(word for word in words if word not in common) or text
+            for words, text in zip(split, descriptions, strict=True)]
+
+
+def fingerprint(settings: dict[str, Any], machine: Machine) -> str:
+    """Return a hash over everything that a result depends on: configuration, code, packages and machine."""
+    content = {
+        "settings": {name: value for name, value in settings.items() if not name.startswith(("tracking.", "output"))},
+        "code": code_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "machine": as_dict(machine),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@cache
+def code_version() -> str:
+    """Return a hash over this program's own source."""
+    digest = hashlib.sha256()
+    for file in sorted((PROJECT / "runner").rglob("*.py")):
+        digest.update(file.relative_to(PROJECT).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # the runs that need it will be `unavailable`
+        return "absent"
+
+
+class KeptBench:
+    """Baseline worker and references, kept from one run of a sweep to the next."""
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._kept: LoadedWorker | None = None
+        self._references: dict[str, Path] = {}
+
+    def baseline(self, config: RunConfig, run: Run) -> LoadedWorker:
+        """Return the kept worker where it is of this configuration, else a new one.
+
+        Where a run measures several process pairs, each pair is fresh: a kept process would carry its address layout
+        into all of them.
+
+        Raises:
+            RunFailed: the baseline could not be started, loaded or warmed up.
+        """
+        kept, self._kept = self._kept, None
+        try:
+            if kept is not None:
+                if self._fits(kept, config):
+                    return kept
+                kept.worker.stop()
+            return run.start(config, "baseline")
+        except RunFailed as failure:
+            raise RunFailed(
+                failure.status,
+                f"its baseline: {failure.reason}",
+                exception=failure.exception,
+                log_tail=failure.log_tail,
+            ) from failure
+
+    def release(self, worker: LoadedWorker) -> None:
+        """Keep a worker that is alive for the next run."""
+        if worker.worker.alive():
+            self._kept = worker
+        else:
+            worker.worker.stop()
+
+    def reference(self, config: RunConfig, run: Run, baseline: LoadedWorker) -> Path:
+        """Return the file with the fp32 logits; the baseline gives them where it is the reference."""
+        launch = build_launch(config, this_machine(), os.environ)
+        key = _subject(launch.job)
+        if key not in self._references:
+            path = run.folder / "reference.npz"
+            if baseline.worker.launch.job == launch.job:
+                run.evaluate(baseline.worker, path, cached=True)
+            else:
+                worker, _ = run.open(config, "reference")
+                with worker:
+                    run.evaluate(worker, path, cached=True)
+            self._references[key] = path
+        return self._references[key]
+
+    def close(self) -> None:
+        """Stop the kept worker."""
+        if self._kept is not None:
+            self._kept.worker.stop()
+            self._kept = None
+
+    @staticmethod
+    def _fits(kept: LoadedWorker, config: RunConfig) -> bool:
+        if config.measure.processes_max > 1 or not kept.worker.alive():
+            return False
+        return kept.worker.launch == build_launch(config, this_machine(), os.environ)
+
+
+def _subject(job: Job) -> str:
+    """Return what a reference depends on: the network and the images, not how fast they are run."""
+    fields = asdict(job)
+    del fields["batch_size"]
+    return json.dumps(fields, sort_keys=True)
+
+
+class Sweep:
+    """All runs of one command."""
+
+    def __init__(self, plans: Sequence[Plan], folder: Path, console: Console) -> None:
+        """Keep the plans and where their results go.
+
+        Args:
+            plans: one per run, in order.
+            folder: made, if need be; a folder per run comes into it.
+            console: for the progress display.
+        """
+        self._plans = plans
+        self._folder = folder
+        self._console = console
+
+    def run(self, tracker: Tracker) -> list[Result]:
+        """Make every run and record it; a failure in one never ends the sweep.
+
+        Raises:
+            OSError: the sweep's folder cannot be written.
+        """
+        results: list[Result] = []
+        bench = KeptBench()
+        try:
+            with Screen(self._console, len(self._plans)) as screen:
+                for number, plan in enumerate(self._plans):
+                    result = self._run_one(number, plan, screen, bench)
+                    results.append(result)
+                    screen.end(result)
+                    tracker.record(result, self._run_folder(number, plan))
+                    if result.status is Status.interrupted:
+                        break
+        finally:
+            bench.close()
+        return results
+
+    def _run_one(self, number: int, plan: Plan, screen: Screen, bench: KeptBench) -> Result:
+        folder = self._run_folder(number, plan)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(plan.yaml, encoding="utf-8")
+        screen.begin(plan.label)
+        begin = time.monotonic()
+        try:
+            result = run_experiment(Run(plan, folder, screen), bench)
+        except KeyboardInterrupt:
+            bench.close()
+            result = self._unmeasured(plan, Status.interrupted, "stopped by Ctrl-C", begin)
+        except Exception as error:  # a defect of this program: it ends a run, never a sweep
+            bench.close()
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            result = self._unmeasured(plan, Status.failed, reason, begin, traceback.format_exc())
+        write_json(folder / "evidence.json", result.evidence)
+        save(result, folder)
+        return result
+
+    @staticmethod
+    def _unmeasured(plan: Plan, status: Status, reason: str, begin: float, exception: str = "") -> Result:
+        return Result(
+            label=plan.label,
+            status=status,
+            reason=reason,
+            fingerprint=plan.fingerprint,
+            settings=plan.settings,
+            wall_s=time.monotonic() - begin,
+            exception=exception,
+        )
+
+    def _run_folder(self, number: int, plan: Plan) -> Path:
+        name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in plan.label)
+        return self._folder / f"{number + 1:03d}_{name[:80]}"
+
+
+def conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
+    """Make a sweep, record it, print its table, and return the process's exit code.
+
+    Raises:
+        OSError: the sweep's folder cannot be written.
+    """
+    begin = time.monotonic()
+    machine, config = this_machine(), plans[0].config
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "machine.json", as_dict(machine))
+    tracker = Tracker(config.tracking, Path(config.output_dir), folder, console)
+    tracker.begin(folder / "machine.json", machine.name)
+    results = Sweep(plans, folder, console).run(tracker)
+    rows = [row(result) for result in results]
+    files = {"table.md": markdown_table(rows) + "\n", "table.csv": csv_table(rows)}
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    tracker.finish(results, [folder / name for name in files])
+    print_table(console, rows, f"{machine.name} · baseline: {describe(plans[0].baseline)} · {config.measure.name}")
+    console.print(time_line(results, time.monotonic() - begin), highlight=False)
+    console.print(f"results: {folder}", highlight=False, soft_wrap=True)
+    return exit_code(results)
+
+
+def exit_code(results: Sequence[Result]) -> int:
+    """Return the process's exit code for the statuses of its runs."""
+    if any(result.status is Status.interrupted for result in results):
+        return EXIT_INTERRUPTED
+    return EXIT_OK if all(result.status in HARMLESS for result in results) else EXIT_FAILED

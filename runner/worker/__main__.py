@@ -1,0 +1,93 @@
+"""The measured process: dial back, then answer requests until told to stop.
+
+``python -m runner.worker``, with the channel's path in the environment. Whatever libraries print goes to standard
+output and standard error, which the host has turned into a log file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import warnings
+from typing import BinaryIO
+
+from runner.protocol import (
+    CHANNEL_VARIABLE,
+    HOST_PID_VARIABLE,
+    Evaluate,
+    Hello,
+    Load,
+    Message,
+    Phase,
+    RunSlice,
+    Stop,
+    WarmUp,
+    decode,
+    encode,
+)
+from runner.worker.failures import as_failure
+from runner.worker.session import Session
+
+PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+
+
+def main() -> None:
+    """Connect to the host and serve it."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    warnings.simplefilter("default")
+    die_with_host()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+        channel.connect(os.environ.pop(CHANNEL_VARIABLE))
+        with channel.makefile("rwb") as stream:
+            serve(stream)  # type: ignore[arg-type]  # a buffered reader and writer, typed as its parts
+
+
+def die_with_host() -> None:
+    """Ask the kernel to kill this process when the host ends: it reaches a frozen process too."""
+    if os.getppid() == int(os.environ.get(HOST_PID_VARIABLE, "0")):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def serve(stream: BinaryIO) -> None:
+    """Answer requests until the channel closes, the host says stop, or one cannot be carried out."""
+
+    def send(message: Message) -> None:
+        stream.write(encode(message))
+        stream.flush()
+
+    send(Hello(os.getpid()))
+    session: Session | None = None
+    for line in stream:
+        request = decode(line)
+        if isinstance(request, Stop):
+            return
+        try:
+            if isinstance(request, Load):
+                session = Session(request.job, lambda name: send(Phase(name)))
+                send(session.load())
+            elif session is None:
+                raise RuntimeError(f"{type(request).__name__} before Load")
+            else:
+                send(answer(session, request))
+        except Exception as error:
+            logging.exception("the request failed")
+            send(as_failure(error))
+            return
+
+
+def answer(session: Session, request: Message) -> Message:
+    """Carry out one request on a loaded session."""
+    if isinstance(request, WarmUp):
+        return session.warm_up(request)
+    if isinstance(request, RunSlice):
+        return session.run_slice(request)
+    if isinstance(request, Evaluate):
+        return session.evaluate(request.path, cached=request.cached)
+    raise RuntimeError(f"not a request: {type(request).__name__}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Making a job's artifacts, in a process of its own: ``python -m runner.worker.build JOB REPLY``.
+
+Exporting and quantising a network leaves a process with other memory and other threads than loading the result does.
+So the measured process never makes an artifact: where one is missing it starts this module, waits, and loads what is
+then there. It is the same process with a cold and with a warm cache.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.protocol import Built, Failure, Job, Load, decode, encode
+from runner.worker.backends.base import Runtime
+from runner.worker.cache import Cache, Fetch
+from runner.worker.datasets import Dataset, open_dataset
+from runner.worker.failures import BuildFailed, as_failure
+from runner.worker.models import Network
+from runner.worker.weights import open_weights
+
+NOT_FOR_BUILDING = ("LD_PRELOAD", "OMP_", "KMP_", "GLIBC_TUNABLES", "MALLOC_", "THP_")
+"""Settings under measurement, by how their names begin: an artifact must not depend on them."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The parts of a job, their artifacts in the cache."""
+
+    runtime: Runtime
+    dataset: Dataset
+    network: Network
+    artifact: Path | None
+    """The folder with what the runtime loads."""
+
+
+def gather(job: Job, fetch: Fetch) -> Gathered:
+    """Bring together the parts of a job.
+
+    Args:
+        job: what to run.
+        fetch: gets artifacts; it decides whether missing ones are made.
+
+    Raises:
+        JobFailure: the job cannot be run.
+        ModuleNotFoundError: a library is not installed.
+        Missing: from `fetch`.
+    """
+    module = importlib.import_module(f"runner.worker.backends.{job.backend}")
+    runtime: Runtime = module.Runtime(
+        precision=job.precision,
+        batch_size=job.batch_size,
+        threads=job.threads,
+        memory_format=job.memory_format,
+        **job.options,
+    )
+    dataset = open_dataset(
+        job.data,
+        path=job.data_path,
+        size=job.image_size,
+        evaluation_samples=job.evaluation_samples,
+        calibration_samples=job.calibration_samples,
+        seed=job.seed,
+        fetch=fetch,
+    )
+    weights = open_weights(job, dataset, fetch)
+    network = Network(job.model_source, job.model_name, job.image_size, weights)
+    recipe = runtime.recipe(network, dataset, fetch)
+    return Gathered(runtime, dataset, network, fetch(recipe) if recipe else None)
+
+
+def build_apart(job: Job) -> list[str]:
+    """Have the job's missing artifacts made by another process; return their kinds.
+
+    Raises:
+        JobFailure: they could not be made; the reason is the other process's.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_BUILDING)}
+    with tempfile.TemporaryDirectory(prefix="runner-build-") as folder:
+        request, reply = Path(folder) / "job", Path(folder) / "reply"
+        request.write_bytes(encode(Load(job)))
+        command = [sys.executable, "-m", "runner.worker.build", str(request), str(reply)]
+        code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
+        if not reply.exists():
+            how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            raise BuildFailed(Failure("crashed" if code < 0 else "failed", f"making the artifacts ended {how}"))
+        answer = decode(reply.read_bytes())
+    if isinstance(answer, Built):
+        return answer.kinds
+    assert isinstance(answer, Failure)
+    raise BuildFailed(answer)
+
+
+def main(request: Path, reply: Path) -> None:
+    """Make the artifacts of the job in `request`, and write what came of it to `reply`."""
+    message = decode(request.read_bytes())
+    assert isinstance(message, Load)
+    cache = Cache(Path(message.job.cache_dir))
+    try:
+        gather(message.job, cache.get)
+        answer: Built | Failure = Built(cache.made)
+    except Exception as error:  # the reply is how the host learns of it
+        answer = as_failure(error)
+    reply.write_bytes(encode(answer))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

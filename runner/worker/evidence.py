@@ -1,0 +1,90 @@
+"""What took effect: the settings that were asked for, as observed from inside the measured process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+VERIFIED, CONTRADICTED, UNKNOWN = "verified", "contradicted", "unknown"
+
+ALLOCATOR_SYMBOLS = {"tcmalloc": "MallocExtension_GetNumericProperty", "jemalloc": "mallctl", "mimalloc": "mi_version"}
+"""A function of each allocator's own interface: that it resolves means that the library answers, not only lies there."""
+
+
+def finding(knob: str, asked: object, observed: object, state: str, source: str) -> dict[str, str]:
+    """Return one entry of the list of evidence."""
+    return {"knob": knob, "asked": str(asked), "observed": str(observed), "state": state, "source": source}
+
+
+def collect(expectations: dict[str, Any], affinity_before: set[int], threads: int | None) -> list[dict[str, str]]:
+    """Observe this process after its first inference.
+
+    Args:
+        expectations: ``allocator``, ``allocator_library`` and ``hugepages`` as the host set them up.
+        affinity_before: the cores this process had before anything was imported.
+        threads: the compute threads that were asked for, None where none were.
+    """
+    maps = Path("/proc/self/maps").read_text()
+    found = [
+        _allocator(str(expectations.get("allocator", "system")), str(expectations.get("allocator_library", "")), maps),
+        _affinity(affinity_before),
+    ]
+    if expectations.get("hugepages", "off") != "off":
+        found.append(_hugepages(str(expectations["hugepages"])))
+    if threads is not None:
+        found.append(_threads(threads))
+    return found
+
+
+def _allocator(asked: str, library: str, maps: str) -> dict[str, str]:
+    if not library:
+        others = [name for name in ALLOCATOR_SYMBOLS if f"lib{name}" in maps]
+        state = CONTRADICTED if others else VERIFIED
+        return finding("allocator", asked, ", ".join(others) or "system", state, "/proc/self/maps")
+    if library not in maps:
+        return finding("allocator", asked, "its library is not mapped", CONTRADICTED, "/proc/self/maps")
+    symbol = ALLOCATOR_SYMBOLS.get(asked)
+    if symbol is None:
+        return finding("allocator", asked, f"{library} is mapped", VERIFIED, "/proc/self/maps")
+    answers = _resolves(symbol)
+    observed = f"{library} is mapped, {symbol} {'resolves' if answers else 'does not resolve'}"
+    return finding("allocator", asked, observed, VERIFIED if answers else CONTRADICTED, "/proc/self/maps, dlsym")
+
+
+def _resolves(symbol: str) -> bool:
+    import ctypes
+
+    return hasattr(ctypes.CDLL(None), symbol)
+
+
+def _affinity(before: set[int]) -> dict[str, str]:
+    """Compare every thread's cores after the imports with the process's before."""
+    after: set[int] = set()
+    for task in os.listdir("/proc/self/task"):
+        try:
+            after |= os.sched_getaffinity(int(task))
+        except ProcessLookupError:  # the thread ended since it was listed
+            continue
+    state = VERIFIED if after >= before else CONTRADICTED
+    return finding("affinity", sorted(before), sorted(after), state, "sched_getaffinity of every thread")
+
+
+def _hugepages(asked: str) -> dict[str, str]:
+    fields = dict(
+        line.split(":", 1) for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if ":" in line
+    )
+    huge, anonymous = (int(fields[name].split()[0]) for name in ("AnonHugePages", "Anonymous"))
+    mode = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text().strip()
+    observed = f"{huge // 1024} of {anonymous // 1024} MiB anonymous memory in huge pages, kernel mode {mode}"
+    return finding("hugepages", asked, observed, VERIFIED if huge else CONTRADICTED, "/proc/self/smaps_rollup")
+
+
+def _threads(asked: int) -> dict[str, str]:
+    from threadpoolctl import threadpool_info
+
+    pools = {str(pool["internal_api"]): int(pool["num_threads"]) for pool in threadpool_info()}
+    openmp = pools.get("openmp")
+    if openmp is None:
+        return finding("threads", asked, "no OpenMP runtime is loaded", UNKNOWN, "threadpoolctl")
+    return finding("threads", asked, openmp, VERIFIED if openmp == asked else CONTRADICTED, "threadpoolctl")

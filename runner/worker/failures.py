@@ -1,0 +1,61 @@
+"""Reasons for which a worker cannot do what it was asked, each the status of its row.
+
+    JobFailure
+    ├── Unsupported   this combination cannot exist
+    ├── Unavailable   something is not installed
+    ├── BadInput      a file that the user named cannot be used (status: failed)
+    └── BuildFailed   the process that makes artifacts failed; its failure is the job's
+"""
+
+from __future__ import annotations
+
+import traceback
+
+from runner.protocol import Failure
+
+
+class JobFailure(Exception):
+    """A reason in one line: what is the matter, and what to do now."""
+
+    status = "failed"
+
+
+class Unsupported(JobFailure):
+    """This combination cannot exist; the reason names the nearest one that can."""
+
+    status = "unsupported"
+
+
+class Unavailable(JobFailure):
+    """Something is not installed; the reason names the command that installs it."""
+
+    status = "unavailable"
+
+
+class BadInput(JobFailure):
+    """A file that the user named cannot be used."""
+
+
+class BuildFailed(JobFailure):
+    """The process that makes artifacts failed: its failure is the job's."""
+
+    def __init__(self, failure: Failure) -> None:
+        """Keep the other process's failure."""
+        super().__init__(failure.reason)
+        self.failure = failure
+
+
+def as_failure(error: BaseException) -> Failure:
+    """Return the message that tells the host of an exception."""
+    if isinstance(error, BuildFailed):
+        return error.failure
+    details = "".join(traceback.format_exception(error))
+    if isinstance(error, JobFailure):
+        return Failure(error.status, str(error), exception=type(error).__name__, traceback=details)
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("runner"):
+        return Failure(
+            "unavailable", f"{error.name} is not installed: run make setup", exception=str(error), traceback=details
+        )
+    text = f"{type(error).__name__}: {error}".strip()
+    first_line = text.splitlines()[0][:300]
+    return Failure("failed", first_line, exception=text[:2000], traceback=details)

@@ -1,0 +1,146 @@
+"""One job inside the measured process: from what was asked to a step that can be timed."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from runner.protocol import Evaluated, Job, Loaded, RunSlice, Slice, Warm, WarmUp
+from runner.worker import evidence, timing
+from runner.worker.backends.base import Step
+from runner.worker.build import Gathered, build_apart, gather
+from runner.worker.cache import Cache, Missing, Recipe, package_versions
+from runner.worker.datasets import Images
+
+PACKAGES = ("torch", "torchvision", "timm", "torchao", "onnx", "onnxruntime", "openvino", "nncf", "numpy")
+REFERENCE_VERSION = 1
+"""Raised when the way the reference is computed changes, so that cached ones are no longer found."""
+
+
+class Session:
+    """A loaded job, answering the host's requests."""
+
+    def __init__(self, job: Job, on_phase: Callable[[str], None]) -> None:
+        """Keep the job; nothing is imported or loaded yet.
+
+        Args:
+            job: what to run.
+            on_phase: told the name of each phase as it begins.
+        """
+        self._job = job
+        self._on_phase = on_phase
+        self._cache = Cache(Path(job.cache_dir))
+        self._affinity = os.sched_getaffinity(0)
+        self._parts: Gathered
+        self._step: Step
+
+    def load(self) -> Loaded:
+        """Load, prepare, infer once and verify.
+
+        Raises:
+            JobFailure: the job cannot be run; any other exception is a defect of a library or of this program.
+        """
+        begin = time.monotonic()
+        self._on_phase("load")
+        try:
+            self._parts = gather(self._job, self._cache.require)
+            rebuilt, building_s = [], 0.0
+        except Missing:
+            self._on_phase("build")
+            building = time.monotonic()
+            rebuilt = build_apart(self._job)
+            building_s = time.monotonic() - building
+            self._parts = gather(self._job, self._cache.require)
+        runtime, network, dataset = self._parts.runtime, self._parts.network, self._parts.dataset
+        loaded = time.monotonic()
+        self._on_phase("compile")
+        runtime.load(network, self._parts.artifact)
+        prepared = time.monotonic()
+        self._on_phase("first inference")
+        images, _ = next(dataset.batches(dataset.evaluation, self._job.batch_size))
+        self._step = runtime.bind(images)
+        self._step()
+        inferred = time.monotonic()
+        self._on_phase("verify")
+        found = evidence.collect(self._job.expectations, self._affinity, self._job.threads)
+        return Loaded(
+            load_s=loaded - begin - building_s,
+            prepare_s=prepared - loaded + building_s,
+            first_inference_s=inferred - prepared,
+            artifact_mib=_size_mib(self._parts.artifact),
+            rebuilt=rebuilt,
+            weights_digest=network.weights.digest,
+            data_digest=dataset.digest,
+            evidence=found + runtime.evidence(),
+            packages=package_versions(*PACKAGES),
+        )
+
+    def warm_up(self, request: WarmUp) -> Warm:
+        """Run untimed batches until the speed is steady."""
+        begin = time.monotonic()
+        with timing.undisturbed():
+            steady, iterations = timing.warm_up(
+                self._step, maximum_ns=round(request.maximum_s * 1e9), tolerance=request.tolerance
+            )
+        return Warm(steady=steady, seconds=time.monotonic() - begin, iterations=iterations)
+
+    def run_slice(self, request: RunSlice) -> Slice:
+        """Time one slice, after untimed batches that bring the caches back."""
+        with timing.undisturbed():
+            timing.run_for(self._step, minimum_ns=round(request.settle_s * 1e9), minimum_iterations=1)
+            faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+            stamps = timing.run_for(
+                self._step, minimum_ns=round(request.minimum_s * 1e9), minimum_iterations=request.minimum_iterations
+            )
+            faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt - faults
+        return Slice(stamps_ns=stamps, major_faults=faults)
+
+    def evaluate(self, path: str, *, cached: bool) -> Evaluated:
+        """Write logits and labels of the evaluation set to an .npz file.
+
+        Args:
+            path: where to.
+            cached: take the logits from the cache, or leave them there: for the fp32 reference only.
+        """
+        begin = time.monotonic()
+        dataset = self._parts.dataset
+        recipe = self._reference_recipe()
+        from_cache = cached and self._cache.find(recipe) is not None
+        logits = np.load(self._cache.get(recipe) / "logits.npy") if cached else self._infer_evaluation_set()
+        labels = dataset.labels(dataset.evaluation)
+        if logits.shape[1] != dataset.source.classes:
+            labels = labels[:0]  # the model's classes are not the data's: a label means nothing to it
+        np.savez(path, logits=logits, labels=labels)
+        return Evaluated(path=path, seconds=time.monotonic() - begin, from_cache=from_cache)
+
+    def _infer_evaluation_set(self) -> Images:
+        runtime, dataset = self._parts.runtime, self._parts.dataset
+        outputs = [
+            runtime.logits(runtime.bind(images)())[:count].copy()  # a runtime may reuse the memory of its outputs
+            for images, count in dataset.batches(dataset.evaluation, self._job.batch_size)
+        ]
+        return np.concatenate(outputs).astype(np.float32, copy=False)
+
+    def _reference_recipe(self) -> Recipe:
+        key = {
+            "network": self._parts.network.key,
+            "data": self._parts.dataset.digest,
+            "packages": package_versions("torch"),
+            "version": REFERENCE_VERSION,
+        }
+
+        def build(folder: Path) -> None:
+            np.save(folder / "logits.npy", self._infer_evaluation_set())
+
+        return Recipe("reference", key, build)
+
+
+def _size_mib(folder: Path | None) -> float | None:
+    if folder is None:
+        return None
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20

@@ -1,0 +1,99 @@
+"""What the tests share: a way to run the program as a user does, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import hydra
+import pytest
+
+from runner import compose
+from runner.config import PROJECT
+from runner.result import Result, load
+
+TESTS = PROJECT / "tests"
+FAKE = (
+    "backend=fake",
+    "weights=random",
+    "model=resnet18",
+    "model.image_size=32",
+    "data.evaluation_samples=32",
+    "data.calibration_samples=8",
+    "measure=quick",
+    "measure.slice_s=0.02",
+    "measure.settle_s=0",
+    "measure.warmup_s=1",
+    "baseline=[backend=fake]",
+    "reference=[backend=fake]",
+)
+"""A run of the harness alone, without a runtime and in about a second."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+    output_dir: Path
+
+    def results(self) -> list[Result]:
+        """Return the results of the newest sweep, in order."""
+        sweep = max((self.output_dir / "sweeps").iterdir())
+        return [load(path) for path in sorted(sweep.glob("*/result.json"))]
+
+    def run_folder(self, number: int = 1) -> Path:
+        """Return the folder of a run of the newest sweep."""
+        sweep = max((self.output_dir / "sweeps").iterdir())
+        return next(sweep.glob(f"{number:03d}_*"))
+
+
+RunProgram = Callable[..., Finished]
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """The environment of a user who has the fake backend."""
+    ambient = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+    return ambient | {"RUNNER_BACKENDS": str(TESTS / "backends")}
+
+
+@pytest.fixture
+def run_program(tmp_path: Path, environment: dict[str, str]) -> RunProgram:
+    """Return a function that runs ``python -m runner`` with overrides, its outputs in a temporary folder."""
+
+    def run(*overrides: str, timeout_s: float = 500, output_dir: Path | None = None, **variables: str) -> Finished:
+        outputs = output_dir or tmp_path / "outputs"
+        arguments = ["--config-dir", str(TESTS / "conf"), f"output_dir={outputs}", *overrides]
+        done = subprocess.run(
+            [sys.executable, "-m", "runner", *arguments],
+            cwd=PROJECT,
+            env=environment | variables,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr, outputs)
+
+    return run
+
+
+@pytest.fixture
+def hydra_context(monkeypatch: pytest.MonkeyPatch):
+    """Initialise Hydra on conf/, for composing in the test's own process."""
+    compose.register_schema()
+    with hydra.initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+        yield
+
+
+def read_json(path: Path):
+    """Return the content of a JSON file."""
+    return json.loads(path.read_text())
