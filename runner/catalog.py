@@ -33,9 +33,7 @@ def model_names(source: str) -> frozenset[str]:
     models = Path(spec.origin).parent / "models"
     # Only the files of the folder itself: torchvision keeps detection, segmentation and video in folders below it.
     return frozenset(
-        name
-        for file in sorted(models.glob("*.py"))
-        for name in _REGISTERED.findall(file.read_text(encoding="utf-8"))
+        name for file in sorted(models.glob("*.py")) for name in _REGISTERED.findall(file.read_text(encoding="utf-8"))
     )
 
 

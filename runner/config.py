@@ -290,18 +290,14 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
         "measure.prepare_timeout_s": measure.prepare_timeout_s,
         "measure.request_timeout_s": measure.request_timeout_s,
     }
-    mistakes = [
-        Mistake(name, value, f"{least} or more") for name, value, least in at_least if not value >= least
-    ]
+    mistakes = [Mistake(name, value, f"{least} or more") for name, value, least in at_least if not value >= least]
     mistakes += [Mistake(name, value, "more than 0") for name, value in positive.items() if not value > 0]
     return mistakes
 
 
 def _check_model(model: ModelConfig) -> list[Mistake]:
     if model.name == "???":
-        return [
-            Mistake("model.name", None, f"a name of {model.source}", "Add model.name=…, for example resnet50")
-        ]
+        return [Mistake("model.name", None, f"a name of {model.source}", "Add model.name=…, for example resnet50")]
     names = catalog.model_names(str(model.source))
     if not names:  # the library is not installed: the run says so, as `unavailable`
         return []
@@ -413,6 +409,4 @@ def _check_outputs(folder: Path) -> list[Mistake]:
     if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
         return []
     what = "not writable" if existing.is_dir() else "not a folder"
-    return [
-        Mistake("output_dir", str(folder), "a folder that can be written", f"{existing} is {what}: choose another")
-    ]
+    return [Mistake("output_dir", str(folder), "a folder that can be written", f"{existing} is {what}: choose another")]

@@ -66,7 +66,9 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
     env = {name: value for name, value in ambient.items() if name in ALLOWED or name.startswith(ALLOWED_PREFIXES)}
     env |= QUIET
     if extra := ambient.get(EXTRA_BACKENDS_VARIABLE):  # a worker's current folder is another one
-        env[EXTRA_BACKENDS_VARIABLE] = os.pathsep.join(str(Path(folder).absolute()) for folder in extra.split(os.pathsep))
+        env[EXTRA_BACKENDS_VARIABLE] = os.pathsep.join(
+            str(Path(folder).absolute()) for folder in extra.split(os.pathsep)
+        )
     env["PYTHONPATH"] = str(PROJECT)
     env["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir(config) / "inductor")
     env |= config.backend.env | config.allocator.env | config.hugepages.env

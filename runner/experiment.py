@@ -200,7 +200,7 @@ def run_experiment(run: Run, bench: Bench) -> Result:
     try:
         _measure(run, bench, measured)
         _refuse_contradictions(measured)
-        measurement = _conclude(run.plan, measured, run.host)
+        measurement = _conclude(run.plan, measured)
     except RunFailed as failure:
         status, reason = failure.status, failure.reason
         exception, log_tail = failure.exception, failure.log_tail
@@ -306,7 +306,7 @@ def _refuse_contradictions(measured: _Measured) -> None:
         raise RunFailed(Status.invalid, told)
 
 
-def _conclude(plan: Plan, measured: _Measured, host: HostShare) -> Measurement:
+def _conclude(plan: Plan, measured: _Measured) -> Measurement:
     rounds, seed = measured.rounds, plan.config.seed
     measure = plan.config.measure
     speedup = estimate_speedup(rounds, seed)

@@ -185,19 +185,7 @@ class Failure:
 
 
 Message: TypeAlias = (
-    Load
-    | WarmUp
-    | RunSlice
-    | Evaluate
-    | Stop
-    | Hello
-    | Phase
-    | Loaded
-    | Warm
-    | Slice
-    | Evaluated
-    | Built
-    | Failure
+    Load | WarmUp | RunSlice | Evaluate | Stop | Hello | Phase | Loaded | Warm | Slice | Evaluated | Built | Failure
 )
 
 _MESSAGES: dict[str, type[Message]] = {cls.__name__: cls for cls in get_args(Message)}

@@ -118,7 +118,7 @@ def write_json(path: Path, content: Any) -> None:
             json.dump(content, stream, indent=1, allow_nan=False)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(partial, path)
+        Path(partial).replace(path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise

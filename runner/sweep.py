@@ -79,8 +79,10 @@ def distinct_labels(descriptions: Sequence[str]) -> list[str]:
     if len(split) == 1:
         return list(descriptions)
     common = set.intersection(*map(set, split))
-    return [" ".join(word for word in words if word not in common) or text
-            for words, text in zip(split, descriptions, strict=True)]
+    return [
+        " ".join(word for word in words if word not in common) or text
+        for words, text in zip(split, descriptions, strict=True)
+    ]
 
 
 def fingerprint(settings: dict[str, Any], machine: Machine) -> str:

@@ -22,8 +22,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
 
-ARTIFACTS = ("config.yaml", "launch-candidate.json", "launch-baseline.json", "evidence.json", "rounds.csv",
-             "result.json", "candidate.log")
+ARTIFACTS = (
+    "config.yaml",
+    "launch-candidate.json",
+    "launch-baseline.json",
+    "evidence.json",
+    "rounds.csv",
+    "result.json",
+    "candidate.log",
+)
 """Files of a run's folder that go to the store; raw batch times and logits stay in the folder."""
 
 SWEEP_TAG = "sweep"
@@ -35,9 +42,7 @@ MAX_TAG = 5000
 
 def tracking_uri(config: TrackingConfig, output_dir: Path) -> str:
     """Return where to record: the configuration's URI, else the environment's, else sqlite in the output folder."""
-    return (
-        config.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{output_dir.absolute() / 'mlflow.db'}"
-    )
+    return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{output_dir.absolute() / 'mlflow.db'}"
 
 
 def open_client(uri: str) -> MlflowClient:
@@ -97,7 +102,8 @@ class Tracker:
             self._client = open_client(uri)
             self._experiment = open_experiment(self._client, self._config.experiment, self._output_dir, uri)
             parent = self._client.create_run(
-                self._experiment, tags={SWEEP_TAG: self._folder.name, "machine": machine_name},
+                self._experiment,
+                tags={SWEEP_TAG: self._folder.name, "machine": machine_name},
                 run_name=self._folder.name,
             )
             self._parent = str(parent.info.run_id)
@@ -152,8 +158,12 @@ class Tracker:
         for name in ARTIFACTS:
             if (folder / name).is_file():
                 client.log_artifact(run_id, str(folder / name))
-        ended = {Status.ok: FINISHED, Status.unsupported: FINISHED, Status.unavailable: FINISHED,
-                 Status.interrupted: KILLED}
+        ended = {
+            Status.ok: FINISHED,
+            Status.unsupported: FINISHED,
+            Status.unavailable: FINISHED,
+            Status.interrupted: KILLED,
+        }
         client.set_terminated(run_id, ended.get(result.status, FAILED), end_time=now)
 
     def _give_up(self, error: Exception) -> None:

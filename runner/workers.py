@@ -92,9 +92,7 @@ class Worker:
         """Stop the worker."""
         self.stop()
 
-    def ask(
-        self, request: Message, reply: type[Reply], *, timeout_s: float, on_phase: OnPhase | None = None
-    ) -> Reply:
+    def ask(self, request: Message, reply: type[Reply], *, timeout_s: float, on_phase: OnPhase | None = None) -> Reply:
         """Send a request and block until its reply is there.
 
         Args:

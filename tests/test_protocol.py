@@ -39,7 +39,16 @@ def test_round_trip(message):
 
 @pytest.mark.parametrize(
     "line",
-    [b"", b"garbage", b"[]", b"{}", b'{"type": "Nothing"}', b'{"type": "Hello"}', b'{"type": "Hello", "x": 1}', b"\xff"],
+    [
+        b"",
+        b"garbage",
+        b"[]",
+        b"{}",
+        b'{"type": "Nothing"}',
+        b'{"type": "Hello"}',
+        b'{"type": "Hello", "x": 1}',
+        b"\xff",
+    ],
 )
 def test_what_is_no_message_is_refused(line):
     """Garbage, an unknown type, a missing field, an unknown field."""

@@ -62,7 +62,11 @@ def test_garbage_collector_is_off_while_timing():
     """And on again afterwards, also where the timed phase raises."""
     import gc
 
-    with pytest.raises(KeyError), undisturbed():
-        assert not gc.isenabled()
-        raise KeyError
+    def fail():
+        with undisturbed():
+            assert not gc.isenabled()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert gc.isenabled()

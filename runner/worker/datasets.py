@@ -130,7 +130,8 @@ class Digits:
     def fingerprint(self, index: int) -> bytes:
         """Return the pixels and the label."""
         assert self.labels is not None
-        return self._pixels[index].tobytes() + bytes([int(self.labels[index])])
+        content: bytes = self._pixels[index].tobytes() + bytes([int(self.labels[index])])
+        return content
 
 
 def digits_recipe() -> Recipe:

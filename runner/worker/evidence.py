@@ -8,8 +8,12 @@ from typing import Any
 
 VERIFIED, CONTRADICTED, UNKNOWN = "verified", "contradicted", "unknown"
 
-ALLOCATOR_SYMBOLS = {"tcmalloc": "MallocExtension_GetNumericProperty", "jemalloc": "mallctl", "mimalloc": "mi_version"}
-"""A function of each allocator's own interface: that it resolves means that the library answers, not only lies there."""
+ALLOCATOR_SYMBOLS = {
+    "tcmalloc": "MallocExtension_GetNumericProperty",
+    "jemalloc": "mallctl",
+    "mimalloc": "mi_version",
+}
+"""A function of each allocator's own interface: that it resolves means that the library is in use, not only there."""
 
 
 def finding(knob: str, asked: object, observed: object, state: str, source: str) -> dict[str, str]:
@@ -61,9 +65,9 @@ def _resolves(symbol: str) -> bool:
 def _affinity(before: set[int]) -> dict[str, str]:
     """Compare every thread's cores after the imports with the process's before."""
     after: set[int] = set()
-    for task in os.listdir("/proc/self/task"):
+    for task in Path("/proc/self/task").iterdir():
         try:
-            after |= os.sched_getaffinity(int(task))
+            after |= os.sched_getaffinity(int(task.name))
         except ProcessLookupError:  # the thread ended since it was listed
             continue
     state = VERIFIED if after >= before else CONTRADICTED

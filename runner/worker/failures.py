@@ -1,10 +1,10 @@
 """Reasons for which a worker cannot do what it was asked, each the status of its row.
 
-    JobFailure
-    ├── Unsupported   this combination cannot exist
-    ├── Unavailable   something is not installed
-    ├── BadInput      a file that the user named cannot be used (status: failed)
-    └── BuildFailed   the process that makes artifacts failed; its failure is the job's
+JobFailure
+├── Unsupported   this combination cannot exist
+├── Unavailable   something is not installed
+├── BadInput      a file that the user named cannot be used (status: failed)
+└── BuildFailed   the process that makes artifacts failed; its failure is the job's
 """
 
 from __future__ import annotations

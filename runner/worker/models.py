@@ -53,7 +53,7 @@ def build_module(source: str, name: str, image_size: int, classes: int) -> nn.Mo
         declare_torchvision_operators()  # timm imports torchvision
         import timm
 
-        sized = {"img_size": image_size} if _takes_image_size(name) else {}
+        sized: Any = {"img_size": image_size} if _takes_image_size(name) else {}
         module: nn.Module = timm.create_model(name, num_classes=classes, **sized)
         return module.eval()
     declare_torchvision_operators()
@@ -86,7 +86,7 @@ def _takes_image_size(name: str) -> bool:
     """Return whether a timm model has a fixed number of patches."""
     import timm
 
-    entry = timm.models.model_entrypoint(name.split(".")[0])
+    entry = timm.models.model_entrypoint(name.split(".", maxsplit=1)[0])
     return entry.__module__.rsplit(".", 1)[-1] in {"vision_transformer", "deit", "beit", "eva", "swin_transformer"}
 
 

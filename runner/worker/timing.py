@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ def warm_up(step: Step, *, maximum_ns: int, tolerance: float, clock: Clock = tim
     while True:
         stamps = run_for(step, minimum_ns=WINDOW_NS, minimum_iterations=WINDOW_ITERATIONS, clock=clock)
         iterations += len(stamps) - 1
-        medians.append(statistics.median(after - before for before, after in zip(stamps, stamps[1:], strict=False)))
+        medians.append(statistics.median(after - before for before, after in itertools.pairwise(stamps)))
         last = medians[-STEADY_WINDOWS:]
         if len(last) == STEADY_WINDOWS and max(last) <= min(last) * (1 + tolerance):
             return True, iterations

@@ -25,8 +25,9 @@ STATE_FILE = "state.pt"
 class Weights(Protocol):
     """Where a network's weights come from."""
 
-    digest: str
-    """Changes when the weights do; it is part of the key of everything made from them."""
+    @property
+    def digest(self) -> str:
+        """Changes when the weights do; it is part of the key of everything made from them."""
 
     def module(self) -> nn.Module:
         """Return the network with these weights, in evaluation mode, in fp32."""
@@ -173,7 +174,7 @@ def probe_recipe(job: Job, dataset: Dataset) -> Recipe:
         from runner.worker.probe import make_probe
 
         module = _fresh(job, dataset.source.classes)
-        torch.save(make_probe(module, dataset, dataset.source.classes), folder / STATE_FILE)
+        torch.save(make_probe(module, dataset, dataset.source.classes, job.seed), folder / STATE_FILE)
 
     key = {
         "source": job.model_source,

@@ -38,7 +38,8 @@ class Runtime(Protocol):
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe | None:
         """Return how the files that `load` needs are made, None where it needs none.
 
-        Its build may fetch other artifacts: an int8 model the exported fp32 one. It is built in a process of its own, so that the measured process is the same with a cold and a warm cache.
+        Its build may fetch other artifacts: an int8 model the exported fp32 one. It runs in a process of its own, so
+        that the measured process is the same with a cold and with a warm cache.
         """
 
     def load(self, network: Network, artifact: Path | None) -> None:

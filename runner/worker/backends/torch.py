@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+import torch._inductor.config
 
 from runner.worker.backends.base import Step
 from runner.worker.cache import Fetch, Recipe, package_versions
@@ -14,15 +15,25 @@ from runner.worker.datasets import Dataset, Images
 from runner.worker.failures import Unavailable
 from runner.worker.models import Network
 
+PROGRAM_FILE = "program.pt2"
+QUANTISE_VERSION = 1
+"""Raised when the way of quantising changes, so that cached programs are no longer found."""
+
 
 class Runtime:
     """Runs the module itself."""
 
     def __init__(self, precision: str, batch_size: int, threads: int | None, memory_format: str) -> None:
-        """Keep the settings; see the seam in base.py for what they mean."""
+        """Keep the settings; see the seam in base.py for what they mean.
+
+        Raises:
+            Unavailable: precision is int8, which is compiled, and there is no C++ compiler.
+        """
+        if precision == "int8" and shutil.which("g++") is None and shutil.which("clang++") is None:
+            raise Unavailable("backend=torch precision=int8 needs a C++ compiler: run apt-get install g++")
         self._precision = precision
         self._batch_size = batch_size
-        self._layout = getattr(torch, "channels_last" if memory_format == "channels_last" else "contiguous_format")
+        self._layout = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
         if threads is not None:
             torch.set_num_threads(threads)
         self._module: Any = None
@@ -31,34 +42,65 @@ class Runtime:
         """Return how the quantised program is made; fp32 and bf16 run the module as it is."""
         if self._precision != "int8":
             return None
-        raise NotImplementedError
+        key = {
+            "network": network.key,
+            "calibration": dataset.digest_of(dataset.calibration),
+            "batch_size": self._batch_size,
+            "packages": package_versions("torch", "torchao"),
+            "version": QUANTISE_VERSION,
+        }
+        return Recipe(
+            "torch-int8", key, lambda folder: quantise(network, dataset, self._batch_size, folder / PROGRAM_FILE)
+        )
 
     def load(self, network: Network, artifact: Path | None) -> None:
         """Build the module, or load the quantised program and compile it."""
-        self._module = network.module().to(memory_format=self._layout)
+        if artifact is None:
+            module: Any = network.module()
+            self._module = module.to(memory_format=self._layout)
+            return
+        import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # noqa: F401 -- registers the int8 operators
+
+        program = torch.export.load(artifact / PROGRAM_FILE).module()
+        # Set for the whole process: as an option of torch.compile alone it leaves the int8 operators unlowered.
+        torch._inductor.config.freezing = True
+        self._module = torch.compile(program, dynamic=False)
 
     def bind(self, images: Images) -> Step:
         """Return a step that runs the module on these images."""
-        batch = torch.from_numpy(images).to(memory_format=self._layout)
-        module = self._module
+        batch = torch.from_numpy(images).contiguous(memory_format=self._layout)
+        module, autocast = self._module, self._precision == "bf16"
 
-        if self._precision == "bf16":
-
-            def step() -> torch.Tensor:
-                with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-                    return module(batch)
-        else:
-
-            def step() -> torch.Tensor:
-                with torch.inference_mode():
-                    return module(batch)
+        def step() -> Any:
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                return module(batch)
 
         return step
 
     def logits(self, outputs: torch.Tensor) -> Images:
         """Return the outputs in fp32."""
-        return outputs.detach().float().numpy()
+        found: Images = outputs.float().numpy()
+        return found
 
     def evidence(self) -> list[dict[str, str]]:
         """Return nothing that the process's own evidence does not hold."""
         return []
+
+
+def quantise(network: Network, dataset: Dataset, batch_size: int, target: Path) -> None:
+    """Write the network as an exported program in static int8, calibrated on the calibration images."""
+    from torchao.quantization.pt2e import move_exported_model_to_eval
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+
+    batches = [torch.from_numpy(images) for images, _ in dataset.batches(dataset.calibration, batch_size)]
+    # strict: without it a shared ReLU, as ResNets have, becomes one node with two outputs, which the quantiser refuses.
+    exported = torch.export.export(network.module(), (batches[0],), strict=True).module()
+    quantiser = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
+    with torch.no_grad():
+        prepared = prepare_pt2e(exported, quantiser)
+        for batch in batches:
+            prepared(batch)
+        converted = convert_pt2e(prepared)
+        move_exported_model_to_eval(converted)
+        torch.export.save(torch.export.export(converted, (batches[0],)), target)

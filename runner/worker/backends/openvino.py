@@ -1,0 +1,128 @@
+"""OpenVINO: fp32 and bf16 by precision hint, int8 quantised by NNCF after training."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from runner.worker.backends.base import Step
+from runner.worker.cache import Fetch, Recipe, package_versions
+from runner.worker.datasets import Dataset, Images
+from runner.worker.evidence import CONTRADICTED, VERIFIED, finding
+from runner.worker.export import ONNX_FILE, onnx_recipe
+from runner.worker.models import Network
+
+# Importing OpenVINO or NNCF would try to report usage over the network, from inside the measured process; both do
+# without the module that does it.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None is how an import is refused
+
+IR_FILE = "model.xml"
+QUANTISE_VERSION = 1
+"""Raised when the way of quantising changes, so that cached models are no longer found."""
+
+PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""Without a hint OpenVINO runs fp32 models in bf16 where the CPU can. What int8 leaves over is true fp32."""
+
+
+class Runtime:
+    """Runs an inference request on a compiled model."""
+
+    def __init__(self, precision: str, batch_size: int, threads: int | None, memory_format: str) -> None:
+        """Keep the settings; see the seam in base.py for what they mean."""
+        self._precision = precision
+        self._batch_size = batch_size
+        self._threads = threads
+        self._compiled: Any = None
+
+    def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe:
+        """Return how the graph is exported, and quantised where the precision asks for it."""
+        exported = onnx_recipe(network, self._batch_size)
+        if self._precision != "int8":
+            return exported
+        key = {
+            "exported": exported.key,
+            "calibration": dataset.digest_of(dataset.calibration),
+            "packages": package_versions("openvino", "nncf"),
+            "version": QUANTISE_VERSION,
+        }
+        return Recipe(
+            "openvino-int8",
+            key,
+            lambda folder: quantise(fetch(exported) / ONNX_FILE, folder / IR_FILE, dataset, self._batch_size),
+        )
+
+    def load(self, network: Network, artifact: Path | None) -> None:
+        """Read the model, give it its static shape, and compile it."""
+        import openvino
+
+        assert artifact is not None
+        core = openvino.Core()
+        model = core.read_model(artifact / (IR_FILE if self._precision == "int8" else ONNX_FILE))
+        model.reshape([self._batch_size, 3, network.image_size, network.image_size])
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": PRECISION_HINTS[self._precision],
+        }
+        if self._threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = self._threads
+        self._compiled = core.compile_model(model, "CPU", settings)
+
+    def bind(self, images: Images) -> Step:
+        """Return a step that infers these images, which the request shares without a copy."""
+        import openvino
+
+        request = self._compiled.create_infer_request()
+        request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
+
+        def step() -> Any:
+            request.infer()
+            return request
+
+        return step
+
+    def logits(self, outputs: Any) -> Images:
+        """Return the request's only output."""
+        found: Images = outputs.get_output_tensor().data
+        return found
+
+    def evidence(self) -> list[dict[str, str]]:
+        """Return the precision in which the compiled model's heavy layers run."""
+        layers = [
+            info["runtimePrecision"].astype(str)
+            for info in (node.get_rt_info() for node in self._compiled.get_runtime_model().get_ops())
+            if info["layerType"].astype(str) in HEAVY_LAYERS
+        ]
+        wanted = RUNTIME_PRECISIONS[self._precision]
+        share = sum(precision in wanted for precision in layers) / len(layers) if layers else 0.0
+        counts = ", ".join(f"{layers.count(name)} × {name}" for name in sorted(set(layers)))
+        state = VERIFIED if share >= REQUIRED_SHARE else CONTRADICTED
+        return [finding("precision", self._precision, counts, state, "OpenVINO get_runtime_model()")]
+
+
+HEAVY_LAYERS = frozenset({"Convolution", "FullyConnected", "MatMul", "GroupConvolution"})
+"""Layer types that do nearly all of a network's arithmetic."""
+RUNTIME_PRECISIONS = {"fp32": {"f32"}, "bf16": {"bf16"}, "int8": {"i8", "u8"}}
+REQUIRED_SHARE = 0.8
+"""Share of the heavy layers that must run in the precision that was asked for."""
+
+
+def quantise(source: Path, target: Path, dataset: Dataset, batch_size: int) -> None:
+    """Write a model quantised to int8 by NNCF, calibrated on the data set's calibration images."""
+    import nncf
+    import openvino
+
+    nncf.set_log_level(logging.ERROR)
+    model = openvino.Core().read_model(source)
+    # Attention has a softmax inside the network; a classifier that ends in logits has none.
+    attention = any(node.get_type_name() == "Softmax" for node in model.get_ops())
+    batches = [images for images, _ in dataset.batches(dataset.calibration, batch_size)]
+    quantised = nncf.quantize(
+        model,
+        nncf.Dataset(batches),
+        subset_size=len(batches),
+        model_type=nncf.ModelType.TRANSFORMER if attention else None,
+    )
+    # The default would store what stays in floating point in 16 bits.
+    openvino.save_model(quantised, target, compress_to_fp16=False)

@@ -1,0 +1,24 @@
+"""Instruction sets that decide how a network is quantised."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """Return the processor's flags as the kernel names them."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def has_vnni() -> bool:
+    """Return whether 8-bit products are added up in 32 bits: on x86 with VNNI or AMX, on ARM always."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return True
+    return bool(cpu_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"})
