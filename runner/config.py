@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -406,7 +407,12 @@ def _check_outputs(folder: Path) -> list[Mistake]:
     existing = folder.absolute()
     while not existing.exists():
         existing = existing.parent
-    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
-        return []
-    what = "not writable" if existing.is_dir() else "not a folder"
-    return [Mistake("output_dir", str(folder), "a folder that can be written", f"{existing} is {what}: choose another")]
+    allowed = "a folder that can be written"
+    if not existing.is_dir():
+        return [Mistake("output_dir", str(folder), allowed, f"{existing} is not a folder: choose another")]
+    try:  # permissions do not tell of a read-only or special file system; a file that vanishes again does
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        remedy = f"{existing} cannot be written ({error.strerror}): choose another"
+        return [Mistake("output_dir", str(folder), allowed, remedy)]
+    return []

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +28,9 @@ FAKE = (
     "measure.slice_s=0.02",
     "measure.settle_s=0",
     "measure.warmup_s=1",
-    "baseline=[backend=fake]",
-    "reference=[backend=fake]",
+    'baseline=["backend=fake"]',
+    'reference=["backend=fake"]',
+    "tracking=none",
 )
 """A run of the harness alone, without a runtime and in about a second."""
 
@@ -87,13 +87,8 @@ def run_program(tmp_path: Path, environment: dict[str, str]) -> RunProgram:
 
 
 @pytest.fixture
-def hydra_context(monkeypatch: pytest.MonkeyPatch):
+def hydra_context() -> Iterator[None]:
     """Initialise Hydra on conf/, for composing in the test's own process."""
     compose.register_schema()
     with hydra.initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
         yield
-
-
-def read_json(path: Path):
-    """Return the content of a JSON file."""
-    return json.loads(path.read_text())

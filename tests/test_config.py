@@ -1,0 +1,221 @@
+"""Every configuration composes, and every mistake is told in one line: field, received, allowed, remedy."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from pathlib import Path
+
+import pytest
+
+from runner import catalog, compose
+from runner.config import PROJECT, RunConfig, check
+from runner.environment import build_launch
+from runner.machine import this_machine
+from runner.result import RunFailed
+
+pytestmark = pytest.mark.usefixtures("hydra_context")
+
+OPTIONS = sorted(
+    f"{file.parent.name}={file.stem}" for file in (PROJECT / "conf").glob("*/*.yaml") if file.parent.name != "hydra"
+)
+NEEDS = {
+    "model=torchvision": ["model.name=resnet18"],
+    "model=timm": ["model.name=vit_tiny_patch16_224"],
+    "weights=file": ["weights.path=weights.pt"],
+    "data=image_folder": ["data.path=images"],
+}
+"""What an option needs beside itself."""
+
+
+@pytest.fixture
+def user_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder with weights and images, as a user would."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.pt").write_bytes(b"weights")
+    for label, number in itertools.product("ab", range(300)):
+        (tmp_path / "images" / label).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / label / f"{number}.png").write_bytes(b"image")
+    return tmp_path
+
+
+def composed(*overrides: str) -> RunConfig:
+    """Return a typed configuration."""
+    return compose.typed(compose.compose_settings(overrides))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.usefixtures("user_files")
+def test_every_option_composes_and_is_without_mistakes(option):
+    """Each file of conf/ gives a valid configuration, its baseline and its reference too."""
+    overrides = [option, *NEEDS.get(option, [])]
+    settings = compose.compose_settings(overrides)
+    config = compose.typed(settings)
+    assert check(config) == []
+    for words in (config.baseline, config.reference):
+        derived = compose.typed(compose.derive(settings, words))
+        assert check(derived) == []
+        assert derived.backend.name == "torch"
+        assert str(derived.precision.name) == "fp32"
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_file_says_when_to_use_it_and_how(option):
+    """The first lines of a file are a comment with the command."""
+    group, name = option.split("=")
+    text = (PROJECT / "conf" / group / f"{name}.yaml").read_text()
+    comment = "\n".join(itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()))
+    assert "python -m runner" in comment
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("backend=")])
+def test_backend_options_are_keywords_of_its_constructor(option):
+    """A backend's file lists exactly the options that its constructor takes."""
+    config = composed(option)
+    assert set(config.backend.options) == set(catalog.backend_options()[config.backend.name])
+
+
+def test_baseline_drops_the_options_of_the_runs_own_backend():
+    """What the baseline names is taken whole; everything else is the run's own."""
+    settings = compose.compose_settings(["backend=ort", "+backend.options.anything=1", "batch_size=3"])
+    baseline = compose.typed(compose.derive(settings, ["backend=torch"]))
+    assert (baseline.backend.name, baseline.backend.options, baseline.batch_size) == ("torch", {}, 3)
+
+
+def test_model_names_are_those_of_the_libraries():
+    """The names read from the sources are those that the libraries register."""
+    from runner.worker.models import declare_torchvision_operators
+
+    declare_torchvision_operators()
+    import timm
+    from torchvision import models
+
+    assert set(timm.list_models()) <= catalog.model_names("timm")
+    assert set(models.list_models(module=models)) <= catalog.model_names("torchvision")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field", "said"),
+    [
+        (["batch_size=0"], "batch_size", "1 or more"),
+        (["seed=-1"], "seed", "0 or more"),
+        (["measure.goal=0"], "measure.goal", "more than 0"),
+        (["measure.rounds_min=9", "measure.rounds_max=8"], "measure.rounds_max", "9 or more"),
+        (["data.evaluation_samples=9999"], "data.evaluation_samples", "at most 797"),
+        (["data.calibration_samples=1001"], "data.calibration_samples", "at most 1000"),
+        (["model=torchvision", "model.name=resnet5"], "model.name", "resnet50"),
+        (["model=timm", "model.name=vit_bas_patch16_224"], "model.name", "vit_base_patch16_224"),
+        (["backend.name=tensorrt"], "backend.name", "openvino, ort, torch"),
+        (["+backend.options.speed=11"], "backend.options.speed", "torch has no options"),
+        (["weights=file"], "weights.path", "a file"),
+        (["weights=file", "weights.path=nowhere.pt"], "weights.path", "a file that exists"),
+        (["weights.path=x.pt"], "weights.path", "only with weights=file"),
+        (["data=image_folder"], "data.path", "one folder per class"),
+        (["data=image_folder", "data.path=nowhere"], "data.path", "a folder that exists"),
+        (["tracking.uri=not a uri"], "tracking.uri", "sqlite:///"),
+        (["tracking.uri='http://host:port'"], "tracking.uri", "does not parse"),
+        (["tracking.uri=sqlite://"], "tracking.uri", "sqlite:///"),
+        (["output_dir=/proc/outputs"], "output_dir", "a folder that can be written"),
+    ],
+)
+def test_mistakes_of_values(overrides, field, said, tmp_path, monkeypatch):
+    """Each mistake names its field and what is allowed."""
+    monkeypatch.chdir(tmp_path)
+    [mistake] = check(composed(*overrides))
+    assert mistake.field == field
+    assert said in str(mistake)
+    assert "\n" not in str(mistake)
+
+
+def test_output_folder_that_is_a_file(tmp_path):
+    """A file stands where the folder should be."""
+    (tmp_path / "outputs").write_text("")
+    [mistake] = check(composed(f"output_dir={tmp_path / 'outputs'}"))
+    assert "not a folder" in str(mistake)
+
+
+@pytest.mark.parametrize("content", ["nothing", "files without classes", "too few"])
+def test_image_folder_without_enough_images(tmp_path, content):
+    """An empty folder, one without classes, one with too few images."""
+    if content == "files without classes":
+        (tmp_path / "a.png").write_bytes(b"")
+    if content == "too few":
+        (tmp_path / "class").mkdir()
+        (tmp_path / "class" / "a.png").write_bytes(b"")
+    [mistake] = check(composed("data=image_folder", f"data.path={tmp_path}"))
+    assert mistake.field == "data.path"
+    assert ("It holds 1" if content == "too few" else "It holds no such image") in str(mistake)
+
+
+def test_tracking_uri_of_the_environment_is_checked_too(monkeypatch):
+    """MLFLOW_TRACKING_URI may be mistaken as well; the line names it."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "gopher://x")
+    [mistake] = check(composed())
+    assert mistake.field == "MLFLOW_TRACKING_URI"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lines"),
+    [
+        (["backend=tensorrt"], ["backend: received 'tensorrt'; allowed: openvino, ort, torch"]),
+        (["batchsize=3"], ["the nearest: batch_size"]),
+        (["batch_size=many"], ["batch_size: received 'many'; allowed: a whole number"]),
+        (["precision.name=int4"], ["precision.name: received 'int4'; allowed: fp32, bf16, int8"]),
+        (["memory_format=nhwc"], ["allowed: contiguous, channels_last"]),
+        (["backend=ort,tensorrt", "batch_size=0,many", "nothing=1"], ["tensorrt", "'many'", "1 or more", "nothing"]),
+        (["batch_size=[1"], ["batch_size"]),
+    ],
+)
+def test_mistakes_of_composing(overrides, lines):
+    """What Hydra refuses is told in our own lines, all mistakes together."""
+    error = compose.diagnose(overrides, ValueError("not composed"))
+    told = str(error)
+    for line in lines:
+        assert line in told
+    assert all(len(line) < 400 for line in told.splitlines())
+
+
+def test_allocator_that_is_not_installed():
+    """Its row is `unavailable`, with the command that installs it."""
+    config = composed("allocator=tcmalloc", "allocator.libraries=[libnowhere.so]")
+    with pytest.raises(RunFailed, match="allocator=tcmalloc is not installed.*make system") as caught:
+        build_launch(config, this_machine(), {})
+    assert caught.value.status == "unavailable"
+
+
+def test_weights_that_carry_code_are_never_executed(tmp_path):
+    """A pickle with code is refused, and the code does not run."""
+    import torch
+
+    from runner.worker.failures import BadInput
+    from runner.worker.weights import read_state
+
+    class Malicious:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "executed",))
+
+    torch.save({"weight": Malicious()}, tmp_path / "weights.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Malicious()))
+    for name in ("weights.pt", "plain.pt"):
+        with pytest.raises(BadInput, match="tensors only"):
+            read_state(tmp_path / name)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_truncated_weights(tmp_path, suffix):
+    """A file cut short is refused in one line."""
+    import torch
+    from safetensors.torch import save_file
+
+    from runner.worker.failures import BadInput
+    from runner.worker.weights import read_state
+
+    path = tmp_path / f"weights{suffix}"
+    state = {"weight": torch.ones(100, 100)}
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    assert torch.equal(read_state(path)["weight"], state["weight"])
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(BadInput, match=f"weights.path={path}") as caught:
+        read_state(path)
+    assert "\n" not in str(caught.value)
