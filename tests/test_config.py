@@ -178,7 +178,7 @@ def test_mistakes_of_composing(overrides, lines):
 def test_allocator_that_is_not_installed():
     """Its row is `unavailable`, with the command that installs it."""
     config = composed("allocator=tcmalloc", "allocator.libraries=[libnowhere.so]")
-    with pytest.raises(RunFailed, match="allocator=tcmalloc is not installed.*make system") as caught:
+    with pytest.raises(RunFailed, match=r"allocator=tcmalloc is not installed.*make system") as caught:
         build_launch(config, this_machine(), {})
     assert caught.value.status == "unavailable"
 

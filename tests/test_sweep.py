@@ -184,9 +184,7 @@ def test_interrupt_stops_the_sweep_and_every_process(environment, tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    statuses = [
-        json.loads(path.read_text())["status"] for path in sorted(tmp_path.glob("sweeps/*/*/result.json"))
-    ]
+    statuses = [json.loads(path.read_text())["status"] for path in sorted(tmp_path.glob("sweeps/*/*/result.json"))]
     assert statuses == ["ok", "interrupted"]
     assert "stopped by Ctrl-C" in out
 

@@ -46,7 +46,10 @@ class Runtime(Protocol):
         """Load and compile the network; `artifact` is the folder that the recipe made."""
 
     def bind(self, images: Images) -> Step:
-        """Return a step that infers `images` (batch × 3 × size × size), as a serving loop would for ready inputs."""
+        """Return a step that infers `images` (batch × 3 × size × size), as a serving loop would for ready inputs.
+
+        The step keeps the images alive as long as it lives.
+        """
 
     def logits(self, outputs: Any) -> Images:
         """Return a step's outputs as batch × classes, float32."""

@@ -76,7 +76,7 @@ class Runtime:
         request = self._compiled.create_infer_request()
         request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
 
-        def step() -> Any:
+        def step(_keep_alive: Images = images) -> Any:  # the tensor does not own the memory that it shares
             request.infer()
             return request
 
