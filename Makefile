@@ -9,7 +9,7 @@ READY := .venv/.ready
 ARGS ?=
 PORT ?= 5000
 
-.PHONY: help setup system sweep ui report test check bench clean-cache
+.PHONY: help setup system sweep ui report test check bench screenshot clean-cache
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -44,6 +44,10 @@ check: test
 
 bench: $(READY) ## What the program promises about itself: fidelity, A/A, quiet host, overhead (about 15 minutes)
 	$(BIN)/python -m benchmarks
+
+screenshot: $(READY) ## Take the README's picture of the MLflow UI (needs chromium and chromium-driver)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m docs.screenshot
 
 clean-cache: ## Remove cached artifacts: exports, quantised models, probe weights
 	rm -rf outputs/cache

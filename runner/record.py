@@ -22,6 +22,7 @@ def params(result: Result) -> dict[str, str]:
     """Return the configuration as parameters: the choices by their short names, then every setting."""
     short = {name: str(result.settings[setting]) for name, setting in CHOICES.items()}
     # A group's own name (model.name) stays beside its short form (model): whoever looks for either finds it.
+    short["instances"] = "1"  # a run is one process
     return short | {name: str(value) for name, value in result.settings.items()}
 
 
@@ -76,6 +77,8 @@ def tags(result: Result) -> dict[str, str]:
     """Return the words of a run."""
     words = {
         "label": result.label,
+        "row": result.label,
+        "table": "",
         "status": str(result.status),
         "reason": result.reason,
         "fingerprint": result.fingerprint,

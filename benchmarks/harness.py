@@ -1,0 +1,108 @@
+"""The harness itself: does it find an effect where there is none, does it disturb, what does it cost?
+
+Promises: A/A |speedup − 1| ≤ 2 % and no verdict; host under 0.5 % of a core while a worker is timed; a warm sweep at
+most 2.5 × its timed seconds; --help and a mistake within 1.5 s.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from runner.config import PROJECT
+from runner.result import Result, load
+
+SWEEP = ("-m", "backend=ort,openvino", "precision=fp32,bf16,int8")
+ANSWERS = 5
+"""Times that a quick answer is asked for; the slowest counts."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One promise and what was measured."""
+
+    promise: str
+    measured: str
+    kept: bool
+
+
+def run(*arguments: str, code: int = 0) -> tuple[float, str]:
+    """Run the program; return its wall time in seconds and its output."""
+    begin = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", *arguments], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    if done.returncode != code:
+        raise RuntimeError(f"exit code {done.returncode}, not {code}: {done.stdout}{done.stderr}")
+    return time.monotonic() - begin, done.stdout
+
+
+def newest_results() -> list[Result]:
+    """Return the results of the sweep that ran last."""
+    sweep = max((PROJECT / "outputs" / "sweeps").iterdir())
+    return [load(path) for path in sorted(sweep.glob("*/result.json"))]
+
+
+def quick_answers() -> list[Finding]:
+    """Ask for help, and make a mistake."""
+    found = []
+    for what, arguments, code in (("--help", ["--help"], 0), ("a mistake", ["backend=nothing", "batch_size=0"], 2)):
+        slowest = max(run(*arguments, code=code)[0] for _ in range(ANSWERS))
+        found.append(
+            Finding(f"{what} answers within 1.5 s", f"{slowest:.2f} s, the slowest of {ANSWERS}", slowest < 1.5)
+        )
+    return found
+
+
+def no_effect() -> list[Finding]:
+    """Measure the baseline against itself; the default run is that."""
+    run()
+    [result] = newest_results()
+    measured = result.measurement
+    assert measured is not None
+    assert result.host_cpu_share is not None
+    speedup = measured.speedup
+    return [
+        Finding(
+            "A/A, measure=standard: within ±2 %, no verdict",
+            f"{speedup.value:.4f} ({speedup.low:.4f} … {speedup.high:.4f}), {measured.verdict}",
+            abs(speedup.value - 1) <= 0.02 and measured.verdict not in ("faster", "slower"),
+        ),
+        Finding(
+            "host under 0.5 % of a core in timed phases",
+            f"{result.host_cpu_share:.3%}",
+            result.host_cpu_share < 0.005,
+        ),
+    ]
+
+
+def overhead() -> list[Finding]:
+    """Run the main job with a warm cache."""
+    run(*SWEEP)  # fills the cache where it is cold
+    wall, printed = run(*SWEEP)
+    timed = sum(result.phases.get("timed", 0.0) for result in newest_results())
+    line = next(line for line in printed.splitlines() if "s timed" in line)
+    return [
+        Finding("a warm sweep within 2.5 × its timed seconds", f"{wall / timed:.2f} ×: {line}", wall <= 2.5 * timed)
+    ]
+
+
+def main() -> bool:
+    """Measure every promise, print the table, and return whether all are kept."""
+    found = [*quick_answers(), *no_effect(), *overhead()]
+    table = Table(title="The harness", show_lines=True)
+    for title in ("promise", "measured", "kept"):
+        table.add_column(title, overflow="fold")
+    for one in found:
+        table.add_row(one.promise, one.measured, "yes" if one.kept else "NO")
+    Console(width=110).print(table)
+    return all(one.kept for one in found)
+
+
+if __name__ == "__main__":
+    sys.exit(0 if main() else 1)
