@@ -85,7 +85,8 @@ def compare(logits: Logits, reference: Logits, labels: NDArray[np.int64]) -> Acc
     chosen, expected = logits.argmax(axis=1), reference.argmax(axis=1)
     flips = int((chosen != expected).sum())
     samples = len(logits)
-    scored = _score(chosen == labels, expected == labels) if labels.size else _Score()
+    noise = sqnr_db(logits, reference)
+    scored = _score(chosen == labels, expected == labels, identical=noise is None) if labels.size else _Score()
     return Accuracy(
         samples=samples,
         top1=scored.top1,
@@ -95,7 +96,7 @@ def compare(logits: Logits, reference: Logits, labels: NDArray[np.int64]) -> Acc
         delta_high_pp=scored.delta_high_pp,
         agreement_top1=1 - flips / samples,
         flips=flips,
-        sqnr_db=sqnr_db(logits, reference),
+        sqnr_db=noise,
         kl=kl_divergence(reference, logits),
         gate=scored.gate,
         gate_certain=scored.certain,
@@ -117,14 +118,15 @@ class _Score:
     needed: int | None = None
 
 
-def _score(right: NDArray[np.bool_], reference_right: NDArray[np.bool_]) -> _Score:
+def _score(right: NDArray[np.bool_], reference_right: NDArray[np.bool_], *, identical: bool) -> _Score:
     top1, reference_top1 = float(right.mean()), float(reference_right.mean())
     gained = int((right & ~reference_right).sum())
     lost = int((~right & reference_right).sum())
     delta = (gained - lost) / len(right)
     low, high = paired_interval(gained, lost, len(right))
     bar = -(1 - GATE) * reference_top1
-    certain = not low < bar < high
+    # Identical logits leave nothing to doubt: the interval's width is then only the formula's own caution.
+    certain = identical or not low < bar < high
     return _Score(
         top1=top1,
         reference_top1=reference_top1,

@@ -64,4 +64,4 @@ def _constructor_options(module: ast.Module) -> tuple[str, ...] | None:
 
 def count_images(folder: Path) -> int:
     """Return how many images lie in the class folders of `folder`."""
-    return sum(1 for path in folder.glob("*/*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sum(1 for path in folder.glob("[!.]*/*") if path.suffix.lower() in IMAGE_SUFFIXES)

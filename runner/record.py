@@ -21,8 +21,8 @@ CHOICES = {
 def params(result: Result) -> dict[str, str]:
     """Return the configuration as parameters: the choices by their short names, then every setting."""
     short = {name: str(result.settings[setting]) for name, setting in CHOICES.items()}
-    # A group's own name (model.name) stays beside its short form (model): whoever looks for either finds it.
     short["instances"] = "1"  # a run is one process
+    # A group's own name (model.name) stays beside its short form (model): whoever looks for either finds it.
     return short | {name: str(value) for name, value in result.settings.items()}
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 DASH = "–"
-PIPED_WIDTH = 200
-"""Columns where the output is not a terminal: a table is never folded into a file."""
+UNFOLDED = 10_000
+"""Columns at most where the output is not a terminal: a table is never folded into a file."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
         "| " + " | ".join(column.title for column in COLUMNS) + " |",
         "|" + "|".join("---:" if column.right else "---" for column in COLUMNS) + "|",
     ]
-    lines += ["| " + " | ".join(column.show(row) for column in COLUMNS) + " |" for row in rows]
+    lines += ["| " + " | ".join(column.show(row).replace("|", "\\|") for column in COLUMNS) + " |" for row in rows]
     return "\n".join(lines)
 
 
@@ -159,9 +159,11 @@ def time_line(results: Sequence[Result], wall_s: float) -> str:
 
 def print_table(console: Console, rows: Sequence[Row], title: str) -> None:
     """Print the table and its notes."""
+    table = rich_table(rows, title)
     if not console.is_terminal:
-        console.width = max(console.width, PIPED_WIDTH)
-    console.print(rich_table(rows, title))
+        needed = console.measure(table, options=console.options.update(max_width=UNFOLDED)).maximum
+        console.width = max(console.width, needed)
+    console.print(table)
     for line in notes(rows):
         console.print(line, markup=False, highlight=False)
 
@@ -176,12 +178,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output-dir", default="outputs", type=Path, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
 
-    from runner.tracking import read_sweep, tracking_uri
+    from runner.tracking import StoreError, read_sweep, tracking_uri
 
     uri = tracking_uri(TrackingConfig(uri=options.uri), options.output_dir)
     try:
         sweep, frame = read_sweep(uri, options.experiment, options.sweep)
-    except LookupError as error:
+    except (LookupError, StoreError) as error:
         print(f"report: {error.args[0]}", file=sys.stderr)
         return 2
     rows = rows_of(frame)

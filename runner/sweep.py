@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -266,7 +267,7 @@ def conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
     """
     begin = time.monotonic()
     machine, config = this_machine(), plans[0].config
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(folder)
     write_json(folder / "machine.json", as_dict(machine))
     tracker = Tracker(config.tracking, Path(config.output_dir), folder, console)
     tracker.begin(folder / "machine.json", machine.name)
@@ -280,6 +281,21 @@ def conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
     console.print(time_line(results, time.monotonic() - begin), highlight=False)
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
     return exit_code(results)
+
+
+def make_folder(wanted: Path) -> Path:
+    """Make the sweep's folder and return it; with a number behind its name where another sweep took the second.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for name in itertools.chain([wanted.name], (f"{wanted.name}_{number}" for number in itertools.count(2))):
+        try:
+            wanted.with_name(name).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return wanted.with_name(name)
+    raise AssertionError("there is always another number")
 
 
 def exit_code(results: Sequence[Result]) -> int:

@@ -171,8 +171,12 @@ class Tracker:
         self._client = None
         lines = str(error).strip().splitlines()
         reason = lines[0][:200] if lines else type(error).__name__
-        self._console.print(f"tracking: {reason}", style="yellow", markup=False)
-        self._console.print(f"tracking: the results are in {self._folder}", style="yellow", markup=False)
+        line = f"tracking: {reason}; the results are in {self._folder}"
+        self._console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+class StoreError(Exception):
+    """The store cannot be read: in one line, why."""
 
 
 def read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.DataFrame]:
@@ -184,8 +188,22 @@ def read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.Da
         sweep: the sweep's name, None for the latest.
 
     Raises:
-        LookupError: there is no such experiment or sweep.
+        LookupError: there is no such store, experiment or sweep.
+        StoreError: the store does not answer, or refuses.
     """
+    path = uri.removeprefix("sqlite:///")
+    if path != uri and not Path(path).is_file():  # MLflow would make an empty one
+        raise LookupError(f"{uri} is not there: nothing has been recorded")
+    import sqlalchemy.exc
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _read_sweep(uri, experiment, sweep)
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise StoreError(f"{uri}: {str(error).splitlines()[0][:200]}") from error
+
+
+def _read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.DataFrame]:
     import mlflow
 
     client = open_client(uri)
@@ -200,6 +218,8 @@ def read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.Da
         if not newest:
             raise LookupError(f"experiment {experiment!r} holds no sweep")
         sweep = newest[0].data.tags[SWEEP_TAG]
+    if "'" in sweep:  # the store's filter language cannot quote it, and no sweep is named so
+        raise LookupError(f"experiment {experiment!r} holds no sweep {sweep!r}")
     rows: Any = mlflow.search_runs(
         [found.experiment_id], f"tags.{SWEEP_TAG} = '{sweep}'", order_by=["attributes.start_time ASC"]
     )

@@ -165,13 +165,14 @@ def test_image_folder_reads_grey_and_transparent_images(open_data, tmp_path):
 
 def test_image_folder_digest_changes_with_the_bytes_of_a_file(open_data, folder):
     """One pixel of one evaluated image is enough."""
-    before = open_folder(open_data, folder)
-    assert open_folder(open_data, folder).digest == before.digest
-    name = before.source._files[before.evaluation[2]]
-    picture = Image.open(name)
-    picture.putpixel((3, 3), (1, 2, 3))
-    picture.save(name)
-    assert open_folder(open_data, folder).digest != before.digest
+    data = open_folder(open_data, folder)
+    before = data.digest
+    assert open_folder(open_data, folder).digest == before
+    name = data.source._files[data.evaluation[2]]
+    with Image.open(name) as picture:
+        picture.putpixel((3, 3), (1, 2, 3))
+        picture.save(name)
+    assert open_folder(open_data, folder).digest != before
 
 
 def test_too_few_images_are_refused(open_data, folder):

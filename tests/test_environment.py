@@ -178,7 +178,14 @@ def test_openvino_gets_what_lets_it_live_with_a_preloaded_allocator():
 def test_equal_configurations_give_equal_launches():
     """So a kept worker is found again, whatever its runs are called; any setting of the process makes another."""
     assert launched("seed=1") == launched("seed=1", "measure=quick", "tracking=none")
-    for other in ("seed=2", "batch_size=4", "precision=bf16", "threading=one_thread", "hugepages=thp", "data=synthetic"):
+    for other in (
+        "seed=2",
+        "batch_size=4",
+        "precision=bf16",
+        "threading=one_thread",
+        "hugepages=thp",
+        "data=synthetic",
+    ):
         assert launched("seed=1") != launched("seed=1", other), other
 
 

@@ -177,7 +177,7 @@ class ImageFolder:
     def __init__(self, path: Path, size: int) -> None:
         """List the images; none is read yet."""
         self._size = size
-        folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
+        folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
         found = [
             (file, label)
             for label, folder in enumerate(folders)

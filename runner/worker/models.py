@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from runner.worker.cache import package_versions
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from runner.worker.weights import Weights
+
+class Weights(Protocol):
+    """Where a network's weights come from."""
+
+    @property
+    def digest(self) -> str:
+        """Changes when the weights do; it is part of the key of everything made from them."""
+
+    def module(self) -> nn.Module:
+        """Return the network with these weights, in evaluation mode, in fp32."""
 
 
 class Network:

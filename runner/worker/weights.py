@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from runner.protocol import Job
 from runner.worker.cache import Fetch, Recipe, package_versions
 from runner.worker.datasets import DIGITS_EVALUATION, DIGITS_TRAINING, Dataset, open_dataset
 from runner.worker.failures import BadInput, Unavailable
-from runner.worker.models import build_module, pretrained_module
+from runner.worker.models import Weights, build_module, pretrained_module
 
 if TYPE_CHECKING:
     import torch
@@ -20,17 +20,6 @@ if TYPE_CHECKING:
 PROBE_VERSION = 1
 """Raised when the way the probe is made changes, so that cached ones are no longer found."""
 STATE_FILE = "state.pt"
-
-
-class Weights(Protocol):
-    """Where a network's weights come from."""
-
-    @property
-    def digest(self) -> str:
-        """Changes when the weights do; it is part of the key of everything made from them."""
-
-    def module(self) -> nn.Module:
-        """Return the network with these weights, in evaluation mode, in fp32."""
 
 
 def open_weights(job: Job, dataset: Dataset, fetch: Fetch) -> Weights:

@@ -44,6 +44,7 @@ class Runtime:
         key = {
             "exported": exported.key,
             "calibration": dataset.digest_of(dataset.calibration),
+            "batch_size": self._batch_size,  # NNCF's ranges are averaged over batches
             "packages": package_versions("openvino", "nncf"),
             "version": QUANTISE_VERSION,
         }
