@@ -57,8 +57,15 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
         ambient: the host's own environment, of which only the allow-list is taken.
 
     Raises:
-        RunFailed: with the status `unavailable`, where the allocator's library is not found.
+        RunFailed: `unavailable` where the allocator's library is not found, `unsupported` where a setting would have
+            nothing to act on.
     """
+    if config.threading.env and not config.backend.openmp:
+        raise RunFailed(
+            Status.unsupported,
+            f"threading={config.threading.name} sets OpenMP, which backend={config.backend.name} does not use: "
+            "take threading=all_cores",
+        )
     threads = config.threading.threads
     if threads == 0:
         threads = len(machine.cores)
@@ -148,6 +155,7 @@ def _build_job(config: RunConfig, threads: int | None, preload: Path | None) -> 
             "allocator": config.allocator.name,
             "allocator_library": str(preload.resolve()) if preload else "",
             "hugepages": config.hugepages.name,
+            "env": config.backend.env | config.allocator.env | config.hugepages.env,
         },
     )
 

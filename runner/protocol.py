@@ -21,6 +21,10 @@ HOST_PID_VARIABLE = "RUNNER_HOST_PID"
 """Environment variable that carries the host's process id: a worker whose parent it is dies with it."""
 
 
+PACKAGES = ("torch", "torchvision", "timm", "torchao", "onnx", "onnxruntime", "openvino", "nncf", "numpy")
+"""Packages whose version a result depends on, whatever was run."""
+
+
 class ProtocolError(Exception):
     """A line on the channel was not a message of this protocol."""
 
@@ -88,7 +92,8 @@ class Evaluate:
     """Write the logits of the evaluation set to ``path``; answered by :class:`Evaluated`."""
 
     path: str
-    """An ``.npz`` file with ``logits`` (samples × classes, float32) and ``labels`` (samples, int64)."""
+    """An ``.npz`` file: ``logits`` (samples × classes, float32), ``labels`` (samples, int64, or none), and the digests
+    ``weights`` and ``data``, by which the host sees that two files speak of the same network and images."""
     cached: bool
     """Take the logits from the cache where they are: only for the fp32 reference, never for a candidate."""
 

@@ -23,7 +23,7 @@ from runner.config import PROJECT, ConfigurationError, Mistake, RunConfig, check
 from runner.environment import build_launch, describe
 from runner.experiment import LoadedWorker, Plan, Run, run_experiment
 from runner.machine import Machine, as_dict, this_machine
-from runner.protocol import Job
+from runner.protocol import PACKAGES, Job
 from runner.record import row
 from runner.report import csv_table, markdown_table, print_table, time_line
 from runner.result import HARMLESS, Result, RunFailed, Status, save, write_json
@@ -31,9 +31,6 @@ from runner.screen import Screen
 from runner.tracking import Tracker
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
-
-PACKAGES = ("torch", "torchvision", "timm", "torchao", "onnx", "onnxruntime", "openvino", "nncf", "numpy")
-"""Packages whose version is part of a run's fingerprint."""
 
 
 def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
@@ -158,7 +155,7 @@ class KeptBench:
         key = _subject(launch.job)
         if key not in self._references:
             path = run.folder / "reference.npz"
-            if baseline.worker.launch.job == launch.job:
+            if baseline.worker.launch == launch:
                 run.evaluate(baseline.worker, path, cached=True)
             else:
                 worker, _ = run.open(config, "reference")

@@ -36,8 +36,7 @@ def collect(expectations: dict[str, Any], affinity_before: set[int], threads: in
     ]
     if expectations.get("hugepages", "off") != "off":
         found.append(_hugepages(str(expectations["hugepages"])))
-    if threads is not None:
-        found.append(_threads(threads))
+    found.append(_threads(threads))
     return found
 
 
@@ -79,16 +78,18 @@ def _hugepages(asked: str) -> dict[str, str]:
         line.split(":", 1) for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if ":" in line
     )
     huge, anonymous = (int(fields[name].split()[0]) for name in ("AnonHugePages", "Anonymous"))
-    mode = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text().strip()
+    switch = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    mode = switch.read_text().strip() if switch.exists() else "without huge pages"
     observed = f"{huge // 1024} of {anonymous // 1024} MiB anonymous memory in huge pages, kernel mode {mode}"
     return finding("hugepages", asked, observed, VERIFIED if huge else CONTRADICTED, "/proc/self/smaps_rollup")
 
 
-def _threads(asked: int) -> dict[str, str]:
+def _threads(asked: int | None) -> dict[str, str]:
     from threadpoolctl import threadpool_info
 
-    pools = {str(pool["internal_api"]): int(pool["num_threads"]) for pool in threadpool_info()}
-    openmp = pools.get("openmp")
-    if openmp is None:
-        return finding("threads", asked, "no OpenMP runtime is loaded", UNKNOWN, "threadpoolctl")
-    return finding("threads", asked, openmp, VERIFIED if openmp == asked else CONTRADICTED, "threadpoolctl")
+    pools = {pool["filepath"]: int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "openmp"}
+    if not pools:
+        return finding("threads", asked or "default", "no OpenMP runtime is loaded", UNKNOWN, "threadpoolctl")
+    observed = ", ".join(f"{threads} in {Path(file).name}" for file, threads in pools.items())
+    state = VERIFIED if asked in (None, *pools.values()) else CONTRADICTED
+    return finding("threads", asked or "default", observed, state, "threadpoolctl")

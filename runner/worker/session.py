@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from runner.protocol import Evaluated, Job, Loaded, RunSlice, Slice, Warm, WarmUp
+from runner.protocol import PACKAGES, Evaluated, Job, Loaded, RunSlice, Slice, Warm, WarmUp
 from runner.worker import evidence, timing
 from runner.worker.backends.base import Step
 from runner.worker.build import Gathered, build_apart, gather
 from runner.worker.cache import Cache, Missing, Recipe, package_versions
 from runner.worker.datasets import Images
+from runner.worker.isa import cpu_flags
 
-PACKAGES = ("torch", "torchvision", "timm", "torchao", "onnx", "onnxruntime", "openvino", "nncf", "numpy")
-REFERENCE_VERSION = 1
+REFERENCE_VERSION = 2
 """Raised when the way the reference is computed changes, so that cached ones are no longer found."""
 
 
@@ -108,14 +108,14 @@ class Session:
             cached: take the logits from the cache, or leave them there: for the fp32 reference only.
         """
         begin = time.monotonic()
-        dataset = self._parts.dataset
+        dataset, network = self._parts.dataset, self._parts.network
         recipe = self._reference_recipe()
         from_cache = cached and self._cache.find(recipe) is not None
         logits = np.load(self._cache.get(recipe) / "logits.npy") if cached else self._infer_evaluation_set()
         labels = dataset.labels(dataset.evaluation)
         if logits.shape[1] != dataset.source.classes:
             labels = labels[:0]  # the model's classes are not the data's: a label means nothing to it
-        np.savez(path, logits=logits, labels=labels)
+        np.savez(path, logits=logits, labels=labels, weights=network.weights.digest, data=dataset.digest)
         return Evaluated(path=path, seconds=time.monotonic() - begin, from_cache=from_cache)
 
     def _infer_evaluation_set(self) -> Images:
@@ -127,10 +127,19 @@ class Session:
         return np.concatenate(outputs).astype(np.float32, copy=False)
 
     def _reference_recipe(self) -> Recipe:
+        job = self._job
         key = {
             "network": self._parts.network.key,
             "data": self._parts.dataset.digest,
-            "packages": package_versions("torch"),
+            "backend": job.backend,
+            "precision": job.precision,
+            "options": job.options,
+            "memory_format": job.memory_format,
+            "threads": job.threads,
+            "batch_size": job.batch_size,
+            "expectations": job.expectations,
+            "isa": sorted(cpu_flags()),
+            "packages": package_versions(*PACKAGES),
             "version": REFERENCE_VERSION,
         }
 

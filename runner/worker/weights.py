@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner.protocol import Job
 from runner.worker.cache import Fetch, Recipe, package_versions
-from runner.worker.datasets import DIGITS_EVALUATION, DIGITS_TRAINING, Dataset, open_dataset
+from runner.worker.datasets import DIGITS_EVALUATION, DIGITS_TRAINING, FITTING_SAMPLES, Dataset, open_dataset
 from runner.worker.failures import BadInput, Unavailable
 from runner.worker.models import Weights, build_module, pretrained_module
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 """Raised when the way the probe is made changes, so that cached ones are no longer found."""
 STATE_FILE = "state.pt"
 
@@ -37,7 +37,7 @@ def open_weights(job: Job, dataset: Dataset, fetch: Fetch) -> Weights:
         digest = hashlib.sha256((folder / STATE_FILE).read_bytes()).hexdigest()
         return FileWeights(job, labelled.source.classes, folder / STATE_FILE, digest)
     if job.weights == "random":
-        return RandomWeights(job, classes, f"random, seed {job.seed}")
+        return RandomWeights(job, classes, f"random, seed {job.seed}, {classes} classes")
     if job.weights == "file" and job.weights_path is not None:
         path = Path(job.weights_path)
         return FileWeights(job, classes, path, hashlib.sha256(path.read_bytes()).hexdigest())
@@ -170,7 +170,7 @@ def probe_recipe(job: Job, dataset: Dataset) -> Recipe:
         "name": job.model_name,
         "image_size": job.image_size,
         "seed": job.seed,
-        "training": dataset.digest_of(dataset.training),
+        "training": dataset.digest_of(dataset.training[:FITTING_SAMPLES]),
         "packages": package_versions("torch", job.model_source),
         "version": PROBE_VERSION,
     }

@@ -13,10 +13,21 @@ from typing import Any, Protocol
 
 from runner.worker.cache import Fetch, Recipe
 from runner.worker.datasets import Dataset, Images
+from runner.worker.failures import Unsupported
 from runner.worker.models import Network
 
 Step = Callable[[], Any]
 """Runs one inference on the batch that it was bound to, and returns the runtime's own outputs."""
+
+
+def refuse_layout(memory_format: str) -> None:
+    """Refuse an image layout that a runtime would ignore: a row must not claim what had nothing to act on.
+
+    Raises:
+        Unsupported: it is not the default.
+    """
+    if memory_format != "contiguous":
+        raise Unsupported("this runtime chooses its own layout: take memory_format=contiguous, or backend=torch")
 
 
 class Runtime(Protocol):
@@ -29,7 +40,7 @@ class Runtime(Protocol):
             precision: a word of ``runner.config.Precision``.
             batch_size: images in every batch.
             threads: compute threads, None for the runtime's own default.
-            memory_format: PyTorch's image layout; runtimes that choose their own ignore it.
+            memory_format: PyTorch's image layout; see :func:`refuse_layout`.
 
         Raises:
             Unsupported: the combination cannot exist here.

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from runner.worker.backends.base import Step
+from runner.worker.backends.base import Step, refuse_layout
 from runner.worker.cache import Fetch, Recipe, package_versions
-from runner.worker.datasets import Dataset, Images
+from runner.worker.datasets import CALIBRATION_BATCH, Dataset, Images
 from runner.worker.evidence import CONTRADICTED, VERIFIED, finding
 from runner.worker.export import ONNX_FILE, onnx_recipe
 from runner.worker.models import Network
@@ -17,9 +17,10 @@ from runner.worker.models import Network
 # Importing OpenVINO or NNCF would try to report usage over the network, from inside the measured process; both do
 # without the module that does it.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None is how an import is refused
+import openvino  # noqa: E402 -- after the line above
 
 IR_FILE = "model.xml"
-QUANTISE_VERSION = 1
+QUANTISE_VERSION = 2
 """Raised when the way of quantising changes, so that cached models are no longer found."""
 
 PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -30,7 +31,12 @@ class Runtime:
     """Runs an inference request on a compiled model."""
 
     def __init__(self, precision: str, batch_size: int, threads: int | None, memory_format: str) -> None:
-        """Keep the settings; see the seam in base.py for what they mean."""
+        """Keep the settings; see the seam in base.py for what they mean.
+
+        Raises:
+            Unsupported: an image layout is asked for.
+        """
+        refuse_layout(memory_format)
         self._precision = precision
         self._batch_size = batch_size
         self._threads = threads
@@ -44,20 +50,17 @@ class Runtime:
         key = {
             "exported": exported.key,
             "calibration": dataset.digest_of(dataset.calibration),
-            "batch_size": self._batch_size,  # NNCF's ranges are averaged over batches
             "packages": package_versions("openvino", "nncf"),
             "version": QUANTISE_VERSION,
         }
         return Recipe(
             "openvino-int8",
             key,
-            lambda folder: quantise(fetch(exported) / ONNX_FILE, folder / IR_FILE, dataset, self._batch_size),
+            lambda folder: quantise(fetch(exported) / ONNX_FILE, folder / IR_FILE, dataset),
         )
 
     def load(self, network: Network, artifact: Path | None) -> None:
         """Read the model, give it its static shape, and compile it."""
-        import openvino
-
         assert artifact is not None
         core = openvino.Core()
         model = core.read_model(artifact / (IR_FILE if self._precision == "int8" else ONNX_FILE))
@@ -72,8 +75,6 @@ class Runtime:
 
     def bind(self, images: Images) -> Step:
         """Return a step that infers these images, which the request shares without a copy."""
-        import openvino
-
         request = self._compiled.create_infer_request()
         request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
 
@@ -98,7 +99,8 @@ class Runtime:
         wanted = RUNTIME_PRECISIONS[self._precision]
         share = sum(precision in wanted for precision in layers) / len(layers) if layers else 0.0
         counts = ", ".join(f"{layers.count(name)} × {name}" for name in sorted(set(layers)))
-        state = VERIFIED if share >= REQUIRED_SHARE else CONTRADICTED
+        required = 1.0 if self._precision == "fp32" else REQUIRED_SHARE
+        state = VERIFIED if share >= required else CONTRADICTED
         return [finding("precision", self._precision, counts, state, "OpenVINO get_runtime_model()")]
 
 
@@ -106,19 +108,18 @@ HEAVY_LAYERS = frozenset({"Convolution", "FullyConnected", "MatMul", "GroupConvo
 """Layer types that do nearly all of a network's arithmetic."""
 RUNTIME_PRECISIONS = {"fp32": {"f32"}, "bf16": {"bf16"}, "int8": {"i8", "u8"}}
 REQUIRED_SHARE = 0.8
-"""Share of the heavy layers that must run in the precision that was asked for."""
+"""Share of the heavy layers that must run in bf16 or int8 where it was asked for; fp32 must be whole."""
 
 
-def quantise(source: Path, target: Path, dataset: Dataset, batch_size: int) -> None:
+def quantise(source: Path, target: Path, dataset: Dataset) -> None:
     """Write a model quantised to int8 by NNCF, calibrated on the data set's calibration images."""
     import nncf
-    import openvino
 
     nncf.set_log_level(logging.ERROR)
     model = openvino.Core().read_model(source)
     # Attention has a softmax inside the network; a classifier that ends in logits has none.
     attention = any(node.get_type_name() == "Softmax" for node in model.get_ops())
-    batches = [images for images, _ in dataset.batches(dataset.calibration, batch_size)]
+    batches = [images for images, _ in dataset.batches(dataset.calibration, CALIBRATION_BATCH)]
     quantised = nncf.quantize(
         model,
         nncf.Dataset(batches),

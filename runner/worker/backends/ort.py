@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from runner.worker.backends.base import Step
+import onnxruntime
+
+from runner.worker.backends.base import Step, refuse_layout
 from runner.worker.cache import Fetch, Recipe, package_versions
-from runner.worker.datasets import Dataset, Images
+from runner.worker.datasets import CALIBRATION_BATCH, Dataset, Images
 from runner.worker.export import INPUT, ONNX_FILE, OUTPUT, onnx_recipe
 from runner.worker.failures import Unsupported
 from runner.worker.isa import has_vnni
 from runner.worker.models import Network
 
-QUANTISE_VERSION = 1
+QUANTISE_VERSION = 2
 """Raised when the way of quantising changes, so that cached models are no longer found."""
 
 
@@ -25,8 +27,9 @@ class Runtime:
         """Keep the settings; see the seam in base.py for what they mean.
 
         Raises:
-            Unsupported: precision is bf16.
+            Unsupported: precision is bf16, or an image layout is asked for.
         """
+        refuse_layout(memory_format)
         if precision == "bf16":
             raise Unsupported(
                 "ONNX Runtime's CPU provider has no bf16 arithmetic on x86: "
@@ -53,14 +56,12 @@ class Runtime:
         }
 
         def build(folder: Path) -> None:
-            quantise(fetch(exported) / ONNX_FILE, folder / ONNX_FILE, dataset, self._batch_size, reduce_range)
+            quantise(fetch(exported) / ONNX_FILE, folder / ONNX_FILE, dataset, reduce_range)
 
         return Recipe("ort-int8", key, build)
 
     def load(self, network: Network, artifact: Path | None) -> None:
         """Open a session on the graph."""
-        import onnxruntime
-
         assert artifact is not None
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors
@@ -84,7 +85,7 @@ class Runtime:
         return []
 
 
-def quantise(source: Path, target: Path, dataset: Dataset, batch_size: int, reduce_range: bool) -> None:
+def quantise(source: Path, target: Path, dataset: Dataset, reduce_range: bool) -> None:
     """Write a static int8 model in QDQ form: unsigned activations, signed weights per channel.
 
     A graph with attention has only its linear layers quantised, and their outputs left in fp32: on ViT-B/16 that kept
@@ -101,7 +102,7 @@ def quantise(source: Path, target: Path, dataset: Dataset, batch_size: int, redu
     quantize_static(
         prepared,
         target,
-        calibration_reader(dataset, batch_size),
+        calibration_reader(dataset),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         reduce_range=reduce_range,
@@ -113,13 +114,13 @@ def quantise(source: Path, target: Path, dataset: Dataset, batch_size: int, redu
     prepared.unlink()
 
 
-def calibration_reader(dataset: Dataset, batch_size: int) -> Any:
+def calibration_reader(dataset: Dataset) -> Any:
     """Return the calibration images as ONNX Runtime's quantiser reads them."""
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
         def __init__(self) -> None:
-            self._batches: Iterator[tuple[Images, int]] = dataset.batches(dataset.calibration, batch_size)
+            self._batches: Iterator[tuple[Images, int]] = dataset.batches(dataset.calibration, CALIBRATION_BATCH)
 
         def get_next(self) -> dict[str, Images] | None:
             images, _ = next(self._batches, (None, 0))

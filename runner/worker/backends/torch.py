@@ -65,6 +65,8 @@ class Runtime:
         # Set for the whole process: as an option of torch.compile alone it leaves the int8 operators unlowered.
         torch._inductor.config.freezing = True
         self._module = torch.compile(program, dynamic=False)
+        example = torch.zeros(self._batch_size, 3, network.image_size, network.image_size)
+        self.bind(example.numpy())()  # compiles: that is preparing, not the first inference
 
     def bind(self, images: Images) -> Step:
         """Return a step that runs the module on these images."""
