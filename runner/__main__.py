@@ -6,6 +6,7 @@ The runs themselves begin in :class:`hydra_plugins.runner_plugins.RunSweeper`, f
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -14,24 +15,27 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 from runner import compose
-from runner.config import PROJECT, ConfigurationError
+from runner.config import PROJECT, ConfigurationError, Mistake
 
 CONF = PROJECT / "conf"
-EXIT_MISTAKE = 2
+EXIT_MISTAKE, EXIT_INTERRUPTED = 2, 130
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name=compose.CONFIG_NAME)
 def app(config: DictConfig) -> None:  # noqa: ARG001 -- Hydra asks for a function of one argument
     """Stand where Hydra wants a task: the configuration's hydra.mode sends every command to the sweeper."""
-    raise RuntimeError("hydra.mode must stay MULTIRUN")
+    raise ConfigurationError([Mistake("hydra.mode", "RUN", "MULTIRUN", "One run is a sweep of one: leave it out")])
 
 
 def main() -> None:
     """Run the command line; a mistake in it ends with one line each and exit code 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the mistake is told below
     compose.register_schema()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end: as with Ctrl-C, nothing is left behind
     try:
         app()
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
     except ConfigurationError as error:
         _refuse(error)
     except compose.COMPOSITION_ERRORS as error:

@@ -82,6 +82,7 @@ def compare(logits: Logits, reference: Logits, labels: NDArray[np.int64]) -> Acc
     if logits.shape != reference.shape:
         raise InvalidOutput(f"logits have the shape {logits.shape}, the fp32 reference has {reference.shape}")
     check_logits(logits)
+    check_logits(reference)
     chosen, expected = logits.argmax(axis=1), reference.argmax(axis=1)
     flips = int((chosen != expected).sum())
     samples = len(logits)

@@ -18,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 from runner.config import ConfigurationError, Mistake, RunConfig, check
@@ -89,20 +89,32 @@ def diagnose(overrides: Sequence[str], error: Exception) -> ConfigurationError:
         error: what composing raised, told as it is where no override alone is at fault.
     """
     mistakes: list[Mistake] = []
+    sound: dict[str, str] = {}
+    alternatives: list[tuple[str, str]] = []
     for assignment in _assignments(overrides, mistakes):
         key, _, value = assignment.partition("=")
         try:
-            mistakes += [mistake for mistake in check(typed(compose_settings([assignment]))) if not _partial(mistake)]
+            compose_settings([assignment])
         except COMPOSITION_ERRORS as found:
             mistakes.append(_explain(key, value, found))
+        else:
+            sound.setdefault(key, assignment)
+            alternatives.append((key, assignment))
+    # What composes is checked in the company of the others: weights.path is a mistake only without weights=file.
+    for key, assignment in alternatives:
+        try:
+            mistakes += check(typed(compose_settings(list((sound | {key: assignment}).values()))))
+        except MissingMandatoryValue as found:
+            mistakes.append(_missing(found))
+        except COMPOSITION_ERRORS as found:
+            mistakes.append(_explain(key, assignment.partition("=")[2], found))
     if not mistakes or isinstance(error, MarkedYAMLError):
         return ConfigurationError([_explain("configuration", None, error)])
     return ConfigurationError(mistakes)
 
 
-def _partial(mistake: Mistake) -> bool:
-    """Return whether a mistake may only come from looking at one override without the others."""
-    return mistake.received is None
+def _missing(error: MissingMandatoryValue) -> Mistake:
+    return Mistake(error.full_key or "configuration", None, "a value", f"Add {error.full_key}=…")
 
 
 def _assignments(overrides: Sequence[str], mistakes: list[Mistake]) -> Iterable[str]:
@@ -125,6 +137,8 @@ def _explain(key: str, value: str | None, error: Exception) -> Mistake:
         mark = error.problem_mark
         where = f"{mark.name}, line {mark.line + 1}" if mark else "a configuration file"
         return Mistake(where, (error.problem or "").strip(), "valid YAML", "Mend the file")
+    if isinstance(error, MissingMandatoryValue):
+        return _missing(error)
     name = key.lstrip("+~")
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None

@@ -8,6 +8,7 @@ hydra nor a runtime.
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import tempfile
 from collections.abc import Iterable
@@ -243,7 +244,7 @@ class ConfigurationError(Exception):
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         """Keep the mistakes, without repetitions, in the order given."""
-        self.mistakes = list(dict.fromkeys(mistakes))
+        self.mistakes = list({str(mistake): mistake for mistake in mistakes}.values())
         super().__init__("\n".join(map(str, self.mistakes)))
 
 
@@ -291,8 +292,14 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
         "measure.prepare_timeout_s": measure.prepare_timeout_s,
         "measure.request_timeout_s": measure.request_timeout_s,
     }
-    mistakes = [Mistake(name, value, f"{least} or more") for name, value, least in at_least if not value >= least]
-    mistakes += [Mistake(name, value, "more than 0") for name, value in positive.items() if not value > 0]
+    mistakes = [
+        Mistake(name, value, f"{least} or more") for name, value, least in at_least if not least <= value < math.inf
+    ]
+    mistakes += [
+        Mistake(name, value, "a finite number, more than 0")
+        for name, value in positive.items()
+        if not 0 < value < math.inf
+    ]
     return mistakes
 
 

@@ -29,7 +29,7 @@ from runner.pairing import (
     estimate_speedup,
 )
 from runner.protocol import Evaluate, Evaluated, Load, Loaded, Warm, WarmUp
-from runner.result import Measurement, Result, RunFailed, Status, write_json
+from runner.result import Measurement, Result, RunFailed, Status, blamed_on, write_json
 from runner.screen import Screen
 from runner.statistics import Verdict, geometric_mean, judge, rounds_to_settle
 from runner.workers import Worker
@@ -199,7 +199,6 @@ def run_experiment(run: Run, bench: Bench) -> Result:
     measurement = None
     try:
         _measure(run, bench, measured)
-        _refuse_contradictions(measured)
         measurement = _conclude(run.plan, measured)
     except RunFailed as failure:
         status, reason = failure.status, failure.reason
@@ -216,7 +215,7 @@ def run_experiment(run: Run, bench: Bench) -> Result:
         fingerprint=run.plan.fingerprint,
         settings=run.plan.settings,
         measurement=measurement,
-        accuracy=measured.accuracy,
+        accuracy=measured.accuracy if status is Status.ok else None,
         phases=run.watch.seconds,
         wall_s=time.monotonic() - begin,
         load_s=loaded.load_s if loaded else None,
@@ -242,9 +241,13 @@ def _measure(run: Run, bench: Bench, measured: _Measured) -> None:
         candidate = run.start(plan.config, "candidate")
         measured.candidate = measured.candidate or candidate
         try:
-            baseline = bench.baseline(plan.baseline, run)
+            _refuse_contradictions(candidate)
+            with blamed_on("its baseline"):
+                baseline = bench.baseline(plan.baseline, run)
             measured.steady &= candidate.warm.steady and baseline.warm.steady
             try:
+                with blamed_on("its baseline"):
+                    _refuse_contradictions(baseline)
                 pair = Pair(
                     candidate=candidate.worker,
                     baseline=baseline.worker,
@@ -257,10 +260,10 @@ def _measure(run: Run, bench: Bench, measured: _Measured) -> None:
                 )
                 _run_rounds(run, pair, measured)
                 if measured.accuracy is None:
+                    measured.rss_peak_mib = candidate.worker.rss_peak_mib()
                     measured.accuracy = _compare(run, bench, candidate, baseline)
             finally:
                 bench.release(baseline)
-            measured.rss_peak_mib = candidate.worker.rss_peak_mib()
         finally:
             with run.watch.book("stop"):
                 candidate.worker.stop()
@@ -288,19 +291,25 @@ def _half_width(plan: Plan, rounds: list[Round]) -> float:
 def _compare(run: Run, bench: Bench, candidate: LoadedWorker, baseline: LoadedWorker) -> Accuracy:
     """Compare the candidate's logits with the labels and with fp32 on the very same images."""
     mine = run.evaluate(candidate.worker, run.folder / "logits.npz", cached=False)
-    truth = bench.reference(run.plan.reference, run, baseline)
+    with blamed_on("its fp32 reference"):
+        truth = bench.reference(run.plan.reference, run, baseline)
     with run.watch.book("accuracy"), np.load(mine) as own, np.load(truth) as reference:
+        for subject in ("weights", "data"):
+            if str(own[subject]) != str(reference[subject]):
+                reason = (
+                    f"its fp32 reference has other {subject}: they changed during the sweep, or `reference` does it"
+                )
+                raise RunFailed(Status.failed, reason)
         return accuracy.compare(own["logits"], reference["logits"], own["labels"])
 
 
-def _refuse_contradictions(measured: _Measured) -> None:
+def _refuse_contradictions(worker: LoadedWorker) -> None:
     """Publish no number for a setting that did not take effect.
 
     Raises:
         RunFailed: with the status `invalid`, where the evidence contradicts what was asked for.
     """
-    assert measured.candidate is not None
-    lies = [entry for entry in measured.candidate.loaded.evidence if entry["state"] == "contradicted"]
+    lies = [entry for entry in worker.loaded.evidence if entry["state"] == "contradicted"]
     if lies:
         told = "; ".join(f"{lie['knob']}: asked {lie['asked']}, observed {lie['observed']}" for lie in lies)
         raise RunFailed(Status.invalid, told)
@@ -329,6 +338,7 @@ def _conclude(plan: Plan, measured: _Measured) -> Measurement:
         latency_p50_ms=p50,
         latency_p90_ms=p90,
         latency_p99_ms=p99,
+        latency_samples=len(times),
         round_throughput=[one.candidate_throughput for one in rounds],
     )
 

@@ -10,6 +10,7 @@ from math import log
 
 from runner.config import MeasureConfig
 from runner.protocol import RunSlice, Slice
+from runner.result import blamed_on
 from runner.statistics import Estimate, geometric_mean
 from runner.workers import Worker
 
@@ -91,10 +92,14 @@ class Pair:
     def _run_round(self) -> Round:
         candidate_first = self.generator.random() < 0.5
         if candidate_first:
-            candidate, baseline = self._run_slice(self.candidate), self._run_slice(self.baseline)
+            candidate, baseline = self._run_slice(self.candidate), self._run_baseline_slice()
         else:
-            baseline, candidate = self._run_slice(self.baseline), self._run_slice(self.candidate)
+            baseline, candidate = self._run_baseline_slice(), self._run_slice(self.candidate)
         return Round(self.process, candidate_first, candidate, baseline, self.batch_size, self.baseline_batch_size)
+
+    def _run_baseline_slice(self) -> Slice:
+        with blamed_on("its baseline"):
+            return self._run_slice(self.baseline)
 
     def _run_slice(self, worker: Worker) -> Slice:
         request = RunSlice(self.measure.settle_s, self.measure.slice_s, self.measure.slice_iterations)

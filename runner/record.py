@@ -36,6 +36,7 @@ def metrics(result: Result) -> dict[str, float]:
         "artifact_mib": result.artifact_mib,
         "host_cpu_share": result.host_cpu_share,
         "wall_s": result.wall_s,
+        "steady": result.steady,
     }
     values |= {f"phase_{name.replace(' ', '_').replace('-', '_')}_s": s for name, s in result.phases.items()}
     if result.measurement is not None:
@@ -54,6 +55,8 @@ def metrics(result: Result) -> dict[str, float]:
             "rounds": measured.rounds,
             "processes": measured.processes,
             "rounds_more": measured.rounds_more,
+            "goal_reached": measured.goal_reached,
+            "latency_samples": measured.latency_samples,
         }
     if result.accuracy is not None:
         accuracy = result.accuracy

@@ -135,13 +135,32 @@ def notes(rows: Sequence[Row]) -> list[str]:
             lines.append(f"{label}: {_word(row, 'status')}: {reason}")
         more = _number(row, "rounds_more")
         if more is not None:
-            lines.append(f"{label}: inconclusive: about {more:.0f} more rounds would settle it (measure.rounds_max=…)")
+            lines.append(
+                f"{label}: inconclusive: about {more:.0f} more rounds would settle it: {_more_rounds(row, more)}"
+            )
+        if _number(row, "steady") == 0:
+            lines.append(
+                f"{label}: its speed or the baseline's was not steady after warming up: raise measure.warmup_s"
+            )
+        if _number(row, "goal_reached") == 0:
+            lines.append(
+                f"{label}: the interval is wider than the goal: raise measure.rounds_max or quieten the machine"
+            )
         images = _number(row, "accuracy_gate_samples")
         if "uncertain" in _word(row, "accuracy_gate"):
             needed = "no number of" if images is None else f"about {images:.0f}"
             have = _number(row, "accuracy_samples") or 0
             lines.append(f"{label}: the gate is uncertain on {have:.0f} images: {needed} images would decide it")
     return lines
+
+
+def _more_rounds(row: Row, more: float) -> str:
+    """Return the overrides that measure so many rounds more."""
+    rounds, processes = _number(row, "rounds") or 0, _number(row, "processes") or 1
+    if processes > 1:
+        wanted = math.ceil(processes * (rounds + more) / rounds)
+        return f"measure.processes_min={wanted} measure.processes_max={wanted}"
+    return f"measure.rounds_min={rounds + more:.0f} measure.rounds_max={rounds + more:.0f}"
 
 
 def time_line(results: Sequence[Result], wall_s: float) -> str:

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -54,6 +56,21 @@ class RunFailed(Exception):
         self.log_tail = log_tail
 
 
+@contextmanager
+def blamed_on(whose: str) -> Iterator[None]:
+    """Say whose failure it is, where it is not the candidate's own.
+
+    Raises:
+        RunFailed: what the block raises, `whose` before its reason.
+    """
+    try:
+        yield
+    except RunFailed as failure:
+        raise RunFailed(
+            failure.status, f"{whose}: {failure.reason}", exception=failure.exception, log_tail=failure.log_tail
+        ) from failure
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What the rounds of a run say."""
@@ -71,6 +88,8 @@ class Measurement:
     latency_p50_ms: float
     latency_p90_ms: float
     latency_p99_ms: float
+    latency_samples: int
+    """Batches that the percentiles come from: with fewer than 100, p99 is nearly the slowest one."""
     round_throughput: list[float]
     """The candidate's throughput in each round, in order."""
 

@@ -9,7 +9,7 @@ import os
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -18,15 +18,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from runner.compose import compose_settings, derive, flatten, typed
-from runner.config import PROJECT, ConfigurationError, Mistake, RunConfig, check
+from runner.compose import COMPOSITION_ERRORS, compose_settings, derive, diagnose, flatten, typed
+from runner.config import PROJECT, ConfigurationError, Mistake, Precision, RunConfig, check
 from runner.environment import build_launch, describe
 from runner.experiment import LoadedWorker, Plan, Run, run_experiment
 from runner.machine import Machine, as_dict, this_machine
 from runner.protocol import PACKAGES, Job
 from runner.record import row
 from runner.report import csv_table, markdown_table, print_table, time_line
-from runner.result import HARMLESS, Result, RunFailed, Status, save, write_json
+from runner.result import HARMLESS, Result, Status, save, write_json
 from runner.screen import Screen
 from runner.tracking import Tracker
 
@@ -50,12 +50,17 @@ def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
         found = check(config)
         mistakes += found
         if not found:
-            baseline, reference = (typed(derive(settings, words)) for words in (config.baseline, config.reference))
-            mistakes += [*check(baseline), *check(reference)]
+            baseline, of_baseline = derived_config("baseline", settings, config.baseline)
+            reference, of_reference = derived_config("reference", settings, config.reference)
+            if reference.precision.name is not Precision.fp32:
+                allowed = "overrides with precision=fp32: it is the truth for accuracy"
+                of_reference.append(Mistake("reference", config.reference, allowed))
+            mistakes += [*of_baseline, *of_reference]
             composed.append((settings, config, baseline, reference))
     if mistakes:
         raise ConfigurationError(mistakes)
-    labels = distinct_labels([describe(config) for _, config, _, _ in composed])
+    labels = distinct_labels([flatten(settings) for settings, _, _, _ in composed])
+    labels = [label or describe(config) for label, (_, config, _, _) in zip(labels, composed, strict=True)]
     machine = this_machine()
     return [
         Plan(
@@ -71,16 +76,48 @@ def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
     ]
 
 
-def distinct_labels(descriptions: Sequence[str]) -> list[str]:
-    """Return the descriptions without the words that all of them share."""
-    split = [text.split() for text in descriptions]
-    if len(split) == 1:
-        return list(descriptions)
-    common = set.intersection(*map(set, split))
-    return [
-        " ".join(word for word in words if word not in common) or text
-        for words, text in zip(split, descriptions, strict=True)
-    ]
+def derived_config(role: str, settings: DictConfig, words: Sequence[str]) -> tuple[RunConfig, list[Mistake]]:
+    """Return the configuration that a role's overrides make of a run's own, and its mistakes, named by the role.
+
+    Raises:
+        ConfigurationError: the overrides cannot be composed.
+    """
+    try:
+        config = typed(derive(settings, words))
+    except COMPOSITION_ERRORS as error:
+        told = diagnose(words, error).mistakes
+        raise ConfigurationError(replace(one, field=f"{role}: {one.field}") for one in told) from error
+    return config, [replace(one, field=f"{role}: {one.field}") for one in check(config)]
+
+
+def distinct_labels(jobs: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what tells each job from the others, in words: empty where nothing does.
+
+    A setting that follows from its group's choice is not repeated: with another `backend.name`, `backend.env` says
+    nothing more.
+
+    Args:
+        jobs: the flattened settings of each.
+    """
+    varied = [key for key in dict.fromkeys(itertools.chain(*jobs)) if len({repr(job.get(key)) for job in jobs}) > 1]
+    choices = [key for key in varied if key.endswith(".name")]
+    told = [key for key in varied if key in choices or not _follows(key, f"{key.split('.')[0]}.name", jobs)]
+    return [" ".join(_word(key, job.get(key)) for key in told if job.get(key) is not None) for job in jobs]
+
+
+def _follows(key: str, choice: str, jobs: Sequence[dict[str, Any]]) -> bool:
+    """Return whether one setting has only one value for each value of another."""
+    values: dict[str, set[str]] = {}
+    for job in jobs:
+        values.setdefault(repr(job.get(choice)), set()).add(repr(job.get(key)))
+    return choice in jobs[0] and all(len(found) == 1 for found in values.values())
+
+
+def _word(key: str, value: object) -> str:
+    """Return a setting as a word of a label: a choice by its name alone."""
+    return (
+        str(value) if key.endswith(".name") or key == "memory_format" else f"{key.rsplit('.', maxsplit=1)[-1]}={value}"
+    )
 
 
 def fingerprint(settings: dict[str, Any], machine: Machine) -> str:
@@ -127,20 +164,13 @@ class KeptBench:
         Raises:
             RunFailed: the baseline could not be started, loaded or warmed up.
         """
+        launch = build_launch(config, this_machine(), os.environ)
         kept, self._kept = self._kept, None
-        try:
-            if kept is not None:
-                if self._fits(kept, config):
-                    return kept
-                kept.worker.stop()
-            return run.start(config, "baseline")
-        except RunFailed as failure:
-            raise RunFailed(
-                failure.status,
-                f"its baseline: {failure.reason}",
-                exception=failure.exception,
-                log_tail=failure.log_tail,
-            ) from failure
+        if kept is not None:
+            if kept.worker.alive() and kept.worker.launch == launch and config.measure.processes_max == 1:
+                return kept
+            kept.worker.stop()
+        return run.start(config, "baseline")
 
     def release(self, worker: LoadedWorker) -> None:
         """Keep a worker that is alive for the next run."""
@@ -170,12 +200,6 @@ class KeptBench:
             self._kept.worker.stop()
             self._kept = None
 
-    @staticmethod
-    def _fits(kept: LoadedWorker, config: RunConfig) -> bool:
-        if config.measure.processes_max > 1 or not kept.worker.alive():
-            return False
-        return kept.worker.launch == build_launch(config, this_machine(), os.environ)
-
 
 def _subject(job: Job) -> str:
     """Return what a reference depends on: the network and the images, not how fast they are run."""
@@ -198,6 +222,8 @@ class Sweep:
         self._plans = plans
         self._folder = folder
         self._console = console
+        self.interrupted = False
+        """Whether the person stopped it."""
 
     def run(self, tracker: Tracker) -> list[Result]:
         """Make every run and record it; a failure in one never ends the sweep.
@@ -215,7 +241,10 @@ class Sweep:
                     screen.end(result)
                     tracker.record(result, self._run_folder(number, plan))
                     if result.status is Status.interrupted:
+                        self.interrupted = True
                         break
+        except KeyboardInterrupt:  # between two runs: those that are finished are kept
+            self.interrupted = True
         finally:
             bench.close()
         return results
@@ -235,8 +264,12 @@ class Sweep:
             bench.close()
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             result = self._unmeasured(plan, Status.failed, reason, begin, traceback.format_exc())
-        write_json(folder / "evidence.json", result.evidence)
-        save(result, folder)
+        try:
+            write_json(folder / "evidence.json", result.evidence)
+            save(result, folder)
+        except (OSError, ValueError) as error:  # a full disk, or a number that JSON has no word for
+            reason = f"its result could not be written: {error}"
+            result = self._unmeasured(plan, Status.failed, reason, begin, traceback.format_exc())
         return result
 
     @staticmethod
@@ -268,16 +301,17 @@ def conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
     write_json(folder / "machine.json", as_dict(machine))
     tracker = Tracker(config.tracking, Path(config.output_dir), folder, console)
     tracker.begin(folder / "machine.json", machine.name)
-    results = Sweep(plans, folder, console).run(tracker)
+    sweep = Sweep(plans, folder, console)
+    results = sweep.run(tracker)
     rows = [row(result) for result in results]
     files = {"table.md": markdown_table(rows) + "\n", "table.csv": csv_table(rows)}
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    tracker.finish(results, [folder / name for name in files])
+    tracker.finish([folder / name for name in files], interrupted=sweep.interrupted)
     print_table(console, rows, f"{machine.name} · baseline: {describe(plans[0].baseline)} · {config.measure.name}")
     console.print(time_line(results, time.monotonic() - begin), highlight=False)
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
-    return exit_code(results)
+    return EXIT_INTERRUPTED if sweep.interrupted else exit_code(results)
 
 
 def make_folder(wanted: Path) -> Path:
@@ -297,6 +331,4 @@ def make_folder(wanted: Path) -> Path:
 
 def exit_code(results: Sequence[Result]) -> int:
     """Return the process's exit code for the statuses of its runs."""
-    if any(result.status is Status.interrupted for result in results):
-        return EXIT_INTERRUPTED
     return EXIT_OK if all(result.status in HARMLESS for result in results) else EXIT_FAILED

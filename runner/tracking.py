@@ -120,14 +120,13 @@ class Tracker:
         except Exception as error:
             self._give_up(error)
 
-    def finish(self, results: Sequence[Result], files: Sequence[Path]) -> None:
+    def finish(self, files: Sequence[Path], *, interrupted: bool) -> None:
         """Put the sweep's files on the parent run and end it."""
         if self._client is None:
             return
         try:
             for file in files:
                 self._client.log_artifact(self._parent, str(file))
-            interrupted = any(result.status is Status.interrupted for result in results)
             self._client.set_terminated(self._parent, KILLED if interrupted else FINISHED)
         except Exception as error:
             self._give_up(error)

@@ -25,6 +25,7 @@ from runner.protocol import (
     HOST_PID_VARIABLE,
     Failure,
     Hello,
+    Loaded,
     Message,
     Phase,
     ProtocolError,
@@ -143,21 +144,26 @@ class Worker:
 
     def stop(self) -> None:
         """End the whole group, politely first, and reap it. May be called again."""
-        if self.alive():
-            if self.frozen:
-                self.thaw()
+        try:
+            if self.alive():
+                self._ask_to_end()
+        finally:
+            self._kill()
+            self._channel.close()
+
+    def _ask_to_end(self) -> None:
+        if self.frozen:
+            self.thaw()
+        try:
+            self._channel.sendall(encode(Stop()))
+            self._process.wait(STOP_GRACE_S)
+        except (OSError, subprocess.TimeoutExpired):  # it does not listen
+            self._signal(signal.SIGTERM)
             try:
-                self._channel.sendall(encode(Stop()))
                 self._process.wait(STOP_GRACE_S)
-            except (OSError, subprocess.TimeoutExpired):  # it does not listen: it is killed below
-                self._signal(signal.SIGTERM)
-                try:
-                    self._process.wait(STOP_GRACE_S)
-                except subprocess.TimeoutExpired:
-                    with self.log.open("a", encoding="utf-8") as log:
-                        log.write("runner: this process ignored SIGTERM and was killed\n")
-        self._kill()
-        self._channel.close()
+            except subprocess.TimeoutExpired:
+                with self.log.open("a", encoding="utf-8") as log:
+                    log.write("runner: this process ignored SIGTERM and was killed\n")
 
     def _spawn(self, channel: Path) -> subprocess.Popen[bytes]:
         environment = self.launch.env | {CHANNEL_VARIABLE: str(channel), HOST_PID_VARIABLE: str(os.getpid())}
@@ -203,8 +209,11 @@ class Worker:
             if message is None:
                 tail = self.log_tail()
                 self._kill()
+                knob = "measure.prepare_timeout_s" if reply is Loaded else "measure.request_timeout_s"
                 raise RunFailed(
-                    Status.timeout, f"no answer within {timeout_s:.0f} s (waiting for {reply.__name__})", log_tail=tail
+                    Status.timeout,
+                    f"no answer within {timeout_s:.0f} s (waiting for {reply.__name__}): raise {knob}",
+                    log_tail=tail,
                 )
             if isinstance(message, Phase):
                 if on_phase is not None:

@@ -164,6 +164,7 @@ def test_tracking_uri_of_the_environment_is_checked_too(monkeypatch):
         (["memory_format=nhwc"], ["allowed: contiguous, channels_last"]),
         (["backend=ort,tensorrt", "batch_size=0,many", "nothing=1"], ["tensorrt", "'many'", "1 or more", "nothing"]),
         (["batch_size=[1"], ["batch_size"]),
+        (["model=timm"], ["model.name: received None; allowed: a value. Add model.name=…"]),
     ],
 )
 def test_mistakes_of_composing(overrides, lines):
@@ -173,6 +174,14 @@ def test_mistakes_of_composing(overrides, lines):
     for line in lines:
         assert line in told
     assert all(len(line) < 400 for line in told.splitlines())
+
+
+@pytest.mark.usefixtures("user_files")
+def test_what_is_right_in_company_is_no_mistake():
+    """weights.path goes with weights=file, model.name with model=timm: only the real mistake is told."""
+    overrides = ["weights=file", "weights.path=weights.pt", "model=timm", "model.name=convnext_tiny", "batch_size=abc"]
+    [mistake] = compose.diagnose(overrides, ValueError("not composed")).mistakes
+    assert mistake.field == "batch_size"
 
 
 def test_allocator_that_is_not_installed():

@@ -108,6 +108,7 @@ def test_allocator_is_preloaded_from_where_it_is_found(libraries):
         "allocator": "jemalloc",
         "allocator_library": str((libraries / "libjemalloc.so.2.1").resolve()),
         "hugepages": "off",
+        "env": {},
     }
 
 
@@ -138,9 +139,9 @@ def test_preloaded_allocator_is_in_the_process(name):
 
 def test_threading_reaches_openmp_runtimes_only():
     """OMP_* goes to torch; the other runtimes get the number of threads in their job, and no variable."""
-    threading = "threading=active_wait"
-    torch, ort, openvino = (launched(threading, f"backend={name}") for name in ("torch", "ort", "openvino"))
-    assert (torch.env["OMP_WAIT_POLICY"], torch.env["OMP_NUM_THREADS"]) == ("ACTIVE", "3")
+    torch, ort, openvino = (launched("threading=all_cores", f"backend={name}") for name in ("torch", "ort", "openvino"))
+    assert torch.env["OMP_NUM_THREADS"] == "3"
+    assert launched("threading=active_wait", "backend=torch").env["OMP_WAIT_POLICY"] == "ACTIVE"
     for other in (ort, openvino):
         assert [name for name in other.env if name.startswith(("OMP_", "KMP_"))] == []
     assert [launch.job.threads for launch in (torch, ort, openvino)] == [3, 3, 3]

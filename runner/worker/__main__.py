@@ -6,10 +6,8 @@ output and standard error, which the host has turned into a log file.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import signal
 import socket
 import warnings
 from typing import BinaryIO
@@ -28,27 +26,21 @@ from runner.protocol import (
     decode,
     encode,
 )
+from runner.worker.build import die_with_parent
 from runner.worker.failures import as_failure
 from runner.worker.session import Session
-
-PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
 def main() -> None:
     """Connect to the host and serve it."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     warnings.simplefilter("default")
-    die_with_host()
+    if os.getppid() == int(os.environ.get(HOST_PID_VARIABLE, "0")):  # behind a prefix the parent is not the host
+        die_with_parent()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
         channel.connect(os.environ.pop(CHANNEL_VARIABLE))
         with channel.makefile("rwb") as stream:
             serve(stream)  # type: ignore[arg-type]  # a buffered reader and writer, typed as its parts
-
-
-def die_with_host() -> None:
-    """Ask the kernel to kill this process when the host ends: it reaches a frozen process too."""
-    if os.getppid() == int(os.environ.get(HOST_PID_VARIABLE, "0")):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def serve(stream: BinaryIO) -> None:

@@ -7,6 +7,7 @@ then there. It is the same process with a cold and with a warm cache.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import signal
@@ -26,6 +27,8 @@ from runner.worker.weights import open_weights
 
 NOT_FOR_BUILDING = ("LD_PRELOAD", "OMP_", "KMP_", "GLIBC_TUNABLES", "MALLOC_", "THP_")
 """Settings under measurement, by how their names begin: an artifact must not depend on them."""
+
+PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,14 @@ def build_apart(job: Job) -> list[str]:
     raise BuildFailed(answer)
 
 
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent ends: that reaches a frozen process too."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def main(request: Path, reply: Path) -> None:
     """Make the artifacts of the job in `request`, and write what came of it to `reply`."""
+    die_with_parent()
     message = decode(request.read_bytes())
     assert isinstance(message, Load)
     cache = Cache(Path(message.job.cache_dir))

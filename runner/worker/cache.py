@@ -103,6 +103,8 @@ class Cache:
             if found is not None:
                 return found
             log.info("making %s", recipe.identity)
+            for abandoned in self._folder.glob(f".{recipe.identity}-*"):  # by a maker that was killed
+                shutil.rmtree(abandoned, ignore_errors=True)
             partial = Path(tempfile.mkdtemp(prefix=f".{recipe.identity}-", dir=self._folder))
             try:
                 recipe.build(partial)
