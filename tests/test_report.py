@@ -181,13 +181,18 @@ def test_notes_say_why_there_is_no_number_and_what_would_settle_it():
     rows = [
         MEASURED,
         FAILED,
-        {"tags.label": "ort fp32", "tags.status": "ok", "metrics.rounds_more": 12.0},
+        {"tags.label": "ort fp32", "tags.status": "ok", "metrics.rounds_more": 12.0, "metrics.rounds": 8.0},
+        {"tags.label": "ort bf16", "metrics.rounds_more": 5.0, "metrics.rounds": 15.0, "metrics.processes": 3.0},
+        {"tags.label": "slow", "metrics.steady": 0.0, "metrics.goal_reached": 0.0},
         uncertain | {"metrics.accuracy_gate_samples": 5210.0},
         uncertain | {"tags.accuracy_gate": "fail (uncertain)", "metrics.accuracy_gate_samples": NAN},
     ]
     assert notes(rows) == [
         "torch bf16: crashed: died by SIGABRT: free()",
-        "ort fp32: inconclusive: about 12 more rounds would settle it (measure.rounds_max=…)",
+        "ort fp32: inconclusive: about 12 more rounds would settle it: measure.rounds_min=20 measure.rounds_max=20",
+        "ort bf16: inconclusive: about 5 more rounds would settle it: measure.processes_min=4 measure.processes_max=4",
+        "slow: its speed or the baseline's was not steady after warming up: raise measure.warmup_s",
+        "slow: the interval is wider than the goal: raise measure.rounds_max or quieten the machine",
         "ort int8: the gate is uncertain on 400 images: about 5210 images would decide it",
         "ort int8: the gate is uncertain on 400 images: no number of images would decide it",
     ]
