@@ -31,7 +31,7 @@ from runner.pairing import (
 from runner.protocol import Evaluate, Evaluated, Load, Loaded, Warm, WarmUp
 from runner.result import Measurement, Result, RunFailed, Status, blamed_on, write_json
 from runner.screen import Screen
-from runner.statistics import Verdict, geometric_mean, judge, rounds_to_settle
+from runner.statistics import Estimate, Verdict, geometric_mean, judge, rounds_to_settle
 from runner.workers import Worker
 
 
@@ -272,16 +272,17 @@ def _measure(run: Run, bench: Bench, measured: _Measured) -> None:
 
 
 def _run_rounds(run: Run, pair: Pair, measured: _Measured) -> None:
-    run.screen.round(0, pair.measure.rounds_max, None)
+    def show(number: int, speedup: Estimate | None) -> None:
+        run.screen.round(number, pair.measure.rounds_max, speedup)
+
+    show(0, None)
     begin = time.monotonic()
-    rounds = pair.run_rounds(
-        run.plan.config.seed,
-        lambda number, speedup: run.screen.round(number, pair.measure.rounds_max, speedup),
-    )
-    timed = sum(duration_s(one.candidate) + duration_s(one.baseline) for one in rounds)
-    run.watch.add("timed", timed)
-    run.watch.add("settle", time.monotonic() - begin - timed)
-    measured.rounds += rounds
+    for one in pair.run_rounds(run.plan.config.seed, show):
+        measured.rounds.append(one)
+        timed = duration_s(one.candidate) + duration_s(one.baseline)
+        run.watch.add("timed", timed)
+        run.watch.add("settle", time.monotonic() - begin - timed)
+        begin = time.monotonic()
 
 
 def _half_width(plan: Plan, rounds: list[Round]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import log
 
@@ -74,8 +74,11 @@ class Pair:
     generator: random.Random
     host: HostShare = field(default_factory=HostShare)
 
-    def run_rounds(self, seed: int, on_round: OnRound) -> list[Round]:
+    def run_rounds(self, seed: int, on_round: OnRound) -> Iterator[Round]:
         """Run rounds until the interval is as narrow as the goal, within the limits of rounds.
+
+        Yields:
+            Each round when it is done, so that those before a failure are kept.
 
         Raises:
             RunFailed: a worker failed, died or ran past its limit.
@@ -83,11 +86,11 @@ class Pair:
         rounds: list[Round] = []
         while len(rounds) < self.measure.rounds_max:
             rounds.append(self._run_round())
+            yield rounds[-1]
             speedup = estimate_speedup(rounds, seed) if len(rounds) > 1 else None
             on_round(len(rounds), speedup)
             if len(rounds) >= self.measure.rounds_min and speedup and speedup.half_width <= self.measure.goal:
-                break
-        return rounds
+                return
 
     def _run_round(self) -> Round:
         candidate_first = self.generator.random() < 0.5

@@ -1,0 +1,118 @@
+"""Rounds of a pair, over workers that answer from a list: exact throughputs, order, freezing and stopping."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from runner.config import MeasureConfig
+from runner.pairing import Pair, Round, batch_times_ms, by_process, estimate_speedup, throughput
+from runner.protocol import Slice
+from runner.result import RunFailed, Status
+
+MEASURE = MeasureConfig(
+    name="test",
+    processes_min=1,
+    processes_max=1,
+    rounds_min=3,
+    rounds_max=6,
+    goal=0.02,
+    noise_floor=0.02,
+    slice_s=1.0,
+    slice_iterations=2,
+)
+
+
+class ScriptedWorker:
+    """Answers each slice with the next batch time of a list, and notes in a common diary what happens to it."""
+
+    def __init__(self, name, batch_ms, diary):
+        self._name, self._batch_ms, self._diary = name, iter(batch_ms), diary
+
+    def thaw(self):
+        self._diary.append(f"thaw {self._name}")
+
+    def freeze(self):
+        self._diary.append(f"freeze {self._name}")
+
+    def ask(self, request, reply, *, timeout_s):
+        duration = next(self._batch_ms)
+        if duration is None:
+            raise RunFailed(Status.crashed, "died by SIGKILL")
+        step = round(duration * 1e6)
+        return Slice(stamps_ns=[0, step, 2 * step], major_faults=0)
+
+
+def pair(candidate_ms, baseline_ms, diary=None, batch_size=8):
+    """Return a pair of scripted workers."""
+    diary = [] if diary is None else diary
+    return Pair(
+        candidate=ScriptedWorker("candidate", candidate_ms, diary),
+        baseline=ScriptedWorker("baseline", baseline_ms, diary),
+        batch_size=batch_size,
+        baseline_batch_size=8,
+        process=0,
+        measure=MEASURE,
+        generator=random.Random(0),
+    )
+
+
+def rounds_of(one, shown=None):
+    """Return all rounds of a pair."""
+    return list(one.run_rounds(0, lambda number, speedup: shown is not None and shown.append((number, speedup))))
+
+
+def test_throughput_is_everything_over_the_whole_time():
+    """Two batches of 8 in 0.2 s are 80 images per second; each took 100 ms."""
+    part = Slice(stamps_ns=[0, 100_000_000, 200_000_000], major_faults=0)
+    assert throughput(part, 8) == 80
+    assert batch_times_ms([part]) == [100, 100]
+
+
+def test_equal_rounds_end_at_the_minimum_with_the_exact_ratio():
+    """100 ms against 200 ms, no noise: the ratio is 2, and three rounds are enough."""
+    shown = []
+    rounds = rounds_of(pair([100] * 6, [200] * 6), shown)
+    assert len(rounds) == 3
+    assert estimate_speedup(rounds, 0).value == pytest.approx(2.0)
+    assert [number for number, _ in shown] == [1, 2, 3]
+    assert shown[0][1] is None
+
+
+def test_noisy_rounds_go_on_to_the_maximum():
+    """The goal is not reached, so all six rounds are used."""
+    assert len(rounds_of(pair([100, 150, 90, 160, 80, 170], [200] * 6))) == 6
+
+
+def test_a_larger_batch_counts_its_own_images():
+    """Candidate and baseline may have another batch size: images per second are compared, not batches."""
+    rounds = rounds_of(pair([200] * 6, [200] * 6, batch_size=16))
+    assert estimate_speedup(rounds, 0).value == pytest.approx(2.0)
+
+
+def test_one_is_frozen_while_the_other_is_timed():
+    """Each slice thaws one worker and freezes it again before the other is thawed; both orders occur."""
+    diary = []
+    rounds = rounds_of(pair([100, 150, 90, 160, 80, 170], [200] * 6, diary))
+    assert len(diary) == 4 * len(rounds)
+    for thawed, frozen in zip(diary[::2], diary[1::2], strict=True):
+        assert thawed.replace("thaw", "freeze") == frozen
+    assert {one.candidate_first for one in rounds} == {True, False}
+    first = ["candidate" if one.candidate_first else "baseline" for one in rounds]
+    assert [entry.split()[1] for entry in diary[::4]] == first
+
+
+def test_rounds_before_a_failure_are_kept_and_the_baseline_is_named():
+    """The third slice of the baseline never comes: two rounds are there, and the failure says whose it is."""
+    kept: list[Round] = []
+    with pytest.raises(RunFailed, match="its baseline: died by SIGKILL"):
+        kept.extend(pair([100] * 6, [200, 200, None]).run_rounds(0, lambda *_: None))
+    assert len(kept) == 2
+
+
+def test_rounds_are_grouped_by_process_pair():
+    """The interval needs to know which rounds share a process."""
+    part = Slice(stamps_ns=[0, 1], major_faults=0)
+    rounds = [Round(process, True, part, part, 8, 8) for process in (0, 0, 1)]
+    assert by_process(rounds, lambda one: one.process) == [[0, 0], [1]]
