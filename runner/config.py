@@ -173,6 +173,9 @@ class MeasureConfig:
     """Seconds of one slice at least."""
     slice_iterations: int = MISSING
     """Batches in one slice at least."""
+    fixed_layout: bool = MISSING
+    """Start both processes of a pair with one address layout and one hash seed, so that chance does not part them;
+    false draws both afresh for each process, so that the interval holds that chance."""
     settle_s: float = 0.15
     """Untimed seconds after a thaw, which bring the caches back."""
     warmup_s: float = 20.0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import shutil
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -43,6 +45,8 @@ class Machine:
     """always, madvise, never, or unknown."""
     kernel: str
     c_library: str
+    fixed_layout: list[str] = field(default_factory=list)
+    """Prefix of a command whose address layout is not randomised; empty where that is not permitted."""
 
     @property
     def name(self) -> str:
@@ -64,6 +68,7 @@ def this_machine() -> Machine:
         thp_mode=_thp_mode(),
         kernel=platform.release(),
         c_library=" ".join(platform.libc_ver()),
+        fixed_layout=_fixed_layout(),
     )
 
 
@@ -104,6 +109,16 @@ def _thp_mode() -> str:
     except OSError:  # a kernel without transparent huge pages
         return "unknown"
     return text[text.index("[") + 1 : text.index("]")]
+
+
+def _fixed_layout() -> list[str]:
+    """Return the prefix, where it is installed and not forbidden, as Docker's default seccomp profile does."""
+    program = shutil.which("setarch")
+    if program is None:
+        return []
+    prefix = [program, "--addr-no-randomize"]
+    tried = subprocess.run([*prefix, "true"], capture_output=True, check=False)
+    return prefix if tried.returncode == 0 else []
 
 
 def library_folders() -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,18 @@ def test_nothing_ambient_reaches_a_worker_but_the_allow_list(backend):
     assert noisy.env["PYTHONPATH"] == str(PROJECT)
 
 
+def test_one_layout_for_both_processes_or_chance_for_each():
+    """standard fixes hash seed and address layout, publish draws both afresh."""
+    fixed, drawn = launched("measure=standard"), launched("measure=publish")
+    assert fixed.env["PYTHONHASHSEED"] == "0"
+    assert "PYTHONHASHSEED" not in drawn.env
+    config = typed(compose_settings(["measure=standard"]))
+    permitted = replace(THREE_CORES, fixed_layout=["setarch", "-R"])
+    launch = build_launch(config, permitted, {})
+    assert launch.argv[:2] == ["setarch", "-R"]
+    assert launch.job.expectations["layout"] == "fixed"
+
+
 def test_worker_is_this_interpreter():
     """No prefix, no shell."""
     assert launched().argv == [sys.executable, "-m", "runner.worker"]
@@ -108,6 +121,7 @@ def test_allocator_is_preloaded_from_where_it_is_found(libraries):
         "allocator": "jemalloc",
         "allocator_library": str((libraries / "libjemalloc.so.2.1").resolve()),
         "hugepages": "off",
+        "layout": "random",
         "env": {},
     }
 

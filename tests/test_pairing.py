@@ -19,6 +19,7 @@ MEASURE = MeasureConfig(
     rounds_max=6,
     goal=0.02,
     noise_floor=0.02,
+    fixed_layout=True,
     slice_s=1.0,
     slice_iterations=2,
 )

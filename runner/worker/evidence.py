@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+ADDR_NO_RANDOMIZE = 0x0040000  # <sys/personality.h>
 VERIFIED, CONTRADICTED, UNKNOWN = "verified", "contradicted", "unknown"
 
 ALLOCATOR_SYMBOLS = {
@@ -37,6 +38,8 @@ def collect(expectations: dict[str, Any], affinity_before: set[int], threads: in
     if expectations.get("hugepages", "off") != "off":
         found.append(_hugepages(str(expectations["hugepages"])))
     found.append(_threads(threads))
+    if expectations.get("layout") == "fixed":
+        found.append(_layout())
     return found
 
 
@@ -53,6 +56,12 @@ def _allocator(asked: str, library: str, maps: str) -> dict[str, str]:
     answers = _resolves(symbol)
     observed = f"{library} is mapped, {symbol} {'resolves' if answers else 'does not resolve'}"
     return finding("allocator", asked, observed, VERIFIED if answers else CONTRADICTED, "/proc/self/maps, dlsym")
+
+
+def _layout() -> dict[str, str]:
+    personality = int(Path("/proc/self/personality").read_text(), 16)
+    state = VERIFIED if personality & ADDR_NO_RANDOMIZE else CONTRADICTED
+    return finding("layout", "fixed", f"personality {personality:#x}", state, "/proc/self/personality")
 
 
 def _resolves(symbol: str) -> bool:
