@@ -350,7 +350,18 @@ def _write_rounds(folder: Path, rounds: list[Round]) -> None:
         return
     with (folder / "rounds.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["process", "first", "candidate_throughput", "baseline_throughput", "ratio", "major_faults"])
+        writer.writerow(
+            [
+                "process",
+                "first",
+                "candidate_throughput",
+                "baseline_throughput",
+                "ratio",
+                "major_faults",
+                "candidate_minor_faults",
+                "baseline_minor_faults",
+            ]
+        )
         for one in rounds:
             writer.writerow(
                 [
@@ -360,6 +371,8 @@ def _write_rounds(folder: Path, rounds: list[Round]) -> None:
                     f"{one.baseline_throughput:.6g}",
                     f"{np.exp(one.log_ratio):.6g}",
                     one.candidate.major_faults + one.baseline.major_faults,
+                    one.candidate.minor_faults,
+                    one.baseline.minor_faults,
                 ]
             )
     stamps = {

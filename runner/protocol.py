@@ -158,6 +158,8 @@ class Slice:
     """CLOCK_MONOTONIC before the first batch and after each batch: one more stamp than batches."""
     major_faults: int
     """Page faults that needed the disk, during the slice."""
+    minor_faults: int = 0
+    """Page faults that did not: memory that the allocator had given back and asked for again."""
 
 
 @dataclass(frozen=True)

@@ -93,12 +93,16 @@ class Session:
         """Time one slice, after untimed batches that bring the caches back."""
         with timing.undisturbed():
             timing.run_for(self._step, minimum_ns=round(request.settle_s * 1e9), minimum_iterations=1)
-            faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+            before = resource.getrusage(resource.RUSAGE_SELF)
             stamps = timing.run_for(
                 self._step, minimum_ns=round(request.minimum_s * 1e9), minimum_iterations=request.minimum_iterations
             )
-            faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt - faults
-        return Slice(stamps_ns=stamps, major_faults=faults)
+            after = resource.getrusage(resource.RUSAGE_SELF)
+        return Slice(
+            stamps_ns=stamps,
+            major_faults=after.ru_majflt - before.ru_majflt,
+            minor_faults=after.ru_minflt - before.ru_minflt,
+        )
 
     def evaluate(self, path: str, *, cached: bool) -> Evaluated:
         """Write logits and labels of the evaluation set to an .npz file.
