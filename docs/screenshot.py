@@ -1,4 +1,4 @@
-"""Take the README's picture of the MLflow UI: the latest sweep's runs compared. ``make screenshot``.
+"""Take the README's picture of the MLflow UI: the runs of the latest sweep, or of the one named, compared.
 
 Starts the UI on a free port of 127.0.0.1, opens its comparison page in headless Chromium, and stops it again.
 """
@@ -41,7 +41,8 @@ def main() -> int:
         print("there is no Chromium with its driver: run apt-get install chromium chromium-driver", file=sys.stderr)
         return 1
     uri = tracking_uri(TrackingConfig(), PROJECT / "outputs")
-    sweep, rows = read_sweep(uri, TrackingConfig().experiment, None)
+    chosen = sys.argv[1] if len(sys.argv) > 1 else None
+    sweep, rows = read_sweep(uri, TrackingConfig().experiment, chosen)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

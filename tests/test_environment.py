@@ -87,10 +87,11 @@ def test_nothing_ambient_reaches_a_worker_but_the_allow_list(backend):
     """What the caller happens to have set changes nothing; where things are, and how networks are reached, passes."""
     clean, noisy = launched(f"backend={backend}"), launched(f"backend={backend}", ambient=HARMLESS | HARMFUL)
     assert noisy == clean
-    own = {"PYTHONPATH", "TORCHINDUCTOR_CACHE_DIR"} | set(QUIET) | set(configure(f"backend={backend}").backend.env)
+    own = {"PYTHONPATH", "PYTHONHASHSEED", "TORCHINDUCTOR_CACHE_DIR"}
+    own |= set(QUIET) | set(configure(f"backend={backend}").backend.env)
     assert {name: value for name, value in noisy.env.items() if name not in own} == HARMLESS
-    assert set(noisy.env) & set(HARMFUL) == {"PYTHONPATH"}
-    assert noisy.env["PYTHONPATH"] == str(PROJECT)
+    assert set(noisy.env) & set(HARMFUL) == {"PYTHONPATH", "PYTHONHASHSEED"}
+    assert (noisy.env["PYTHONPATH"], noisy.env["PYTHONHASHSEED"]) == (str(PROJECT), "0")
 
 
 def test_one_layout_for_both_processes_or_chance_for_each():
