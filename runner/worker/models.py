@@ -110,6 +110,7 @@ def declare_torchvision_operators() -> None:
     import importlib.util
 
     import torch
+    from torch import library
 
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
@@ -117,10 +118,10 @@ def declare_torchvision_operators() -> None:
     try:
         torch.ops.load_library(str(Path(spec.origin).with_name("_C.so")))
     except OSError:  # built for another torch
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _keep_alive.append(library)
+        declared = library.Library("torchvision", "DEF")
+        declared.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        declared.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _keep_alive.append(declared)
 
 
 _keep_alive: list[Any] = []
