@@ -91,7 +91,7 @@ def measure(backend: str, precision: str, folder: Path) -> Estimate:
 
             def reported() -> float:
                 worker.thaw()
-                part = worker.ask(RunSlice(SETTLE_S, SLICE_S, 1), Slice, timeout_s=120)
+                part = worker.ask(RunSlice(SETTLE_S, 3, generator.getrandbits(32), SLICE_S, 1), Slice, timeout_s=120)
                 worker.freeze()
                 return throughput(part, 1)
 

@@ -177,7 +177,10 @@ class MeasureConfig:
     """Start both processes of a pair with one address layout and one hash seed, so that chance does not part them;
     false draws both afresh for each process, so that the interval holds that chance."""
     settle_s: float = 0.15
-    """Untimed seconds after a thaw, which bring the caches back."""
+    """Untimed seconds after a thaw at least, which bring the caches back."""
+    settle_iterations: int = 3
+    """Untimed batches after a thaw at least: the first ones fault in memory that the kernel, or a hypervisor, took back
+    while the process was frozen, and were seen to take up to twice as long."""
     warmup_s: float = 20.0
     """Seconds after which warm-up gives up waiting for a steady speed."""
     warmup_tolerance: float = 0.03
@@ -284,6 +287,7 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
         ("measure.slice_iterations", measure.slice_iterations, 1),
         ("measure.slice_s", measure.slice_s, 0),
         ("measure.settle_s", measure.settle_s, 0),
+        ("measure.settle_iterations", measure.settle_iterations, 0),
         ("measure.warmup_s", measure.warmup_s, 0),
         ("measure.noise_floor", measure.noise_floor, 0),
     ]

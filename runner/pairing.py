@@ -105,7 +105,13 @@ class Pair:
             return self._run_slice(self.baseline)
 
     def _run_slice(self, worker: Worker) -> Slice:
-        request = RunSlice(self.measure.settle_s, self.measure.slice_s, self.measure.slice_iterations)
+        request = RunSlice(
+            settle_s=self.measure.settle_s,
+            settle_iterations=self.measure.settle_iterations,
+            heap_seed=self.generator.getrandbits(32),
+            minimum_s=self.measure.slice_s,
+            minimum_iterations=self.measure.slice_iterations,
+        )
         worker.thaw()
         cpu, wall = time.process_time(), time.monotonic()
         answer = worker.ask(request, Slice, timeout_s=self.measure.request_timeout_s)

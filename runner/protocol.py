@@ -82,7 +82,11 @@ class RunSlice:
     """Time batches for one slice of a round; answered by :class:`Slice`."""
 
     settle_s: float
-    """Untimed seconds before the slice, which bring the caches back after a thaw."""
+    """Untimed seconds before the slice at least, which bring the caches back after a thaw."""
+    settle_iterations: int
+    """Untimed batches at least: so many take again the memory that the kernel got back meanwhile."""
+    heap_seed: int
+    """Draws the heap that the slice begins with; see :mod:`runner.worker.heap`."""
     minimum_s: float
     minimum_iterations: int
 

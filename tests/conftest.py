@@ -27,6 +27,7 @@ FAKE = (
     "measure=quick",
     "measure.slice_s=0.02",
     "measure.settle_s=0",
+    "measure.settle_iterations=1",
     "measure.warmup_s=1",
     'baseline=["backend=fake"]',
     'reference=["backend=fake"]',

@@ -91,7 +91,9 @@ def launch(job: Job) -> WorkerLaunch:
     """Return a worker's launch with nothing in its environment but what it cannot do without."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     compiled = {"TORCHINDUCTOR_CACHE_DIR": str(Path(job.cache_dir) / "inductor")}
-    return WorkerLaunch([sys.executable, "-m", "runner.worker"], kept | compiled | {"PYTHONPATH": str(PROJECT)}, job)
+    return WorkerLaunch(
+        [sys.executable, "-P", "-m", "runner.worker"], kept | compiled | {"PYTHONPATH": str(PROJECT)}, job
+    )
 
 
 @pytest.mark.parametrize(("backend", "precision"), IN_PROCESS)

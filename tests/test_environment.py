@@ -16,6 +16,7 @@ from runner.environment import QUIET, WorkerLaunch, build_launch, describe
 from runner.machine import Machine
 from runner.result import RunFailed, Status
 from runner.worker.backends import EXTRA_BACKENDS_VARIABLE
+from runner.workers import Worker
 
 THREE_CORES = Machine(
     cpu="a processor",
@@ -108,7 +109,14 @@ def test_one_layout_for_both_processes_or_chance_for_each():
 
 def test_worker_is_this_interpreter():
     """No prefix, no shell."""
-    assert launched().argv == [sys.executable, "-m", "runner.worker"]
+    assert launched().argv == [sys.executable, "-P", "-m", "runner.worker"]
+
+
+def test_the_run_folder_is_not_searched_for_modules(tmp_path):
+    """What lies in the worker's current folder cannot be imported, and does not change what it allocates."""
+    (tmp_path / "json.py").write_text("raise SystemExit('imported from the current folder')")
+    with Worker(launched(), tmp_path / "worker.log") as worker:
+        assert worker.alive()
 
 
 def test_allocator_is_preloaded_from_where_it_is_found(libraries):

@@ -30,6 +30,7 @@ class ScriptedWorker:
 
     def __init__(self, name, batch_ms, diary):
         self._name, self._batch_ms, self._diary = name, iter(batch_ms), diary
+        self.heap_seeds = []
 
     def thaw(self):
         self._diary.append(f"thaw {self._name}")
@@ -38,6 +39,7 @@ class ScriptedWorker:
         self._diary.append(f"freeze {self._name}")
 
     def ask(self, request, reply, *, timeout_s):
+        self.heap_seeds.append(request.heap_seed)
         duration = next(self._batch_ms)
         if duration is None:
             raise RunFailed(Status.crashed, "died by SIGKILL")
@@ -102,6 +104,14 @@ def test_one_is_frozen_while_the_other_is_timed():
     assert {one.candidate_first for one in rounds} == {True, False}
     first = ["candidate" if one.candidate_first else "baseline" for one in rounds]
     assert [entry.split()[1] for entry in diary[::4]] == first
+
+
+def test_every_slice_draws_a_heap_of_its_own():
+    """No two slices, of either side, begin with the same heap."""
+    one = pair([100, 150, 90, 160, 80, 170], [200] * 6)
+    rounds_of(one)
+    seeds = one.candidate.heap_seeds + one.baseline.heap_seeds
+    assert len(set(seeds)) == len(seeds) == 12
 
 
 def test_rounds_before_a_failure_are_kept_and_the_baseline_is_named():

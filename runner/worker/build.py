@@ -87,7 +87,7 @@ def build_apart(job: Job) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="runner-build-") as folder:
         request, reply = Path(folder) / "job", Path(folder) / "reply"
         request.write_bytes(encode(Load(job)))
-        command = [sys.executable, "-m", "runner.worker.build", str(request), str(reply)]
+        command = [sys.executable, "-P", "-m", "runner.worker.build", str(request), str(reply)]
         code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
         if not reply.exists():
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"

@@ -16,6 +16,7 @@ from runner.worker.backends.base import Step
 from runner.worker.build import Gathered, build_apart, gather
 from runner.worker.cache import Cache, Missing, Recipe, package_versions
 from runner.worker.datasets import Images
+from runner.worker.heap import Heap
 from runner.worker.isa import cpu_flags
 
 REFERENCE_VERSION = 2
@@ -35,6 +36,7 @@ class Session:
         self._job = job
         self._on_phase = on_phase
         self._cache = Cache(Path(job.cache_dir))
+        self._heap = Heap()
         self._affinity = os.sched_getaffinity(0)
         self._parts: Gathered
         self._step: Step
@@ -90,9 +92,14 @@ class Session:
         return Warm(steady=steady, seconds=time.monotonic() - begin, iterations=iterations)
 
     def run_slice(self, request: RunSlice) -> Slice:
-        """Time one slice, after untimed batches that bring the caches back."""
+        """Time one slice, on a heap drawn anew, after untimed batches that bring caches and memory back."""
+        self._heap.redraw(request.heap_seed)
         with timing.undisturbed():
-            timing.run_for(self._step, minimum_ns=round(request.settle_s * 1e9), minimum_iterations=1)
+            timing.run_for(
+                self._step,
+                minimum_ns=round(request.settle_s * 1e9),
+                minimum_iterations=request.settle_iterations,
+            )
             before = resource.getrusage(resource.RUSAGE_SELF)
             stamps = timing.run_for(
                 self._step, minimum_ns=round(request.minimum_s * 1e9), minimum_iterations=request.minimum_iterations

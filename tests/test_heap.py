@@ -1,0 +1,30 @@
+"""The heap that a slice begins with."""
+
+from runner.worker.heap import BLOCKS, LARGEST, SMALLEST, Heap
+
+
+def test_a_seed_draws_one_heap_and_another_seed_another() -> None:
+    """The same seed holds blocks of the same sizes, within the limits; a further one does not."""
+    heap = Heap()
+    first, again, other = heap.redraw(1), heap.redraw(1), heap.redraw(2)
+    assert first == again
+    assert first != other
+    assert len(first) == BLOCKS
+    assert all(SMALLEST <= size < LARGEST for size in first + other)
+
+
+def test_blocks_are_given_back() -> None:
+    """A thousand draws hold no more memory than one does."""
+    heap = Heap()
+    heap.redraw(0)
+    before = resident_bytes()
+    for seed in range(1000):
+        heap.redraw(seed)
+    assert resident_bytes() - before < 20 * BLOCKS * LARGEST // 10
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process."""
+    from psutil import Process
+
+    return int(Process().memory_info().rss)
