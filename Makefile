@@ -7,9 +7,11 @@ BIN := .venv/bin
 READY := .venv/.ready
 # Further overrides for any run: make sweep ARGS="model=resnet18 measure=quick"
 ARGS ?=
+MODEL ?= resnet50
+MEASURE ?= standard
 PORT ?= 5000
 
-.PHONY: help setup system sweep ui report test check bench screenshot clean-cache
+.PHONY: help setup system sweep rand2025 beyond2025 ipex ui report test check bench screenshot clean-cache
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -27,6 +29,16 @@ system: $(READY) ## Fetch allocators and numactl again (with root by apt, else i
 
 sweep: $(READY) ## The main job: two runtimes, three precisions, one table (ARGS="model=resnet18")
 	$(BIN)/python -m runner -m backend=ort,openvino precision=fp32,bf16,int8 $(ARGS)
+
+rand2025: $(READY) ## The published table of Rand 2025, every row (MODEL=vit_base MEASURE=quick)
+	$(BIN)/python -m runner -m '+experiments/rand2025=glob(*)' model=$(MODEL) measure=$(MEASURE) $(ARGS)
+
+beyond2025: $(READY) ## Rows of our own, past the article (MODEL=vit_base MEASURE=quick)
+	$(BIN)/python -m runner -m '+experiments/beyond2025=glob(*)' model=$(MODEL) measure=$(MEASURE) $(ARGS)
+
+ipex: $(READY) ## Make .venvs/ipex for backend=ipex: torch 2.8 and IPEX 2.8, about 7 GB
+	$(PYTHON) -m venv .venvs/ipex
+	.venvs/ipex/bin/python -m pip install --quiet --requirement constraints-ipex.txt
 
 ui: $(READY) ## The MLflow UI over outputs/mlflow.db, on http://127.0.0.1:5000 (PORT=…)
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/outputs/mlflow.db --host 127.0.0.1 --port $(PORT)

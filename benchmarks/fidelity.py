@@ -93,7 +93,7 @@ def measure(backend: str, precision: str, folder: Path) -> Estimate:
                 worker.thaw()
                 part = worker.ask(RunSlice(SETTLE_S, 3, generator.getrandbits(32), SLICE_S, 1), Slice, timeout_s=120)
                 worker.freeze()
-                return throughput(part, 1)
+                return throughput([part], 1)
 
             ratios = []
             for _ in range(ROUNDS):

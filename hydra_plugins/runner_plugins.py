@@ -36,7 +36,9 @@ class RunSweeper(Sweeper):
         from runner.sweep import conduct, make_plans
 
         # Hydra's own sweeper knows how an override expands; running the jobs is left to us.
-        [jobs] = BasicSweeper.split_arguments(compose.parse(arguments), max_batch_size=None)
+        overrides = compose.parse(arguments)
+        compose.refuse_empty_globs(overrides)
+        [jobs] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
         sys.exit(conduct(make_plans(jobs), Path(self._config.hydra.sweep.dir), Console()))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,18 @@ from runner.worker import backends
 from runner.worker.datasets import IMAGE_SUFFIXES
 
 WEIGHT_SUFFIXES = (".pt", ".pth", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword of a backend's constructor."""
+
+    default: object
+    words: tuple[object, ...]
+    """The values that it allows; none where they are not a closed list."""
+
+
+Options = dict[str, Option]
 
 _REGISTERED = re.compile(r"^@register_model(?:\([^)]*\))?\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
@@ -38,12 +51,9 @@ def model_names(source: str) -> frozenset[str]:
 
 
 @cache
-def backend_options() -> dict[str, tuple[str, ...]]:
-    """Return the option names of every backend: the keywords of its constructor that are marked as options.
-
-    A backend's constructor takes the keywords common to all backends first and, behind a bare ``*``, its options.
-    """
-    found: dict[str, tuple[str, ...]] = {}
+def backend_options() -> dict[str, Options]:
+    """Return the options of every backend: the keywords behind the bare ``*`` of its constructor."""
+    found: dict[str, Options] = {}
     for folder in map(Path, backends.__path__):
         for file in sorted(folder.glob("*.py")):
             options = _constructor_options(ast.parse(file.read_text(encoding="utf-8")))
@@ -52,14 +62,29 @@ def backend_options() -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _constructor_options(module: ast.Module) -> tuple[str, ...] | None:
+def _constructor_options(module: ast.Module) -> Options | None:
     for node in module.body:
         if isinstance(node, ast.ClassDef) and node.name == "Runtime":
             for item in node.body:
                 if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-                    return tuple(argument.arg for argument in item.args.kwonlyargs)
-            return ()
+                    return {
+                        argument.arg: Option(
+                            ast.literal_eval(default) if default else None, _words(argument.annotation)
+                        )
+                        for argument, default in zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True)
+                    }
+            return {}
     return None
+
+
+def _words(annotation: ast.expr | None) -> tuple[object, ...]:
+    """Return the values that an annotation allows where it lists them: ``Literal[…]`` and ``bool``."""
+    if annotation is None:
+        return ()
+    for node in ast.walk(annotation):
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "Literal":
+            return tuple(ast.literal_eval(node.slice)) if isinstance(node.slice, ast.Tuple) else ()
+    return (True, False) if isinstance(annotation, ast.Name) and annotation.id == "bool" else ()
 
 
 def count_images(folder: Path) -> int:

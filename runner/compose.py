@@ -15,13 +15,14 @@ from hydra import compose
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from runner.config import ConfigurationError, Mistake, RunConfig, check
+from runner.checks import check
+from runner.config import ConfigurationError, Mistake, RunConfig
 
 CONFIG_NAME = "config"
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, MarkedYAMLError)
@@ -64,6 +65,25 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     return OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(list(overrides))
+
+
+def refuse_empty_globs(overrides: Sequence[Override]) -> None:
+    """Refuse a sweep over all files of a group that has none: it would be no run at all.
+
+    Raises:
+        ConfigurationError: naming each such group.
+    """
+    empty = [
+        override
+        for override in overrides
+        if override.value_type is ValueType.GLOB_CHOICE_SWEEP and not list(override.sweep_string_iterator())
+    ]
+    if empty:
+        allowed = "a table with rows: a folder with YAML files"
+        raise ConfigurationError(
+            Mistake(str(one.key_or_group), (one.input_line or "").partition("=")[2], allowed, "Check the name")
+            for one in empty
+        )
 
 
 def flatten(settings: DictConfig) -> dict[str, Any]:
@@ -143,6 +163,10 @@ def _explain(key: str, value: str | None, error: Exception) -> Mistake:
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     options = hydra.config_loader.get_group_options(name)
+    if options and value in options:  # the choice is right: what its file says is not
+        wrong = re.search(r"full_key: (\S+)", str(error))
+        told = _allowed(error.__cause__ if error.__cause__ is not None else error)
+        return Mistake(wrong.group(1) if wrong else name, f"{name}={value}", told, "Mend the file")
     if options:
         near = difflib.get_close_matches(value or "", options, n=1)
         return Mistake(name, value, ", ".join(options), f"Did you mean {name}={near[0]}?" if near else "")
@@ -160,7 +184,7 @@ def _explain(key: str, value: str | None, error: Exception) -> Mistake:
     return Mistake(name, value, _allowed(cause), f"The default is {OmegaConf.select(settings, name)!r}")
 
 
-def _allowed(error: Exception) -> str:
+def _allowed(error: BaseException) -> str:
     """Return the type or the words that a refused value should have had, from OmegaConf's message."""
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
     words = re.search(r"expected one of \[([^\]]*)\]", first_line)

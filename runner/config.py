@@ -7,21 +7,13 @@ hydra nor a runtime.
 
 from __future__ import annotations
 
-import difflib
-import math
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from omegaconf import MISSING
-
-from runner import catalog
-from runner.worker import datasets
 
 PROJECT = Path(__file__).resolve().parent.parent
 """The checkout: ``conf/`` and ``experiments/`` are found from here."""
@@ -40,6 +32,11 @@ class Precision(StrEnum):
     fp32 = "fp32"
     bf16 = "bf16"
     int8 = "int8"
+
+
+Scenario = StrEnum("Scenario", {"sync": "sync", "async": "async"})  # a class cannot have a member named async
+"""How batches arrive, and so what throughput and latency mean. `sync`: one at a time, the next when the last is done:
+how long one caller waits. `async`: as many in flight as keep the machine full: how much it can do at all."""
 
 
 class MemoryFormat(StrEnum):
@@ -89,6 +86,10 @@ class BackendConfig:
     """Whether its threads are OpenMP's: only then do OMP_* settings reach its worker."""
     env: dict[str, str] = field(default_factory=dict)
     """Environment variables that the runtime needs, whatever the run."""
+    interpreter: str | None = None
+    """A Python of its own, relative to the checkout; null: the one that runs this program."""
+    install: str = "make setup"
+    """The command that installs it."""
 
 
 @dataclass
@@ -109,6 +110,8 @@ class AllocatorConfig:
     """Debian packages that hold the library, best first; `make system` installs the first that exists."""
     env: dict[str, str] = field(default_factory=dict)
     """The allocator's own settings, as environment variables of the worker."""
+    xeon_run_cpu: str = "--use-default-allocator"
+    """How torch.backends.xeon.run_cpu is told of it, so that it does not choose another."""
 
 
 @dataclass
@@ -128,6 +131,11 @@ class ThreadingConfig:
     """Threads per process; 0 means one per core that the process may use; null leaves each runtime's default."""
     env: dict[str, str] = field(default_factory=dict)
     """OMP_* settings; they reach only backends that use OpenMP."""
+    libraries: list[str] = field(default_factory=list)
+    """An OpenMP runtime to preload instead of the one that the backend brings: its file names, best first."""
+    prefix: list[str] = field(default_factory=list)
+    """Words before ``-m runner.worker`` in the worker's command, after the interpreter. ``{instances}``, ``{instance}``
+    and ``{allocator}`` (the allocator's `xeon_run_cpu`) are filled in."""
 
 
 @dataclass
@@ -203,6 +211,34 @@ class TrackingConfig:
 
 
 @dataclass
+class Published:
+    """What a published table says of one row, for one model."""
+
+    throughput: float | None = None
+    """Samples per second."""
+    speedup: float | None = None
+    """Over the table's own baseline."""
+    derived: bool = False
+    """Whether it follows from other published numbers, instead of being printed itself."""
+
+
+@dataclass
+class RowConfig:
+    """The row of a published table that a run stands for."""
+
+    table: str = ""
+    """Folder in experiments/; empty for a run that is no row."""
+    name: str = ""
+    """What the table calls the row."""
+    needs: list[str] = field(default_factory=list)
+    """Instruction sets, as `runner.machine` names them, that the published number rests on."""
+    note: str = ""
+    """What one must know to compare."""
+    published: dict[str, Published] = field(default_factory=dict)
+    """By model name."""
+
+
+@dataclass
 class RunConfig:
     """One configuration: the question that one run answers."""
 
@@ -218,6 +254,9 @@ class RunConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     batch_size: int = 8
     """Images per inference."""
+    instances: int = 1
+    """Processes that share the cores, each with its part of them; their throughput is added up."""
+    scenario: Scenario = Scenario["sync"]
     memory_format: MemoryFormat = MemoryFormat.contiguous
     """PyTorch's image layout; the other runtimes choose their own."""
     seed: int = 0
@@ -226,6 +265,7 @@ class RunConfig:
     """Overrides that turn a run's own configuration into that of its baseline."""
     reference: list[str] = field(default_factory=list)
     """Overrides that turn it into the fp32 configuration whose logits are the truth for accuracy."""
+    row: RowConfig = field(default_factory=RowConfig)
     output_dir: str = "outputs"
     """Run folders, the MLflow database and the cache."""
 
@@ -252,181 +292,3 @@ class ConfigurationError(Exception):
         """Keep the mistakes, without repetitions, in the order given."""
         self.mistakes = list({str(mistake): mistake for mistake in mistakes}.values())
         super().__init__("\n".join(map(str, self.mistakes)))
-
-
-def nearest(name: str, known: Iterable[str], count: int = 5) -> list[str]:
-    """Return the known names that are most like `name`, best first."""
-    return difflib.get_close_matches(name, list(known), n=count, cutoff=0.4)
-
-
-def check(config: RunConfig) -> list[Mistake]:
-    """Return every mistake that a composed configuration still holds, an empty list where there is none."""
-    return [
-        *_check_numbers(config),
-        *_check_model(config.model),
-        *_check_backend(config.backend),
-        *_check_weights(config.weights),
-        *_check_data(config),
-        *_check_tracking(config.tracking),
-        *_check_outputs(Path(config.output_dir)),
-    ]
-
-
-def _check_numbers(config: RunConfig) -> list[Mistake]:
-    measure = config.measure
-    at_least: list[tuple[str, float, float]] = [
-        ("batch_size", config.batch_size, 1),
-        ("seed", config.seed, 0),
-        ("model.image_size", config.model.image_size, 8),
-        ("data.evaluation_samples", config.data.evaluation_samples, 1),
-        ("data.calibration_samples", config.data.calibration_samples, 1),
-        ("measure.processes_min", measure.processes_min, 1),
-        ("measure.processes_max", measure.processes_max, measure.processes_min),
-        ("measure.rounds_min", measure.rounds_min, 2),
-        ("measure.rounds_max", measure.rounds_max, measure.rounds_min),
-        ("measure.slice_iterations", measure.slice_iterations, 1),
-        ("measure.slice_s", measure.slice_s, 0),
-        ("measure.settle_s", measure.settle_s, 0),
-        ("measure.settle_iterations", measure.settle_iterations, 0),
-        ("measure.warmup_s", measure.warmup_s, 0),
-        ("measure.noise_floor", measure.noise_floor, 0),
-    ]
-    if config.threading.threads is not None:
-        at_least.append(("threading.threads", config.threading.threads, 0))
-    positive = {
-        "measure.goal": measure.goal,
-        "measure.warmup_tolerance": measure.warmup_tolerance,
-        "measure.prepare_timeout_s": measure.prepare_timeout_s,
-        "measure.request_timeout_s": measure.request_timeout_s,
-    }
-    mistakes = [
-        Mistake(name, value, f"{least} or more") for name, value, least in at_least if not least <= value < math.inf
-    ]
-    mistakes += [
-        Mistake(name, value, "a finite number, more than 0")
-        for name, value in positive.items()
-        if not 0 < value < math.inf
-    ]
-    return mistakes
-
-
-def _check_model(model: ModelConfig) -> list[Mistake]:
-    if model.name == "???":
-        return [Mistake("model.name", None, f"a name of {model.source}", "Add model.name=…, for example resnet50")]
-    names = catalog.model_names(str(model.source))
-    if not names:  # the library is not installed: the run says so, as `unavailable`
-        return []
-    if model.name.split(".")[0] in names:  # timm writes a set of pretrained weights behind a dot
-        return []
-    near = ", ".join(nearest(model.name, names)) or "none"
-    return [
-        Mistake(
-            "model.name",
-            model.name,
-            f"one of the {len(names)} classification models of {model.source}",
-            f"The nearest names: {near}",
-        )
-    ]
-
-
-def _check_backend(backend: BackendConfig) -> list[Mistake]:
-    known = catalog.backend_options()
-    if backend.name not in known:
-        return [Mistake("backend.name", backend.name, ", ".join(sorted(known)))]
-    options = known[backend.name]
-    return [
-        Mistake(f"backend.options.{name}", value, ", ".join(options) or f"none; {backend.name} has no options")
-        for name, value in backend.options.items()
-        if name not in options
-    ]
-
-
-def _check_weights(weights: WeightsConfig) -> list[Mistake]:
-    if weights.name is not WeightsKind.file:
-        if weights.path is None:
-            return []
-        return [Mistake("weights.path", weights.path, "only with weights=file", "Add weights=file")]
-    if weights.path is None:
-        return [Mistake("weights.path", None, "a file", "Add weights.path=model.safetensors")]
-    if not Path(weights.path).is_file():
-        return [Mistake("weights.path", weights.path, "a file that exists", "Check the path")]
-    if Path(weights.path).suffix not in catalog.WEIGHT_SUFFIXES:
-        return [Mistake("weights.path", weights.path, f"a file ending in {', '.join(catalog.WEIGHT_SUFFIXES)}")]
-    return []
-
-
-def _check_data(config: RunConfig) -> list[Mistake]:
-    data = config.data
-    if data.name is DataKind.digits:
-        room = datasets.DIGITS_EVALUATION
-        if data.evaluation_samples > room:
-            return [Mistake("data.evaluation_samples", data.evaluation_samples, f"at most {room} with data=digits")]
-        room = datasets.DIGITS_TRAINING
-        if data.calibration_samples > room:
-            return [Mistake("data.calibration_samples", data.calibration_samples, f"at most {room} with data=digits")]
-    if data.name is not DataKind.image_folder:
-        if data.path is None:
-            return []
-        return [Mistake("data.path", data.path, "only with data=image_folder", "Add data=image_folder")]
-    if data.path is None:
-        return [Mistake("data.path", None, "a folder with one folder per class", "Add data.path=…")]
-    if not Path(data.path).is_dir():
-        return [Mistake("data.path", data.path, "a folder that exists", "Check the path")]
-    found = catalog.count_images(Path(data.path))
-    wanted = data.evaluation_samples + data.calibration_samples
-    if found == 0:
-        return [
-            Mistake(
-                "data.path",
-                data.path,
-                f"a folder with one folder of images ({', '.join(datasets.IMAGE_SUFFIXES)}) per class",
-                "It holds no such image",
-            )
-        ]
-    if found < wanted:
-        return [
-            Mistake(
-                "data.path",
-                data.path,
-                f"at least {wanted} images (evaluation and calibration together)",
-                f"It holds {found}: lower data.evaluation_samples or data.calibration_samples",
-            )
-        ]
-    return []
-
-
-def _check_tracking(tracking: TrackingConfig) -> list[Mistake]:
-    if not tracking.enabled:
-        return []
-    name, uri = "tracking.uri", tracking.uri
-    if uri is None:
-        name, uri = "MLFLOW_TRACKING_URI", os.environ.get("MLFLOW_TRACKING_URI")
-    if not uri:
-        return []
-    allowed = "sqlite:///file.db, postgresql://…, mysql://…, mssql://… or http(s)://host:port"
-    try:
-        parts = urlsplit(uri)
-        parts.port  # noqa: B018 -- reading the property is what parses the port
-    except ValueError as error:
-        return [Mistake(name, uri, allowed, f"It does not parse: {error}")]
-    scheme = parts.scheme.split("+")[0]
-    if scheme == "sqlite" and uri.split("://")[-1].strip("/"):
-        return []
-    if scheme in {"http", "https", "postgresql", "mysql", "mssql"} and parts.hostname:
-        return []
-    return [Mistake(name, uri, allowed)]
-
-
-def _check_outputs(folder: Path) -> list[Mistake]:
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    allowed = "a folder that can be written"
-    if not existing.is_dir():
-        return [Mistake("output_dir", str(folder), allowed, f"{existing} is not a folder: choose another")]
-    try:  # permissions do not tell of a read-only or special file system; a file that vanishes again does
-        tempfile.TemporaryFile(dir=existing).close()
-    except OSError as error:
-        remedy = f"{existing} cannot be written ({error.strerror}): choose another"
-        return [Mistake("output_dir", str(folder), allowed, remedy)]
-    return []

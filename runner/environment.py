@@ -7,11 +7,14 @@ LD_PRELOAD, MALLOC_*, GLIBC_TUNABLES, ONEDNN_*, …) reaches a measured process.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from runner import catalog
 from runner.config import PROJECT, RunConfig
 from runner.machine import Machine, find_library
 from runner.protocol import Job
@@ -32,6 +35,10 @@ ALLOWED_PREFIXES = ("LC_",)
 QUIET = {
     "PYTHONUNBUFFERED": "1",  # the log is whole when the process dies
     "PYTHONDONTWRITEBYTECODE": "1",
+    # Without it the current folder, which is the run's, would be searched for modules: what lies there could be
+    # imported, and its listing shifts the heap (a baseline, whose folder held two files more than when its candidate
+    # began, made 60,000 page faults a batch where the candidate made 68,000, run after run).
+    "PYTHONSAFEPATH": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -48,28 +55,36 @@ class WorkerLaunch:
     label: str = field(default="worker", compare=False)
 
 
-def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]) -> WorkerLaunch:
-    """Return how the worker of a configuration is started.
+def build_launches(config: RunConfig, machine: Machine, ambient: Mapping[str, str]) -> list[WorkerLaunch]:
+    """Return how each instance of a configuration is started."""
+    return [build_launch(config, machine, ambient, instance) for instance in range(config.instances)]
+
+
+def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str], instance: int = 0) -> WorkerLaunch:
+    """Return how one worker of a configuration is started.
 
     Args:
         config: a configuration without mistakes.
         machine: where it will run.
         ambient: the host's own environment, of which only the allow-list is taken.
+        instance: its number among the configuration's instances, from 0.
 
     Raises:
-        RunFailed: `unavailable` where the allocator's library is not found, `unsupported` where a setting would have
-            nothing to act on.
+        RunFailed: `unavailable` where an interpreter, a program or a library is not found, `unsupported` where a
+            setting would have nothing to act on.
     """
-    if config.threading.env and not config.backend.openmp:
+    if (config.threading.env or config.threading.libraries) and not config.backend.openmp:
         raise RunFailed(
             Status.unsupported,
             f"threading={config.threading.name} sets OpenMP, which backend={config.backend.name} does not use: "
             "take threading=all_cores",
         )
     threads = config.threading.threads
-    if threads == 0:
-        threads = len(machine.cores)
-    preload = find_allocator(config)
+    cores = share(machine.cores, config.instances, instance)
+    if threads == 0 or (threads is None and config.instances > 1):  # a runtime may count the cores of its neighbours
+        threads = len(cores)
+    allocator, openmp = find_allocator(config), find_openmp(config)
+    preload = [str(library) for library in (allocator, openmp) if library is not None]
     env = {name: value for name, value in ambient.items() if name in ALLOWED or name.startswith(ALLOWED_PREFIXES)}
     env |= QUIET
     if extra := ambient.get(EXTRA_BACKENDS_VARIABLE):  # a worker's current folder is another one
@@ -77,7 +92,8 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
             str(Path(folder).absolute()) for folder in extra.split(os.pathsep)
         )
     env["PYTHONPATH"] = str(PROJECT)
-    prefix = machine.fixed_layout if config.measure.fixed_layout else []
+    fixed = machine.fixed_layout if config.measure.fixed_layout else []
+    python = find_interpreter(config)
     if config.measure.fixed_layout:
         # The order in which Python allocates, and where, decides how often glibc returns memory to the kernel: eager
         # ResNet-50 made 38,000 to 70,000 page faults a batch, and six processes of one configuration differed by 6 %
@@ -85,21 +101,86 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
         env["PYTHONHASHSEED"] = "0"
     env["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir(config) / "inductor")
     env |= config.backend.env | config.allocator.env | config.hugepages.env
-    if preload is not None:
-        env["LD_PRELOAD"] = str(preload)
+    if preload:
+        env["LD_PRELOAD"] = ":".join(preload)
     if config.backend.openmp:
         env |= config.threading.env
         if threads is not None:
             env["OMP_NUM_THREADS"] = str(threads)
+    words = {"instances": config.instances, "instance": instance, "allocator": config.allocator.xeon_run_cpu}
+    prefix = [word.format_map(words) for word in config.threading.prefix]
+    if prefix:  # torch.backends.xeon.run_cpu looks for its libraries there, and binds the cores itself
+        env["VIRTUAL_ENV"] = sys.prefix
+    bound = bind(cores, machine) if config.instances > 1 and not prefix else []
+    expectations = {
+        "allocator": config.allocator.name,
+        "allocator_library": str(allocator.resolve()) if allocator else "",
+        "openmp": str(openmp.resolve()) if openmp else "",
+        "hugepages": config.hugepages.name,
+        "layout": "fixed" if fixed else "random",
+        "cores": cores if bound else [],
+        "env": config.backend.env | config.allocator.env | config.hugepages.env | config.threading.env,
+    }
     return WorkerLaunch(
-        # -P: without it the current folder, which is the run's, would be searched for modules: what lies there could
-        # be imported, and its listing shifts the heap (a baseline, whose folder held two files more than when its
-        # candidate began, made 60,000 page faults a batch where the candidate made 68,000, run after run).
-        argv=[*prefix, sys.executable, "-P", "-m", "runner.worker"],
+        argv=[*fixed, *bound, str(python), *prefix, "-m", "runner.worker"],
         env=env,
-        job=_build_job(config, threads, preload, layout="fixed" if prefix else "random"),
+        job=_build_job(config, threads, expectations),
         label=describe(config),
     )
+
+
+def share(cores: Sequence[int], instances: int, instance: int) -> list[int]:
+    """Return the cores of one of several instances: all have equally many, none is shared."""
+    each = len(cores) // instances
+    return list(cores[instance * each : (instance + 1) * each])
+
+
+def bind(cores: Sequence[int], machine: Machine) -> list[str]:
+    """Return the prefix that keeps a process on some cores, and on their own memory where a machine has several nodes.
+
+    Raises:
+        RunFailed: with the status `unavailable`, where the program is not there.
+    """
+    numa = machine.numa_nodes > 1 and shutil.which("numactl")
+    program = "numactl" if numa else "taskset"
+    found = shutil.which(program)
+    if found is None:
+        raise RunFailed(Status.unavailable, f"instances > 1 needs {program}: run apt-get install util-linux")
+    listed = ",".join(map(str, cores))
+    return [found, f"--physcpubind={listed}", "--localalloc"] if numa else [found, "--cpu-list", listed]
+
+
+def find_interpreter(config: RunConfig) -> Path:
+    """Return the Python that measures.
+
+    Raises:
+        RunFailed: with the status `unavailable`, where the backend's own is not there.
+    """
+    if config.backend.interpreter is None:
+        return Path(sys.executable)
+    found = PROJECT / config.backend.interpreter
+    if not found.exists():
+        raise RunFailed(
+            Status.unavailable, f"backend={config.backend.name} is not installed: run {config.backend.install}"
+        )
+    return found
+
+
+def find_openmp(config: RunConfig) -> Path | None:
+    """Return the OpenMP runtime to preload, None for the one that the backend brings.
+
+    Raises:
+        RunFailed: with the status `unavailable`, where none of its names is found.
+    """
+    if not config.threading.libraries:
+        return None
+    found = find_library(config.threading.libraries)
+    if found is None:
+        names = ", ".join(config.threading.libraries)
+        raise RunFailed(
+            Status.unavailable, f"threading={config.threading.name} is not installed ({names}): run make setup"
+        )
+    return found
 
 
 def find_allocator(config: RunConfig) -> Path | None:
@@ -136,12 +217,21 @@ def describe(config: RunConfig) -> str:
     ):
         if choice != usual:
             words.append(choice)
-    words += [f"{name}={value}" for name, value in config.backend.options.items()]
+    defaults = catalog.backend_options().get(config.backend.name, {})
+    words += [
+        f"{name}={value}"
+        for name, value in config.backend.options.items()
+        if name not in defaults or value != defaults[name].default
+    ]
+    if config.instances > 1:
+        words.append(f"{config.instances} instances")
+    if config.scenario != "sync":
+        words.append(str(config.scenario))
     words.append(f"batch {config.batch_size}")
     return " ".join(words)
 
 
-def _build_job(config: RunConfig, threads: int | None, preload: Path | None, *, layout: str) -> Job:
+def _build_job(config: RunConfig, threads: int | None, expectations: dict[str, Any]) -> Job:
     return Job(
         backend=config.backend.name,
         precision=str(config.precision.name),
@@ -157,16 +247,12 @@ def _build_job(config: RunConfig, threads: int | None, preload: Path | None, *, 
         batch_size=config.batch_size,
         memory_format=str(config.memory_format),
         threads=threads,
+        scenario=str(config.scenario),
         seed=config.seed,
         cache_dir=str(cache_dir(config)),
+        python=sys.executable,
         options=dict(config.backend.options),
-        expectations={
-            "allocator": config.allocator.name,
-            "allocator_library": str(preload.resolve()) if preload else "",
-            "hugepages": config.hugepages.name,
-            "layout": layout,
-            "env": config.backend.env | config.allocator.env | config.hugepages.env,
-        },
+        expectations=expectations,
     )
 
 

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +17,8 @@ import numpy as np
 from runner import accuracy
 from runner.accuracy import Accuracy, InvalidOutput
 from runner.config import MeasureConfig, RunConfig
-from runner.environment import build_launch
+from runner.environment import build_launches
+from runner.instances import Instances
 from runner.machine import this_machine
 from runner.pairing import (
     HostShare,
@@ -28,11 +29,10 @@ from runner.pairing import (
     duration_s,
     estimate_speedup,
 )
-from runner.protocol import Evaluate, Evaluated, Load, Loaded, Warm, WarmUp
+from runner.protocol import Evaluate, Evaluated, Loaded, Warm, WarmUp
 from runner.result import Measurement, Result, RunFailed, Status, blamed_on, write_json
 from runner.screen import Screen
 from runner.statistics import Estimate, Verdict, geometric_mean, judge, rounds_to_settle
-from runner.workers import Worker
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ class Bench(Protocol):
 
 @dataclass(frozen=True)
 class LoadedWorker:
-    """A worker whose job is loaded and whose speed is steady."""
+    """Workers whose job is loaded and whose speed is steady."""
 
-    worker: Worker
+    worker: Instances
     loaded: Loaded
-    warm: Warm
+    steady: bool
 
 
 class Run:
@@ -104,8 +104,8 @@ class Run:
         self.watch = Stopwatch()
         self.host = HostShare()
 
-    def open(self, config: RunConfig, name: str) -> tuple[Worker, Loaded]:
-        """Start a worker and load its job.
+    def open(self, config: RunConfig, name: str) -> tuple[Instances, Loaded]:
+        """Start the workers of a configuration and load their job.
 
         Args:
             config: what it runs.
@@ -114,11 +114,11 @@ class Run:
         Raises:
             RunFailed: it could not be started or loaded.
         """
-        launch = build_launch(config, this_machine(), os.environ)
-        note = {"argv": launch.argv, "env": launch.env, "job": asdict(launch.job)}
+        launches = build_launches(config, this_machine(), os.environ)
+        note = [{"argv": launch.argv, "env": launch.env, "job": asdict(launch.job)} for launch in launches]
         write_json(self.folder / f"launch-{name}.json", note)
         with self.watch.book("start"):
-            worker = Worker(launch, self.folder / f"{name}.log")
+            worker = Instances(launches, self.folder / f"{name}.log")
         try:
             return worker, self._load(worker, config.measure)
         except BaseException:
@@ -133,38 +133,39 @@ class Run:
         """
         worker, loaded = self.open(config, name)
         try:
-            warm = self._warm_up(worker, config.measure)
+            steady = self._warm_up(worker, config.measure)
             worker.freeze()
         except BaseException:
             worker.stop()
             raise
-        return LoadedWorker(worker, loaded, warm)
+        return LoadedWorker(worker, loaded, steady)
 
-    def _load(self, worker: Worker, measure: MeasureConfig) -> Loaded:
-        """Have a worker load its job, and book the time as the worker tells it."""
+    def _load(self, worker: Instances, measure: MeasureConfig) -> Loaded:
+        """Have the workers load their job, and book the time as the first tells it; the evidence is all workers'."""
         begin = time.monotonic()
-        loaded = worker.ask(
-            Load(worker.launch.job),
-            Loaded,
-            timeout_s=measure.prepare_timeout_s,
-            on_phase=lambda name: self.screen.phase(f"{worker.launch.label}: {name}"),
+        label = worker.first.launch.label
+        all_loaded = worker.load(
+            timeout_s=measure.prepare_timeout_s, on_phase=lambda name: self.screen.phase(f"{label}: {name}")
         )
+        evidence = [entry for one in all_loaded for entry in one.evidence]
+        loaded = replace(all_loaded[0], evidence=[e for i, e in enumerate(evidence) if e not in evidence[:i]])
         total = time.monotonic() - begin
         self.watch.add("prepare", loaded.prepare_s)
         self.watch.add("first inference", loaded.first_inference_s)
         self.watch.add("load", total - loaded.prepare_s - loaded.first_inference_s)
         return loaded
 
-    def _warm_up(self, worker: Worker, measure: MeasureConfig) -> Warm:
-        """Have a worker run until its speed is steady."""
-        self.screen.phase(f"{worker.launch.label}: warm up")
+    def _warm_up(self, worker: Instances, measure: MeasureConfig) -> bool:
+        """Have the workers run until their speed is steady; return whether all became so."""
+        self.screen.phase(f"{worker.first.launch.label}: warm up")
         with self.watch.book("warm-up"):
             request = WarmUp(measure.warmup_s, measure.warmup_tolerance)
-            return worker.ask(request, Warm, timeout_s=measure.request_timeout_s)
+            return all(warm.steady for warm in worker.ask(request, Warm, timeout_s=measure.request_timeout_s))
 
-    def evaluate(self, worker: Worker, path: Path, *, cached: bool) -> Path:
-        """Have a worker write its logits of the evaluation set; it is frozen afterwards."""
+    def evaluate(self, instances: Instances, path: Path, *, cached: bool) -> Path:
+        """Have the first worker write its logits of the evaluation set; it is frozen afterwards."""
         self.screen.phase("reference accuracy" if cached else "accuracy")
+        worker = instances.first
         worker.thaw()
         with self.watch.book("accuracy"):
             worker.ask(
@@ -244,7 +245,7 @@ def _measure(run: Run, bench: Bench, measured: _Measured) -> None:
             _refuse_contradictions(candidate)
             with blamed_on("its baseline"):
                 baseline = bench.baseline(plan.baseline, run)
-            measured.steady &= candidate.warm.steady and baseline.warm.steady
+            measured.steady &= candidate.steady and baseline.steady
             try:
                 with blamed_on("its baseline"):
                     _refuse_contradictions(baseline)
@@ -321,7 +322,7 @@ def _conclude(plan: Plan, measured: _Measured) -> Measurement:
     measure = plan.config.measure
     speedup = estimate_speedup(rounds, seed)
     verdict = judge(speedup, measure.noise_floor)
-    times = np.array(batch_times_ms([one.candidate for one in rounds]))
+    times = np.array(batch_times_ms(part for one in rounds for part in one.candidate))
     p50, p90, p99 = np.percentile(times, (50, 90, 99)).tolist()
     return Measurement(
         throughput=geometric_mean(by_process(rounds, lambda one: float(np.log(one.candidate_throughput))), seed),
@@ -370,14 +371,15 @@ def _write_rounds(folder: Path, rounds: list[Round]) -> None:
                     f"{one.candidate_throughput:.6g}",
                     f"{one.baseline_throughput:.6g}",
                     f"{np.exp(one.log_ratio):.6g}",
-                    one.candidate.major_faults + one.baseline.major_faults,
-                    one.candidate.minor_faults,
-                    one.baseline.minor_faults,
+                    sum(part.major_faults for part in [*one.candidate, *one.baseline]),
+                    sum(part.minor_faults for part in one.candidate),
+                    sum(part.minor_faults for part in one.baseline),
                 ]
             )
     stamps = {
-        f"{side}_{number:03d}": np.array(getattr(one, side).stamps_ns, np.int64)
+        f"{side}_{number:03d}" + (f"_{instance}" if instance else ""): np.array(part.stamps_ns, np.int64)
         for number, one in enumerate(rounds)
         for side in ("candidate", "baseline")
+        for instance, part in enumerate(getattr(one, side))
     }
     np.savez_compressed(folder / "stamps_ns.npz", allow_pickle=False, **stamps)

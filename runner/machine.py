@@ -45,6 +45,7 @@ class Machine:
     """always, madvise, never, or unknown."""
     kernel: str
     c_library: str
+    numa_nodes: int = 1
     fixed_layout: list[str] = field(default_factory=list)
     """Prefix of a command whose address layout is not randomised; empty where that is not permitted."""
 
@@ -68,6 +69,7 @@ def this_machine() -> Machine:
         thp_mode=_thp_mode(),
         kernel=platform.release(),
         c_library=" ".join(platform.libc_ver()),
+        numa_nodes=max(1, len(list(Path("/sys/devices/system/node").glob("node[0-9]*")))),
         fixed_layout=_fixed_layout(),
     )
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import log
 
+import numpy as np
+
 from runner.config import MeasureConfig
+from runner.instances import Instances
 from runner.protocol import RunSlice, Slice
-from runner.result import blamed_on
+from runner.result import RunFailed, Status, blamed_on
 from runner.statistics import Estimate, geometric_mean
-from runner.workers import Worker
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,9 @@ class Round:
     process: int
     """Number of the process pair, from 0."""
     candidate_first: bool
-    candidate: Slice
-    baseline: Slice
+    candidate: list[Slice]
+    """One slice per instance."""
+    baseline: list[Slice]
     batch_size: int
     """The candidate's."""
     baseline_batch_size: int
@@ -65,8 +69,8 @@ class HostShare:
 class Pair:
     """A loaded, warm candidate and its baseline, both frozen between slices."""
 
-    candidate: Worker
-    baseline: Worker
+    candidate: Instances
+    baseline: Instances
     batch_size: int
     baseline_batch_size: int
     process: int
@@ -100,11 +104,11 @@ class Pair:
             baseline, candidate = self._run_baseline_slice(), self._run_slice(self.candidate)
         return Round(self.process, candidate_first, candidate, baseline, self.batch_size, self.baseline_batch_size)
 
-    def _run_baseline_slice(self) -> Slice:
+    def _run_baseline_slice(self) -> list[Slice]:
         with blamed_on("its baseline"):
             return self._run_slice(self.baseline)
 
-    def _run_slice(self, worker: Worker) -> Slice:
+    def _run_slice(self, worker: Instances) -> list[Slice]:
         request = RunSlice(
             settle_s=self.measure.settle_s,
             settle_iterations=self.measure.settle_iterations,
@@ -121,22 +125,43 @@ class Pair:
         return answer
 
 
-def throughput(part: Slice, batch_size: int) -> float:
-    """Return the samples per second of a slice: everything in it over its whole time."""
-    return (len(part.stamps_ns) - 1) * batch_size / duration_s(part)
+def window_ns(parts: Sequence[Slice]) -> tuple[int, int]:
+    """Return when all instances were timed: from the last that began to the first that ended.
+
+    Raises:
+        RunFailed: there is no such time.
+    """
+    begin, end = max(part.stamps_ns[0] for part in parts), min(part.stamps_ns[-1] for part in parts)
+    if end <= begin:
+        raise RunFailed(Status.failed, "the slices of the instances did not overlap: raise measure.slice_s")
+    return begin, end
 
 
-def duration_s(part: Slice) -> float:
+def throughput(parts: Sequence[Slice], batch_size: int) -> float:
+    """Return the samples per second of all instances: everything in their common window over its whole time.
+
+    A batch that lies across a border of the window counts by its part within.
+    """
+    window = window_ns(parts)
+    batches = 0.0
+    for part in parts:
+        first, last = np.interp(window, part.stamps_ns, np.arange(len(part.stamps_ns)))
+        batches += float(last - first)
+    return batches * batch_size / duration_s(parts)
+
+
+def duration_s(parts: Sequence[Slice]) -> float:
     """Return the timed seconds of a slice."""
-    return (part.stamps_ns[-1] - part.stamps_ns[0]) / 1e9
+    begin, end = window_ns(parts)
+    return (end - begin) / 1e9
 
 
-def batch_times_ms(parts: Sequence[Slice]) -> list[float]:
+def batch_times_ms(parts: Iterable[Slice]) -> list[float]:
     """Return the milliseconds of every batch, in order."""
     return [
-        (after - before) / 1e6
+        time_ns / 1e6
         for part in parts
-        for before, after in zip(part.stamps_ns, part.stamps_ns[1:], strict=False)
+        for time_ns in part.latencies_ns or (after - before for before, after in itertools.pairwise(part.stamps_ns))
     ]
 
 

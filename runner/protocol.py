@@ -49,8 +49,12 @@ class Job:
     memory_format: str
     threads: int | None
     """Compute threads of the runtime; None leaves the runtime's own default."""
+    scenario: str
+    """sync or async; see :class:`runner.config.Scenario`."""
     seed: int
     cache_dir: str
+    python: str
+    """The interpreter that makes artifacts: the host's own, whichever one measures."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keywords for the backend's constructor."""
     expectations: dict[str, Any] = field(default_factory=dict)
@@ -164,6 +168,8 @@ class Slice:
     """Page faults that needed the disk, during the slice."""
     minor_faults: int = 0
     """Page faults that did not: memory that the allocator had given back and asked for again."""
+    latencies_ns: list[int] = field(default_factory=list)
+    """How long each batch took where several were in flight; with one at a time the stamps tell it."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +189,17 @@ class Built:
 
 
 @dataclass(frozen=True)
+class Peaks:
+    """What :mod:`runner.worker.peak` writes."""
+
+    gops: dict[str, float]
+    """10⁹ operations per second by precision and threads (``bf16_2``); a product and its addition are two."""
+    cores: int
+    gops_per_sample: float
+    """10⁹ operations of one image's inference."""
+
+
+@dataclass(frozen=True)
 class Failure:
     """The request could not be carried out; the worker is of no further use."""
 
@@ -196,7 +213,20 @@ class Failure:
 
 
 Message: TypeAlias = (
-    Load | WarmUp | RunSlice | Evaluate | Stop | Hello | Phase | Loaded | Warm | Slice | Evaluated | Built | Failure
+    Load
+    | WarmUp
+    | RunSlice
+    | Evaluate
+    | Stop
+    | Hello
+    | Phase
+    | Loaded
+    | Warm
+    | Slice
+    | Evaluated
+    | Built
+    | Peaks
+    | Failure
 )
 
 _MESSAGES: dict[str, type[Message]] = {cls.__name__: cls for cls in get_args(Message)}

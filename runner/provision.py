@@ -62,9 +62,23 @@ def main() -> None:
             print("system libraries: the package lists could not be renewed; trying with those that are there")
         for need in missing:
             _fetch(need)
+    link_plain_names()
     for need in needs():
         place = need.found()
         print(f"{need.name:10} {place or 'unavailable: none of ' + ', '.join(need.packages) + ' could be had'}")
+
+
+def link_plain_names() -> None:
+    """Give every allocator that was found its plain name (libtcmalloc.so) in the virtual environment.
+
+    torch.backends.xeon.run_cpu looks for these names there, and misses the distribution's versioned ones.
+    """
+    for need in needs():
+        found = need.found()
+        plain = Path(sys.prefix) / "lib" / f"lib{need.name}.so"
+        if need.libraries and found is not None and not plain.exists():
+            plain.unlink(missing_ok=True)  # a link to what has gone
+            plain.symlink_to(found)
 
 
 def _fetch(need: Need) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runner.machine import this_machine
+from runner.published import compare, missing_isa
 from runner.result import Result
 
 CHOICES = {
@@ -14,6 +15,8 @@ CHOICES = {
     "allocator": "allocator.name",
     "hugepages": "hugepages.name",
     "threading": "threading.name",
+    "instances": "instances",
+    "scenario": "scenario",
 }
 """Parameters that are always there, by these names, and the settings they repeat."""
 
@@ -21,7 +24,6 @@ CHOICES = {
 def params(result: Result) -> dict[str, str]:
     """Return the configuration as parameters: the choices by their short names, then every setting."""
     short = {name: str(result.settings[setting]) for name, setting in CHOICES.items()}
-    short["instances"] = "1"  # a run is one process
     # A group's own name (model.name) stays beside its short form (model): whoever looks for either finds it.
     return short | {name: str(value) for name, value in result.settings.items()}
 
@@ -36,6 +38,9 @@ def metrics(result: Result) -> dict[str, float]:
         "artifact_mib": result.artifact_mib,
         "host_cpu_share": result.host_cpu_share,
         "wall_s": result.wall_s,
+        "peak_share": result.peak_share,
+        "published_throughput": published(result, "throughput"),
+        "published_speedup": published(result, "speedup"),
         "steady": result.steady,
     }
     values |= {f"phase_{name.replace(' ', '_').replace('-', '_')}_s": s for name, s in result.phases.items()}
@@ -81,19 +86,38 @@ def tags(result: Result) -> dict[str, str]:
     words = {
         "label": result.label,
         "row": result.label,
-        "table": "",
+        "table": str(result.settings.get("row.table", "")),
         "status": str(result.status),
         "reason": result.reason,
         "fingerprint": result.fingerprint,
         "machine": this_machine().name,
         "verdict": "",
         "accuracy_gate": "",
+        "row_verdict": "",
+        "row_reason": "",
     }
     if result.measurement is not None:
         words["verdict"] = str(result.measurement.verdict)
+        if words["table"]:
+            needs = result.settings.get("row.needs") or []
+            compared = compare(
+                published(result, "speedup"),
+                result.measurement.speedup,
+                float(result.settings["measure.noise_floor"]),
+                missing_isa(needs, this_machine().isa),
+            )
+            words |= {"row_verdict": str(compared.verdict), "row_reason": compared.reason}
+    elif words["table"]:
+        words["row_verdict"] = str(result.status)
     if result.accuracy is not None:
         words["accuracy_gate"] = gate_words(result)
     return words
+
+
+def published(result: Result, number: str) -> float | None:
+    """Return the throughput or the speedup that the row's table has for the run's model, None where it has none."""
+    value = result.settings.get(f"row.published.{result.settings['model.name']}.{number}")
+    return None if value is None else float(value)
 
 
 def gate_words(result: Result) -> str:

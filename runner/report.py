@@ -74,6 +74,16 @@ def _sqnr(row: Row) -> str:
     return f"{value:.1f}"
 
 
+PUBLISHED_COLUMNS = (
+    Column("published samples/s", _plain("published_throughput", "{:.2f}")),
+    Column("published speedup", _plain("published_speedup", "{:.2f}×")),
+)
+"""What a table of published rows shows beside the measured speedup."""
+TABLE_COLUMNS = (
+    Column("row verdict", lambda row: _word(row, "row_verdict"), right=False),
+    Column("peak share", _plain("peak_share", "{:.0f} %", 100)),
+)
+"""What it shows before the status."""
 COLUMNS = (
     Column("configuration", lambda row: _word(row, "label"), right=False),
     Column("samples/s (95 % interval)", _interval("throughput", "throughput_ci_low", "throughput_ci_high", "{:.1f}")),
@@ -94,6 +104,17 @@ COLUMNS = (
 )
 
 
+def columns(rows: Sequence[Row]) -> list[Column]:
+    """Return the columns that the rows need: those of a published table have more."""
+    if not any(_word(row, "table") != DASH for row in rows):
+        return list(COLUMNS)
+    named = {column.title: index for index, column in enumerate(COLUMNS)}
+    speed, status = named["speedup (95 % interval)"], named["status"]
+    ours = list(COLUMNS)
+    printed = PUBLISHED_COLUMNS if any(_number(row, "published_speedup") is not None for row in rows) else ()
+    return [ours[0], *printed, *ours[1 : speed + 1], *TABLE_COLUMNS, *ours[speed + 1 : status], ours[status]]
+
+
 def rows_of(frame: pd.DataFrame) -> list[Row]:
     """Return the rows of a frame that the tracking store gave."""
     return [{str(name): value for name, value in record.items()} for record in frame.to_dict("records")]
@@ -102,20 +123,21 @@ def rows_of(frame: pd.DataFrame) -> list[Row]:
 def rich_table(rows: Sequence[Row], title: str) -> Table:
     """Return the table for a terminal."""
     table = Table(title=title, title_justify="left", title_style="bold")
-    for column in COLUMNS:
+    for column in columns(rows):
         table.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(column.show(row) for column in COLUMNS))
+        table.add_row(*(column.show(row) for column in columns(rows)))
     return table
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
     """Return the table in Markdown."""
+    shown = columns(rows)
     lines = [
-        "| " + " | ".join(column.title for column in COLUMNS) + " |",
-        "|" + "|".join("---:" if column.right else "---" for column in COLUMNS) + "|",
+        "| " + " | ".join(column.title for column in shown) + " |",
+        "|" + "|".join("---:" if column.right else "---" for column in shown) + "|",
     ]
-    lines += ["| " + " | ".join(column.show(row).replace("|", "\\|") for column in COLUMNS) + " |" for row in rows]
+    lines += ["| " + " | ".join(column.show(row).replace("|", "\\|") for column in shown) + " |" for row in rows]
     return "\n".join(lines)
 
 
@@ -133,6 +155,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
         label, reason = _word(row, "label"), _word(row, "reason")
         if reason != DASH:
             lines.append(f"{label}: {_word(row, 'status')}: {reason}")
+        if _word(row, "row_reason") != DASH:
+            lines.append(f"{label}: {_word(row, 'row_verdict')}: {_word(row, 'row_reason')}")
         more = _number(row, "rounds_more")
         if more is not None:
             lines.append(

@@ -118,6 +118,8 @@ class Result:
     """Whether both workers reached a steady speed while warming up."""
     host_cpu_share: float | None = None
     """CPU seconds the host itself used per second of a timed phase."""
+    peak_share: float | None = None
+    """Share of the machine's measured peak arithmetic in the run's precision."""
     evidence: list[dict[str, str]] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)

@@ -18,15 +18,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from runner.checks import check
 from runner.compose import COMPOSITION_ERRORS, compose_settings, derive, diagnose, flatten, typed
-from runner.config import PROJECT, ConfigurationError, Mistake, Precision, RunConfig, check
-from runner.environment import build_launch, describe
+from runner.config import PROJECT, ConfigurationError, Mistake, Precision, RunConfig
+from runner.environment import build_launches, describe
 from runner.experiment import LoadedWorker, Plan, Run, run_experiment
 from runner.machine import Machine, as_dict, this_machine
-from runner.protocol import PACKAGES, Job
+from runner.peak import describe as describe_peaks
+from runner.peak import measure_peaks, peak_share
+from runner.protocol import PACKAGES, Job, Peaks
 from runner.record import row
 from runner.report import csv_table, markdown_table, print_table, time_line
-from runner.result import HARMLESS, Result, Status, save, write_json
+from runner.result import HARMLESS, Result, RunFailed, Status, save, write_json
 from runner.screen import Screen
 from runner.tracking import Tracker
 
@@ -60,7 +63,9 @@ def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
     if mistakes:
         raise ConfigurationError(mistakes)
     labels = distinct_labels([flatten(settings) for settings, _, _, _ in composed])
-    labels = [label or describe(config) for label, (_, config, _, _) in zip(labels, composed, strict=True)]
+    labels = [
+        config.row.name or label or describe(config) for label, (_, config, _, _) in zip(labels, composed, strict=True)
+    ]
     machine = this_machine()
     return [
         Plan(
@@ -164,10 +169,10 @@ class KeptBench:
         Raises:
             RunFailed: the baseline could not be started, loaded or warmed up.
         """
-        launch = build_launch(config, this_machine(), os.environ)
+        launches = build_launches(config, this_machine(), os.environ)
         kept, self._kept = self._kept, None
         if kept is not None:
-            if kept.worker.alive() and kept.worker.launch == launch and config.measure.processes_max == 1:
+            if kept.worker.alive() and kept.worker.launches == launches and config.measure.processes_max == 1:
                 return kept
             kept.worker.stop()
         return run.start(config, "baseline")
@@ -181,16 +186,18 @@ class KeptBench:
 
     def reference(self, config: RunConfig, run: Run, baseline: LoadedWorker) -> Path:
         """Return the file with the fp32 logits; the baseline gives them where it is the reference."""
-        launch = build_launch(config, this_machine(), os.environ)
-        key = _subject(launch.job)
+        launches = build_launches(config, this_machine(), os.environ)
+        key = _subject(launches[0].job)
         if key not in self._references:
             path = run.folder / "reference.npz"
-            if baseline.worker.launch == launch:
+            if baseline.worker.launches == launches:
                 run.evaluate(baseline.worker, path, cached=True)
             else:
                 worker, _ = run.open(config, "reference")
-                with worker:
+                try:
                     run.evaluate(worker, path, cached=True)
+                finally:
+                    worker.stop()
             self._references[key] = path
         return self._references[key]
 
@@ -211,14 +218,16 @@ def _subject(job: Job) -> str:
 class Sweep:
     """All runs of one command."""
 
-    def __init__(self, plans: Sequence[Plan], folder: Path, console: Console) -> None:
+    def __init__(self, plans: Sequence[Plan], folder: Path, console: Console, peaks: Peaks | None = None) -> None:
         """Keep the plans and where their results go.
 
         Args:
             plans: one per run, in order.
             folder: made, if need be; a folder per run comes into it.
             console: for the progress display.
+            peaks: of this machine, where each run's share of them is wanted.
         """
+        self._peaks = peaks
         self._plans = plans
         self._folder = folder
         self._console = console
@@ -264,6 +273,9 @@ class Sweep:
             bench.close()
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             result = self._unmeasured(plan, Status.failed, reason, begin, traceback.format_exc())
+        if self._peaks is not None and result.measurement is not None:
+            share = peak_share(self._peaks, result.measurement, str(plan.config.precision.name))
+            result = replace(result, peak_share=share)
         try:
             write_json(folder / "evidence.json", result.evidence)
             save(result, folder)
@@ -301,17 +313,46 @@ def conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
     write_json(folder / "machine.json", as_dict(machine))
     tracker = Tracker(config.tracking, Path(config.output_dir), folder, console)
     tracker.begin(folder / "machine.json", machine.name)
-    sweep = Sweep(plans, folder, console)
+    peaks = _peaks(plans, folder, console)
+    sweep = Sweep(plans, folder, console, peaks)
     results = sweep.run(tracker)
     rows = [row(result) for result in results]
-    files = {"table.md": markdown_table(rows) + "\n", "table.csv": csv_table(rows)}
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    tracker.finish([folder / name for name in files], interrupted=sweep.interrupted)
-    print_table(console, rows, f"{machine.name} · baseline: {describe(plans[0].baseline)} · {config.measure.name}")
+    title = f"{machine.name} · baseline: {describe(plans[0].baseline)} · {config.measure.name}"
+    tracker.finish(_write_tables(rows, title, folder), interrupted=sweep.interrupted)
+    print_table(console, rows, title)
+    if peaks is not None:
+        console.print(describe_peaks(peaks), highlight=False)
     console.print(time_line(results, time.monotonic() - begin), highlight=False)
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
     return EXIT_INTERRUPTED if sweep.interrupted else exit_code(results)
+
+
+def _peaks(plans: Sequence[Plan], folder: Path, console: Console) -> Peaks | None:
+    """Measure the machine's peaks before the rows of a table; None where there is no table, or they cannot be had."""
+    if not any(plan.config.row.table for plan in plans):
+        return None
+    try:
+        found = measure_peaks(build_launches(plans[0].reference, this_machine(), os.environ)[0])
+    except RunFailed as failure:
+        found = failure.reason
+    if isinstance(found, str):
+        console.print(found, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        return None
+    write_json(folder / "peaks.json", asdict(found))
+    return found
+
+
+def _write_tables(rows: Sequence[dict[str, Any]], title: str, folder: Path) -> list[Path]:
+    """Write the closing table, and the figure where the rows are a table's; return the files."""
+    texts = {"table.md": markdown_table(rows) + "\n", "table.csv": csv_table(rows)}
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    files = [folder / name for name in texts]
+    if any(one["tags.table"] for one in rows):
+        from runner.figure import draw
+
+        files += draw(rows, title, folder)
+    return files
 
 
 def make_folder(wanted: Path) -> Path:

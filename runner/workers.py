@@ -72,6 +72,7 @@ class Worker:
                 listener.bind(str(folder / "channel"))
                 listener.listen(1)
                 self._process = self._spawn(folder / "channel")
+                self._groups = {self._process.pid}
                 try:
                     self._channel = self._accept(listener)
                 except BaseException:
@@ -80,7 +81,8 @@ class Worker:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         try:
-            self.pid = self._receive(Hello, DIAL_TIMEOUT_S, None).pid
+            self.pid = self.receive(Hello, timeout_s=DIAL_TIMEOUT_S).pid
+            self._groups.add(os.getpgid(self.pid))  # torch's launcher gives what it starts a session of its own
         except BaseException:
             self.stop()
             raise
@@ -105,11 +107,19 @@ class Worker:
         Raises:
             RunFailed: the worker reports a failure, dies, runs past the limit or breaks the protocol.
         """
+        self.send(request)
+        return self.receive(reply, timeout_s=timeout_s, on_phase=on_phase)
+
+    def send(self, request: Message) -> None:
+        """Send a request without waiting for its reply.
+
+        Raises:
+            RunFailed: the worker has died.
+        """
         try:
             self._channel.sendall(encode(request))
         except OSError:  # it died between two requests: the reason is in how it died
             raise self._died() from None
-        return self._receive(reply, timeout_s, on_phase)
 
     def freeze(self) -> None:
         """Stop every process of the group where it stands: it uses no time until it is thawed."""
@@ -202,7 +212,8 @@ class Worker:
             Status.timeout, f"the worker did not dial back within {DIAL_TIMEOUT_S:.0f} s", log_tail=self.log_tail()
         )
 
-    def _receive(self, reply: type[Reply], timeout_s: float, on_phase: OnPhase | None) -> Reply:
+    def receive(self, reply: type[Reply], *, timeout_s: float, on_phase: OnPhase | None = None) -> Reply:
+        """Block until the reply to what was sent is there; see :meth:`ask`."""
         deadline = time.monotonic() + timeout_s
         while True:
             message = self._next_message(deadline)
@@ -278,10 +289,11 @@ class Worker:
         self._process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
-        try:
-            os.killpg(self._process.pid, number)
-        except ProcessLookupError:  # the whole group has ended: nothing is left to be told
-            return
+        for group in self._groups:
+            try:
+                os.killpg(group, number)
+            except ProcessLookupError:  # the whole group has ended: nothing is left to be told
+                continue
 
 
 def _last_line(text: str) -> str:

@@ -70,9 +70,15 @@ def environment() -> dict[str, str]:
 def run_program(tmp_path: Path, environment: dict[str, str]) -> RunProgram:
     """Return a function that runs ``python -m runner`` with overrides, its outputs in a temporary folder."""
 
-    def run(*overrides: str, timeout_s: float = 500, output_dir: Path | None = None, **variables: str) -> Finished:
+    def run(
+        *overrides: str,
+        timeout_s: float = 500,
+        output_dir: Path | None = None,
+        config_dir: Path = TESTS / "conf",
+        **variables: str,
+    ) -> Finished:
         outputs = output_dir or tmp_path / "outputs"
-        arguments = ["--config-dir", str(TESTS / "conf"), f"output_dir={outputs}", *overrides]
+        arguments = ["--config-dir", str(config_dir), f"output_dir={outputs}", *overrides]
         done = subprocess.run(
             [sys.executable, "-m", "runner", *arguments],
             cwd=PROJECT,

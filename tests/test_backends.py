@@ -51,8 +51,10 @@ PROBE = Job(
     batch_size=BATCH,
     memory_format="contiguous",
     threads=None,
+    scenario="sync",
     seed=0,
     cache_dir="",
+    python=sys.executable,
 )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from runner import catalog, compose
-from runner.config import PROJECT, RunConfig, check
+from runner.checks import check
+from runner.config import PROJECT, RunConfig
 from runner.environment import build_launch
 from runner.machine import this_machine
 from runner.result import RunFailed
@@ -72,14 +73,19 @@ def test_every_file_says_when_to_use_it_and_how(option):
 def test_backend_options_are_keywords_of_its_constructor(option):
     """A backend's file lists exactly the options that its constructor takes."""
     config = composed(option)
-    assert set(config.backend.options) == set(catalog.backend_options()[config.backend.name])
+    known = catalog.backend_options()[config.backend.name]
+    assert config.backend.options == {name: option.default for name, option in known.items()}
 
 
 def test_baseline_drops_the_options_of_the_runs_own_backend():
     """What the baseline names is taken whole; everything else is the run's own."""
     settings = compose.compose_settings(["backend=ort", "+backend.options.anything=1", "batch_size=3"])
     baseline = compose.typed(compose.derive(settings, ["backend=torch"]))
-    assert (baseline.backend.name, baseline.backend.options, baseline.batch_size) == ("torch", {}, 3)
+    assert (baseline.backend.name, baseline.backend.options, baseline.batch_size) == (
+        "torch",
+        {"compile": False, "freezing": True},
+        3,
+    )
 
 
 def test_model_names_are_those_of_the_libraries():
@@ -106,7 +112,7 @@ def test_model_names_are_those_of_the_libraries():
         (["model=torchvision", "model.name=resnet5"], "model.name", "resnet50"),
         (["model=timm", "model.name=vit_bas_patch16_224"], "model.name", "vit_base_patch16_224"),
         (["backend.name=tensorrt"], "backend.name", "openvino, ort, torch"),
-        (["+backend.options.speed=11"], "backend.options.speed", "torch has no options"),
+        (["+backend.options.speed=11"], "backend.options.speed", "compile, freezing"),
         (["weights=file"], "weights.path", "a file"),
         (["weights=file", "weights.path=nowhere.pt"], "weights.path", "a file that exists"),
         (["weights.path=x.pt"], "weights.path", "only with weights=file"),
@@ -134,6 +140,34 @@ def test_output_folder_that_is_a_file(tmp_path):
     assert "not a folder" in str(mistake)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["instances=99"], "instances: received 99; allowed: 1 to "),
+        (["instances=0"], "instances: received 0; allowed: 1 to "),
+        (["instances=2", "scenario=async"], "scenario: received 'async'; allowed: sync with instances > 1"),
+        (
+            ["backend=openvino", "backend.options.shape=[4,3,224,224]"],
+            "allowed: static, dynamic. A static shape is that",
+        ),
+        (
+            ["backend=openvino", "backend.options.hint=fast"],
+            "backend.options.hint: received 'fast'; allowed: latency, ",
+        ),
+        (["backend.options.compile=yes"], "backend.options.compile: received 'yes'; allowed: True, False"),
+        (
+            ["backend=ort", "+backend.options.level=all"],
+            "backend.options.level: received 'all'; allowed: graph_optimiz",
+        ),
+        (["row.table=a/b"], "row.table: received 'a/b'; allowed: the name of a folder"),
+    ],
+)
+def test_options_and_instances(overrides, told):
+    """What an option allows is read from its annotation; instances need cores of their own."""
+    [mistake] = check(composed(*overrides))
+    assert told in str(mistake)
+
+
 @pytest.mark.parametrize("content", ["nothing", "files without classes", "too few"])
 def test_image_folder_without_enough_images(tmp_path, content):
     """An empty folder, one without classes, one with too few images."""
@@ -157,7 +191,7 @@ def test_tracking_uri_of_the_environment_is_checked_too(monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "lines"),
     [
-        (["backend=tensorrt"], ["backend: received 'tensorrt'; allowed: openvino, ort, torch"]),
+        (["backend=tensorrt"], ["backend: received 'tensorrt'; allowed: ipex, openvino, ort, torch"]),
         (["batchsize=3"], ["the nearest: batch_size"]),
         (["batch_size=many"], ["batch_size: received 'many'; allowed: a whole number"]),
         (["precision.name=int4"], ["precision.name: received 'int4'; allowed: fp32, bf16, int8"]),

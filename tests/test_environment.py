@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from runner import machine
 from runner.compose import compose_settings, typed
 from runner.config import PROJECT, RunConfig
-from runner.environment import QUIET, WorkerLaunch, build_launch, describe
+from runner.environment import QUIET, WorkerLaunch, bind, build_launch, build_launches, describe, share
 from runner.machine import Machine
 from runner.result import RunFailed, Status
 from runner.worker.backends import EXTRA_BACKENDS_VARIABLE
@@ -109,7 +110,7 @@ def test_one_layout_for_both_processes_or_chance_for_each():
 
 def test_worker_is_this_interpreter():
     """No prefix, no shell."""
-    assert launched().argv == [sys.executable, "-P", "-m", "runner.worker"]
+    assert launched().argv == [sys.executable, "-m", "runner.worker"]
 
 
 def test_the_run_folder_is_not_searched_for_modules(tmp_path):
@@ -129,10 +130,73 @@ def test_allocator_is_preloaded_from_where_it_is_found(libraries):
     assert launch.job.expectations == {
         "allocator": "jemalloc",
         "allocator_library": str((libraries / "libjemalloc.so.2.1").resolve()),
+        "openmp": "",
         "hugepages": "off",
         "layout": "random",
+        "cores": [],
         "env": {},
     }
+
+
+def test_instances_have_cores_of_their_own():
+    """Two instances on three cores: one each, and one core stays free; each has as many threads as cores."""
+    config = configure("instances=2")
+    first, second = build_launches(config, THREE_CORES, HARMLESS)
+    assert first.argv[1:] == ["--cpu-list", "2", sys.executable, "-m", "runner.worker"]
+    assert second.argv[1:3] == ["--cpu-list", "5"]
+    assert (first.job.threads, first.env["OMP_NUM_THREADS"]) == (1, "1")
+    assert second.job.expectations["cores"] == [5]
+    assert share([2, 5, 6], 3, 1) == [5]
+
+
+def test_instances_keep_to_their_memory_where_a_machine_has_several_nodes():
+    """numactl binds cores and memory."""
+    if shutil.which("numactl") is None:
+        pytest.skip("numactl is not installed")
+    assert bind([0, 1], replace(THREE_CORES, numa_nodes=2))[1:] == ["--physcpubind=0,1", "--localalloc"]
+
+
+def test_pytorchs_launcher_stands_before_the_worker(libraries):
+    """It is told of the allocator and of the instance, and finds its libraries in this virtual environment."""
+    for name in ("libiomp5.so", "libtcmalloc.so.4"):
+        (libraries / name).touch()
+    config = configure("threading=xeon_run_cpu", "allocator=tcmalloc", "instances=3")
+    launch = build_launches(config, THREE_CORES, HARMLESS)[2]
+    launcher = ["-m", "torch.backends.xeon.run_cpu", "--ninstances=3", "--rank=2", "--enable-tcmalloc"]
+    assert launch.argv == [sys.executable, *launcher, "-m", "runner.worker"]
+    assert launch.env["VIRTUAL_ENV"] == sys.prefix
+    assert launch.env["LD_PRELOAD"] == f"{libraries / 'libtcmalloc.so.4'}:{libraries / 'libiomp5.so'}"
+    assert launch.job.expectations["openmp"] == str((libraries / "libiomp5.so").resolve())
+
+
+@pytest.mark.parametrize("threading", ["xeon_run_cpu", "intel_openmp"])
+def test_openmp_runtime_that_is_not_installed_is_unavailable(libraries, threading):
+    """One line, with the command that installs it."""
+    with pytest.raises(
+        RunFailed, match=rf"threading={threading} is not installed \(libiomp5.so\): run make setup"
+    ) as caught:
+        launched(f"threading={threading}")
+    assert caught.value.status is Status.unavailable
+
+
+def test_openmp_has_nothing_to_act_on_elsewhere():
+    """A runtime with its own threads is not told of OpenMP's: the row would claim what it cannot do."""
+    with pytest.raises(RunFailed, match="threading=intel_openmp sets OpenMP, which backend=ort does not use"):
+        launched("threading=intel_openmp", "backend=ort")
+
+
+def test_backend_with_an_interpreter_of_its_own(monkeypatch, tmp_path):
+    """Its Python measures, this one makes artifacts; where it is not there the row says how to get it."""
+    monkeypatch.setattr("runner.environment.PROJECT", tmp_path)
+    with pytest.raises(RunFailed, match="backend=ipex is not installed: run make ipex") as caught:
+        launched("backend=ipex")
+    assert caught.value.status is Status.unavailable
+    python = tmp_path / ".venvs" / "ipex" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    launch = launched("backend=ipex")
+    assert launch.argv == [str(python), "-m", "runner.worker"]
+    assert launch.job.python == sys.executable
 
 
 def test_allocator_that_is_not_installed_is_unavailable(libraries):

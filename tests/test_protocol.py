@@ -19,8 +19,10 @@ JOB = Job(
     batch_size=4,
     memory_format="contiguous",
     threads=None,
+    scenario="sync",
     seed=0,
     cache_dir="/tmp/cache",
+    python="python3",
     options={"batch_s": 0.1},
 )
 

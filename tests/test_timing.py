@@ -1,8 +1,12 @@
 """The timed loop, under a clock that the step moves: exact stamps."""
 
+import contextlib
+import threading
+import time
+
 import pytest
 
-from runner.worker.timing import WINDOW_ITERATIONS, WINDOW_NS, run_for, undisturbed, warm_up
+from runner.worker.timing import WINDOW_ITERATIONS, WINDOW_NS, run_for, run_steps, undisturbed, warm_up
 
 
 class Bench:
@@ -44,7 +48,7 @@ def test_warm_up_ends_when_three_windows_agree():
     slow, medium, fast = WINDOW_NS // 2, WINDOW_NS // 3 + 1, WINDOW_NS // 4
     durations = [slow] * 3 + [medium] * 3 + [fast] * 100
     bench = Bench(durations)
-    steady, iterations = warm_up(bench.step, maximum_ns=10**12, tolerance=0.03, clock=bench.clock)
+    steady, iterations = warm_up([bench.step], maximum_ns=10**12, tolerance=0.03, clock=bench.clock)
     assert steady
     assert iterations == 3 + 3 + 4 * 3
 
@@ -53,7 +57,7 @@ def test_warm_up_gives_up():
     """A speed that never settles is reported as not steady."""
     durations = [WINDOW_NS * (1 + index // WINDOW_ITERATIONS % 2) for index in range(1000)]
     bench = Bench(durations)
-    steady, _ = warm_up(bench.step, maximum_ns=20 * WINDOW_NS, tolerance=0.03, clock=bench.clock)
+    steady, _ = warm_up([bench.step], maximum_ns=20 * WINDOW_NS, tolerance=0.03, clock=bench.clock)
     assert not steady
     assert bench.now < 1000 + 40 * WINDOW_NS
 
@@ -70,3 +74,42 @@ def test_garbage_collector_is_off_while_timing():
     with pytest.raises(KeyError):
         fail()
     assert gc.isenabled()
+
+
+def test_one_step_settles_before_it_is_timed():
+    """Two batches settle, three are timed; one at a time has no latencies beside its stamps."""
+    bench = Bench([5, 5, 10, 20, 30])
+    timed = run_steps(
+        [bench.step], settle_ns=0, settle_iterations=2, minimum_ns=0, minimum_iterations=3, clock=bench.clock
+    )
+    assert timed.stamps_ns == [1010, 1020, 1040, 1070]
+    assert timed.latencies_ns == []
+
+
+def test_several_steps_are_in_flight_together():
+    """Two steps that wait for each other can only end where both run at once; each batch has its own latency."""
+    barrier = threading.Barrier(2, timeout=10)
+
+    def step():
+        barrier.wait()
+        time.sleep(0.002)
+
+    def last():
+        with contextlib.suppress(threading.BrokenBarrierError):
+            step()
+
+    timed = run_steps([last, last], settle_ns=0, settle_iterations=2, minimum_ns=0, minimum_iterations=20)
+    barrier.abort()
+    assert len(timed.stamps_ns) - 1 == len(timed.latencies_ns) >= 20
+    assert timed.stamps_ns == sorted(timed.stamps_ns)
+    assert min(timed.latencies_ns) >= 2_000_000
+
+
+def test_what_a_thread_raises_is_raised():
+    """A step that fails on its own thread ends the phase."""
+
+    def fail():
+        raise KeyError("step")
+
+    with pytest.raises(KeyError, match="step"):
+        run_steps([fail, fail], settle_ns=0, settle_iterations=1, minimum_ns=0, minimum_iterations=1)

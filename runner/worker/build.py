@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.protocol import Built, Failure, Job, Load, decode, encode
-from runner.worker.backends.base import Runtime
+from runner.worker.backends.base import Runtime, Settings
 from runner.worker.cache import Cache, Fetch
 from runner.worker.datasets import Dataset, open_dataset
 from runner.worker.failures import BuildFailed, as_failure
@@ -55,13 +55,15 @@ def gather(job: Job, fetch: Fetch) -> Gathered:
         Missing: from `fetch`.
     """
     module = importlib.import_module(f"runner.worker.backends.{job.backend}")
-    runtime: Runtime = module.Runtime(
+    settings = Settings(
         precision=job.precision,
         batch_size=job.batch_size,
         threads=job.threads,
         memory_format=job.memory_format,
-        **job.options,
+        scenario=job.scenario,
+        cores=len(os.sched_getaffinity(0)),
     )
+    runtime: Runtime = module.Runtime(settings, **job.options)
     dataset = open_dataset(
         job.data,
         path=job.data_path,
@@ -87,7 +89,7 @@ def build_apart(job: Job) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="runner-build-") as folder:
         request, reply = Path(folder) / "job", Path(folder) / "reply"
         request.write_bytes(encode(Load(job)))
-        command = [sys.executable, "-P", "-m", "runner.worker.build", str(request), str(reply)]
+        command = [job.python, "-m", "runner.worker.build", str(request), str(reply)]
         code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
         if not reply.exists():
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ def collect(expectations: dict[str, Any], affinity_before: set[int], threads: in
     maps = Path("/proc/self/maps").read_text()
     found = [
         _allocator(str(expectations.get("allocator", "system")), str(expectations.get("allocator_library", "")), maps),
-        _affinity(affinity_before),
+        _affinity(affinity_before, set(expectations.get("cores", []))),
     ]
+    if expectations.get("openmp"):
+        found.append(_openmp(str(expectations["openmp"]), maps))
     if expectations.get("hugepages", "off") != "off":
         found.append(_hugepages(str(expectations["hugepages"])))
     found.append(_threads(threads))
@@ -58,6 +61,15 @@ def _allocator(asked: str, library: str, maps: str) -> dict[str, str]:
     return finding("allocator", asked, observed, VERIFIED if answers else CONTRADICTED, "/proc/self/maps, dlsym")
 
 
+def _openmp(library: str, maps: str) -> dict[str, str]:
+    """Tell whether the preloaded OpenMP runtime is the only one that is mapped."""
+    mapped = {
+        Path(line.split()[-1]).name for line in maps.splitlines() if re.search(r"/lib(gomp|iomp5|omp)[-.\w]*so", line)
+    }
+    state = VERIFIED if library in maps else CONTRADICTED
+    return finding("openmp", Path(library).name, ", ".join(sorted(mapped)) or "none", state, "/proc/self/maps")
+
+
 def _layout() -> dict[str, str]:
     personality = int(Path("/proc/self/personality").read_text(), 16)
     state = VERIFIED if personality & ADDR_NO_RANDOMIZE else CONTRADICTED
@@ -70,16 +82,16 @@ def _resolves(symbol: str) -> bool:
     return hasattr(ctypes.CDLL(None), symbol)
 
 
-def _affinity(before: set[int]) -> dict[str, str]:
-    """Compare every thread's cores after the imports with the process's before."""
+def _affinity(before: set[int], bound: set[int]) -> dict[str, str]:
+    """Compare every thread's cores after the imports with those it was bound to, else with the process's before."""
     after: set[int] = set()
     for task in Path("/proc/self/task").iterdir():
         try:
             after |= os.sched_getaffinity(int(task.name))
         except ProcessLookupError:  # the thread ended since it was listed
             continue
-    state = VERIFIED if after >= before else CONTRADICTED
-    return finding("affinity", sorted(before), sorted(after), state, "sched_getaffinity of every thread")
+    state = VERIFIED if (after == bound if bound else after >= before) else CONTRADICTED
+    return finding("affinity", sorted(bound or before), sorted(after), state, "sched_getaffinity of every thread")
 
 
 def _hugepages(asked: str) -> dict[str, str]:

@@ -39,7 +39,7 @@ class Session:
         self._heap = Heap()
         self._affinity = os.sched_getaffinity(0)
         self._parts: Gathered
-        self._step: Step
+        self._steps: list[Step]
 
     def load(self) -> Loaded:
         """Load, prepare, infer once and verify.
@@ -65,8 +65,8 @@ class Session:
         prepared = time.monotonic()
         self._on_phase("first inference")
         images, _ = next(dataset.batches(dataset.evaluation, self._job.batch_size))
-        self._step = runtime.bind(images)
-        self._step()
+        self._steps = [runtime.bind(images) for _ in range(runtime.requests())]
+        self._steps[0]()
         inferred = time.monotonic()
         self._on_phase("verify")
         found = evidence.collect(self._job.expectations, self._affinity, self._job.threads)
@@ -87,7 +87,7 @@ class Session:
         begin = time.monotonic()
         with timing.undisturbed():
             steady, iterations = timing.warm_up(
-                self._step, maximum_ns=round(request.maximum_s * 1e9), tolerance=request.tolerance
+                self._steps, maximum_ns=round(request.maximum_s * 1e9), tolerance=request.tolerance
             )
         return Warm(steady=steady, seconds=time.monotonic() - begin, iterations=iterations)
 
@@ -95,18 +95,18 @@ class Session:
         """Time one slice, on a heap drawn anew, after untimed batches that bring caches and memory back."""
         self._heap.redraw(request.heap_seed)
         with timing.undisturbed():
-            timing.run_for(
-                self._step,
-                minimum_ns=round(request.settle_s * 1e9),
-                minimum_iterations=request.settle_iterations,
-            )
             before = resource.getrusage(resource.RUSAGE_SELF)
-            stamps = timing.run_for(
-                self._step, minimum_ns=round(request.minimum_s * 1e9), minimum_iterations=request.minimum_iterations
+            timed = timing.run_steps(
+                self._steps,
+                settle_ns=round(request.settle_s * 1e9),
+                settle_iterations=request.settle_iterations * len(self._steps),
+                minimum_ns=round(request.minimum_s * 1e9),
+                minimum_iterations=request.minimum_iterations * len(self._steps),
             )
             after = resource.getrusage(resource.RUSAGE_SELF)
         return Slice(
-            stamps_ns=stamps,
+            stamps_ns=timed.stamps_ns,
+            latencies_ns=timed.latencies_ns,
             major_faults=after.ru_majflt - before.ru_majflt,
             minor_faults=after.ru_minflt - before.ru_minflt,
         )

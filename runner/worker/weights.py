@@ -171,7 +171,7 @@ def probe_recipe(job: Job, dataset: Dataset) -> Recipe:
         "image_size": job.image_size,
         "seed": job.seed,
         "training": dataset.digest_of(dataset.training[:FITTING_SAMPLES]),
-        "packages": package_versions("torch", job.model_source),
+        # No package versions: an interpreter with another torch uses the same weights. What is in them has a digest.
         "version": PROBE_VERSION,
     }
     return Recipe("probe", key, build)

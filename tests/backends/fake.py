@@ -13,7 +13,7 @@ from runner.worker.failures import Unsupported
 class Runtime:
     """Sleeps for every batch, and fails where it is told to."""
 
-    def __init__(self, precision, batch_size, threads, memory_format, *, batch_s=0.002, fault="", at="load"):
+    def __init__(self, settings, *, batch_s=0.002, fault="", at="load"):
         """Keep the options.
 
         Args:
@@ -22,7 +22,7 @@ class Runtime:
             at: where the fault strikes: init, load, bind, step, or evaluation.
         """
         self._batch_s, self._fault, self._at = batch_s, fault, at
-        self._precision = precision
+        self._settings = settings
         self._steps = 0
         self._strike("init")
 
@@ -33,6 +33,10 @@ class Runtime:
         """Load nothing."""
         print("fake: this line goes to the log, not to the channel")
         self._strike("load")
+
+    def requests(self):
+        """Return one, or one per core."""
+        return self._settings.requests
 
     def bind(self, images):
         """Return a step that sleeps and classifies by fixed random weights."""

@@ -1,13 +1,15 @@
 """The seam between a worker and a runtime: one module, one class named ``Runtime``.
 
-A runtime's constructor takes the keywords common to all (:class:`Runtime` shows them) and, behind a bare ``*``, its
-own options: those are what ``backend.options`` may hold. It imports its library inside its methods or at the top of
-its module, as it likes: only workers import it.
+A runtime's constructor takes the :class:`Settings` common to all and, behind a bare ``*``, its own options: those are
+what ``backend.options`` may hold, and an option annotated with ``Literal`` takes only those words. It imports its
+library inside its methods or at the top of its module, as it likes: only workers import it. (A backend with an
+interpreter of its own imports it in ``load``: artifacts are made by this program's interpreter.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,27 +22,48 @@ Step = Callable[[], Any]
 """Runs one inference on the batch that it was bound to, and returns the runtime's own outputs."""
 
 
-def refuse_layout(memory_format: str) -> None:
-    """Refuse an image layout that a runtime would ignore: a row must not claim what had nothing to act on.
+@dataclass(frozen=True)
+class Settings:
+    """What every runtime is told."""
 
-    Raises:
-        Unsupported: it is not the default.
-    """
-    if memory_format != "contiguous":
-        raise Unsupported("this runtime chooses its own layout: take memory_format=contiguous, or backend=torch")
+    precision: str
+    """A word of ``runner.config.Precision``."""
+    batch_size: int
+    """Images in every batch."""
+    threads: int | None
+    """Compute threads of the process, all requests together; None for the runtime's own default."""
+    memory_format: str
+    """PyTorch's image layout; see :meth:`refuse_layout`."""
+    scenario: str
+    """``sync``: one batch at a time. ``async``: as many at a time as keep the machine full."""
+    cores: int
+    """Cores that the process may use."""
+
+    def refuse_layout(self) -> None:
+        """Refuse an image layout that a runtime would ignore: a row must not claim what had nothing to act on.
+
+        Raises:
+            Unsupported: it is not the default.
+        """
+        if self.memory_format != "contiguous":
+            raise Unsupported("this runtime chooses its own layout: take memory_format=contiguous, or backend=torch")
+
+    @property
+    def threads_per_request(self) -> int | None:
+        """Compute threads of one request: all of them, or one where every core has a request of its own."""
+        return 1 if self.scenario == "async" else self.threads
+
+    @property
+    def requests(self) -> int:
+        """Requests in flight of a runtime that does not know better: one, or one per thread."""
+        return (self.threads or self.cores) if self.scenario == "async" else 1
 
 
 class Runtime(Protocol):
-    """What a worker asks of a runtime, in this order: recipe, load, bind, logits, evidence."""
+    """What a worker asks of a runtime, in this order: recipe, load, requests, bind, logits, evidence."""
 
-    def __init__(self, precision: str, batch_size: int, threads: int | None, memory_format: str) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Keep the settings.
-
-        Args:
-            precision: a word of ``runner.config.Precision``.
-            batch_size: images in every batch.
-            threads: compute threads, None for the runtime's own default.
-            memory_format: PyTorch's image layout; see :func:`refuse_layout`.
 
         Raises:
             Unsupported: the combination cannot exist here.
@@ -55,6 +78,9 @@ class Runtime(Protocol):
 
     def load(self, network: Network, artifact: Path | None) -> None:
         """Load and compile the network; `artifact` is the folder that the recipe made."""
+
+    def requests(self) -> int:
+        """Return how many steps run at once, each on a thread of its own: 1 but in the scenario ``async``."""
 
     def bind(self, images: Images) -> Step:
         """Return a step that infers `images` (batch × 3 × size × size), as a serving loop would for ready inputs.

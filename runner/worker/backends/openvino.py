@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from runner.worker.backends.base import Step, refuse_layout
+from runner.worker.backends.base import Settings, Step
 from runner.worker.cache import Fetch, Recipe, package_versions
 from runner.worker.datasets import CALIBRATION_BATCH, Dataset, Images
 from runner.worker.evidence import CONTRADICTED, VERIFIED, finding
@@ -30,21 +30,39 @@ PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 class Runtime:
     """Runs an inference request on a compiled model."""
 
-    def __init__(self, precision: str, batch_size: int, threads: int | None, memory_format: str) -> None:
-        """Keep the settings; see the seam in base.py for what they mean.
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        hint: Literal["latency", "throughput", "none"] | None = None,
+        streams: int | None = None,
+        shape: Literal["static", "dynamic"] = "static",
+        inputs: Literal["preset", "copy"] = "preset",
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            settings: what every runtime is told.
+            hint: what the plugin tunes itself for; None takes latency for sync and throughput for async.
+            streams: inferences that run at once; None leaves it to the hint.
+            shape: compile for the run's own batch size, or for any.
+            inputs: share the images' memory with the request once, or hand them over (copied) in every call.
 
         Raises:
             Unsupported: an image layout is asked for.
         """
-        refuse_layout(memory_format)
-        self._precision = precision
-        self._batch_size = batch_size
-        self._threads = threads
+        settings.refuse_layout()
+        self._settings = settings
+        self._precision = settings.precision
+        self._hint = hint or ("throughput" if settings.scenario == "async" else "latency")
+        self._streams = streams
+        self._shape = shape
+        self._inputs = inputs
         self._compiled: Any = None
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe:
         """Return how the graph is exported, and quantised where the precision asks for it."""
-        exported = onnx_recipe(network, self._batch_size)
+        exported = onnx_recipe(network, self._settings.batch_size)
         if self._precision != "int8":
             return exported
         key = {
@@ -64,18 +82,33 @@ class Runtime:
         assert artifact is not None
         core = openvino.Core()
         model = core.read_model(artifact / (IR_FILE if self._precision == "int8" else ONNX_FILE))
-        model.reshape([self._batch_size, 3, network.image_size, network.image_size])
-        settings: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": PRECISION_HINTS[self._precision],
-        }
-        if self._threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = self._threads
-        self._compiled = core.compile_model(model, "CPU", settings)
+        batch = self._settings.batch_size if self._shape == "static" else -1
+        model.reshape([batch, 3, network.image_size, network.image_size])
+        properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": PRECISION_HINTS[self._precision]}
+        if self._hint != "none":
+            properties["PERFORMANCE_HINT"] = self._hint.upper()
+        if self._streams is not None:
+            properties["NUM_STREAMS"] = self._streams
+        if self._settings.threads is not None:
+            properties["INFERENCE_NUM_THREADS"] = self._settings.threads
+        self._compiled = core.compile_model(model, "CPU", properties)
+
+    def requests(self) -> int:
+        """Return one, or as many as OpenVINO says keep its streams full."""
+        if self._settings.scenario == "sync":
+            return 1
+        return int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
 
     def bind(self, images: Images) -> Step:
-        """Return a step that infers these images, which the request shares without a copy."""
+        """Return a step that infers these images, by a request of its own."""
         request = self._compiled.create_infer_request()
+        if self._inputs == "copy":
+
+            def copying() -> Any:
+                request.infer([images])
+                return request
+
+            return copying
         request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
 
         def step(_keep_alive: Images = images) -> Any:  # the tensor does not own the memory that it shares

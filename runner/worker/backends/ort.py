@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import onnxruntime
 
-from runner.worker.backends.base import Step, refuse_layout
+from runner.worker.backends.base import Settings, Step
 from runner.worker.cache import Fetch, Recipe, package_versions
 from runner.worker.datasets import CALIBRATION_BATCH, Dataset, Images
 from runner.worker.export import INPUT, ONNX_FILE, OUTPUT, onnx_recipe
@@ -16,6 +16,13 @@ from runner.worker.failures import Unsupported
 from runner.worker.isa import has_vnni
 from runner.worker.models import Network
 
+LEVELS = {
+    "none": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+"""ONNX Runtime's names of the levels of graph optimisation."""
 QUANTISE_VERSION = 2
 """Raised when the way of quantising changes, so that cached models are no longer found."""
 
@@ -23,26 +30,47 @@ QUANTISE_VERSION = 2
 class Runtime:
     """Runs an inference session on the exported graph."""
 
-    def __init__(self, precision: str, batch_size: int, threads: int | None, memory_format: str) -> None:
-        """Keep the settings; see the seam in base.py for what they mean.
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        graph_optimization: Literal["none", "basic", "extended", "all"] = "all",
+        execution_mode: Literal["sequential", "parallel"] = "sequential",
+        inter_threads: int | None = None,
+        spinning: bool = True,
+        affinity: str | None = None,
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            settings: what every runtime is told.
+            graph_optimization: how far the graph is rewritten.
+            execution_mode: one operator after the other, or independent ones at once.
+            inter_threads: threads for independent operators, with execution_mode=parallel.
+            spinning: whether waiting threads spin instead of sleeping.
+            affinity: cores of the pool's threads in ONNX Runtime's words, for example ``1;2``; needs a thread count.
 
         Raises:
             Unsupported: precision is bf16, or an image layout is asked for.
         """
-        refuse_layout(memory_format)
-        if precision == "bf16":
+        settings.refuse_layout()
+        if settings.precision == "bf16":
             raise Unsupported(
                 "ONNX Runtime's CPU provider has no bf16 arithmetic on x86: "
                 "take precision=int8 here, or backend=openvino or torch for bf16"
             )
-        self._precision = precision
-        self._batch_size = batch_size
-        self._threads = threads
+        self._settings = settings
+        self._precision = settings.precision
+        self._graph_optimization = graph_optimization
+        self._execution_mode = execution_mode
+        self._inter_threads = inter_threads
+        self._spinning = spinning
+        self._affinity = affinity
         self._session: Any = None
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe:
         """Return how the graph is exported, and quantised where the precision asks for it."""
-        exported = onnx_recipe(network, self._batch_size)
+        exported = onnx_recipe(network, self._settings.batch_size)
         if self._precision == "fp32":
             return exported
         # Without VNNI pairs of products are added up in 16 bits and saturate: weights then get 7 bits.
@@ -65,9 +93,21 @@ class Runtime:
         assert artifact is not None
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors
-        if self._threads is not None:
-            options.intra_op_num_threads = self._threads
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[self._graph_optimization])
+        options.execution_mode = getattr(onnxruntime.ExecutionMode, f"ORT_{self._execution_mode.upper()}")
+        if self._inter_threads is not None:
+            options.inter_op_num_threads = self._inter_threads
+        if self._settings.threads_per_request is not None:
+            options.intra_op_num_threads = self._settings.threads_per_request
+        if not self._spinning:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if self._affinity is not None:
+            options.add_session_config_entry("session.intra_op_thread_affinities", self._affinity)
         self._session = onnxruntime.InferenceSession(artifact / ONNX_FILE, options, providers=["CPUExecutionProvider"])
+
+    def requests(self) -> int:
+        """Return one, or one per thread."""
+        return self._settings.requests
 
     def bind(self, images: Images) -> Step:
         """Return a step that runs the session on these images."""

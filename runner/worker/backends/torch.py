@@ -1,4 +1,4 @@
-"""PyTorch: eager fp32, eager bf16 under autocast, and int8 by torchao's PT2E flow compiled with inductor."""
+"""PyTorch: eager or compiled, fp32, bf16 autocast, and int8 by torchao's PT2E flow compiled with inductor."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo.utils
 import torch._inductor.config
 
-from runner.worker.backends.base import Step
+from runner.worker.backends.base import Settings, Step
 from runner.worker.cache import Fetch, Recipe, package_versions
 from runner.worker.datasets import Dataset, Images
+from runner.worker.evidence import CONTRADICTED, VERIFIED, finding
 from runner.worker.failures import Unavailable
 from runner.worker.models import Network
 
@@ -21,57 +23,66 @@ QUANTISE_VERSION = 1
 
 
 class Runtime:
-    """Runs the module itself."""
+    """Runs the module itself, or what torch.compile makes of it."""
 
-    def __init__(self, precision: str, batch_size: int, threads: int | None, memory_format: str) -> None:
-        """Keep the settings; see the seam in base.py for what they mean.
+    def __init__(self, settings: Settings, *, compile: bool = False, freezing: bool = True) -> None:  # noqa: A002 -- the option's name is torch's
+        """Keep the settings.
+
+        Args:
+            settings: what every runtime is told.
+            compile: torch.compile with inductor; int8 always is.
+            freezing: let inductor take weights as constants, and pack and fold them. Only where it compiles.
 
         Raises:
-            Unavailable: precision is int8, which is compiled, and there is no C++ compiler.
+            Unavailable: it is to be compiled, and there is no C++ compiler.
         """
-        if precision == "int8" and shutil.which("g++") is None and shutil.which("clang++") is None:
-            raise Unavailable("backend=torch precision=int8 needs a C++ compiler: run apt-get install g++")
-        self._precision = precision
-        self._batch_size = batch_size
-        self._layout = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
-        if threads is not None:
-            torch.set_num_threads(threads)
+        self._compile = compile or settings.precision == "int8"
+        if self._compile and shutil.which("g++") is None and shutil.which("clang++") is None:
+            raise Unavailable("what torch.compile makes needs a C++ compiler: run apt-get install g++")
+        self._settings = settings
+        self._freezing = freezing
+        self._layout = torch.channels_last if settings.memory_format == "channels_last" else torch.contiguous_format
+        if settings.threads_per_request is not None:
+            torch.set_num_threads(settings.threads_per_request)
         self._module: Any = None
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe | None:
         """Return how the quantised program is made; fp32 and bf16 run the module as it is."""
-        if self._precision != "int8":
+        if self._settings.precision != "int8":
             return None
+        batch_size = self._settings.batch_size
         key = {
             "network": network.key,
             "calibration": dataset.digest_of(dataset.calibration),
-            "batch_size": self._batch_size,
+            "batch_size": batch_size,
             "packages": package_versions("torch", "torchao"),
             "version": QUANTISE_VERSION,
         }
-        return Recipe(
-            "torch-int8", key, lambda folder: quantise(network, dataset, self._batch_size, folder / PROGRAM_FILE)
-        )
+        return Recipe("torch-int8", key, lambda folder: quantise(network, dataset, batch_size, folder / PROGRAM_FILE))
 
     def load(self, network: Network, artifact: Path | None) -> None:
-        """Build the module, or load the quantised program and compile it."""
+        """Build the module or load the quantised program, and compile it where that is asked for."""
         if artifact is None:
-            module: Any = network.module()
-            self._module = module.to(memory_format=self._layout)
-            return
-        import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # noqa: F401 -- registers the int8 operators
+            self._module = network.module().to(memory_format=self._layout)  # type: ignore[call-overload]  # it takes it
+        else:
+            import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # noqa: F401 -- registers operators
 
-        program = torch.export.load(artifact / PROGRAM_FILE).module()
-        # Set for the whole process: as an option of torch.compile alone it leaves the int8 operators unlowered.
-        torch._inductor.config.freezing = True
-        self._module = torch.compile(program, dynamic=False)
-        example = torch.zeros(self._batch_size, 3, network.image_size, network.image_size)
-        self.bind(example.numpy())()  # compiles: that is preparing, not the first inference
+            self._module = torch.export.load(artifact / PROGRAM_FILE).module()
+        if self._compile:
+            # Set for the whole process: as an option of torch.compile it leaves int8 operators unlowered.
+            torch._inductor.config.freezing = self._freezing
+            self._module = torch.compile(self._module, dynamic=False)
+            example = torch.zeros(self._settings.batch_size, 3, network.image_size, network.image_size)
+            self.bind(example.numpy())()  # compiles: that is preparing, not the first inference
+
+    def requests(self) -> int:
+        """Return one, or one per thread."""
+        return self._settings.requests
 
     def bind(self, images: Images) -> Step:
         """Return a step that runs the module on these images."""
         batch = torch.from_numpy(images).contiguous(memory_format=self._layout)
-        module, autocast = self._module, self._precision == "bf16"
+        module, autocast = self._module, self._settings.precision == "bf16"
 
         def step() -> Any:
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
@@ -85,8 +96,14 @@ class Runtime:
         return found
 
     def evidence(self) -> list[dict[str, str]]:
-        """Return nothing that the process's own evidence does not hold."""
-        return []
+        """Return what was compiled: the graphs, and where Python had to step in."""
+        if not self._compile:
+            return []
+        counters = torch._dynamo.utils.counters
+        graphs, breaks = counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
+        state = VERIFIED if graphs else CONTRADICTED
+        asked = "one graph, frozen" if self._freezing else "one graph"
+        return [finding("compile", asked, f"{graphs} graphs, {breaks} graph breaks", state, "torch._dynamo counters")]
 
 
 def quantise(network: Network, dataset: Dataset, batch_size: int, target: Path) -> None:

@@ -1,0 +1,98 @@
+"""The figure of a table: published and measured side by side, and throughput against accuracy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Row = Mapping[str, Any]
+PUBLISHED, MEASURED, FRONT = "#b0b7c3", "#2f6db5", "#d1495b"
+
+
+def draw(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
+    """Draw a table's rows into figure.png and figure.svg, and return both; nothing where nothing was measured.
+
+    Args:
+        rows: as :func:`runner.record.row` makes them.
+        title: above the figure.
+        folder: where to.
+    """
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    if not any(_number(row, "speedup") is not None for row in rows):
+        return []
+    with mpl.rc_context({"svg.hashsalt": "runner"}):  # the same rows give the same file
+        figure, (bars, cloud) = plt.subplots(1, 2, figsize=(15, 0.42 * len(rows) + 2.4), layout="constrained")
+        _draw_speedups(bars, rows)
+        _draw_accuracy(cloud, rows)
+        figure.suptitle(title)
+        files = [folder / "figure.png", folder / "figure.svg"]
+        figure.savefig(files[0], dpi=110, metadata={"Software": None})
+        figure.savefig(files[1], metadata={"Date": None})
+        plt.close(figure)
+    return files
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the indices of the points that no other beats in one coordinate and matches in the other, best first."""
+    order = sorted(range(len(points)), key=lambda index: (-points[index][0], -points[index][1]))
+    front: list[int] = []
+    best = -math.inf
+    for index in order:
+        if points[index][1] > best:
+            front.append(index)
+            best = points[index][1]
+    return front
+
+
+def _draw_speedups(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw a pair of bars per row; a row without a number has its status in its place."""
+    for place, row in enumerate(rows):
+        published, measured = _number(row, "published_speedup"), _number(row, "speedup")
+        if published is not None:
+            axes.barh(place - 0.2, published, 0.38, color=PUBLISHED, label="published")
+        if measured is None:
+            axes.text(0.05, place + 0.2, str(row.get("tags.status")), va="center", fontsize=8, color=FRONT)
+            continue
+        low, high = _number(row, "speedup_ci_low"), _number(row, "speedup_ci_high")
+        assert low is not None
+        assert high is not None
+        whiskers = [[measured - low], [high - measured]]
+        axes.barh(place + 0.2, measured, 0.38, color=MEASURED, label="measured", xerr=whiskers, ecolor="black")
+        axes.text(high + 0.1, place + 0.2, f"{measured:.2f}×", va="center", fontsize=8)
+    axes.set_yticks(range(len(rows)), [str(row.get("tags.label")) for row in rows])
+    axes.invert_yaxis()
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xlabel("speedup over the batched baseline (whiskers: 95 % interval)")
+    handles, labels = axes.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    axes.legend(unique.values(), unique.keys(), loc="lower right")
+
+
+def _draw_accuracy(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw a point per measured row, the Pareto front joined."""
+    shown = [row for row in rows if _number(row, "throughput") is not None]
+    accuracy = "accuracy_top1" if any(_number(row, "accuracy_top1") is not None for row in shown) else "agreement_top1"
+    shown = [row for row in shown if _number(row, accuracy) is not None]
+    points = [(_number(row, "throughput") or 0.0, 100 * (_number(row, accuracy) or 0.0)) for row in shown]
+    front = pareto_front(points)
+    axes.scatter(*zip(*points, strict=True), color=MEASURED, zorder=3) if points else None
+    for (x, y), row in zip(points, shown, strict=True):
+        axes.annotate(str(row.get("tags.label")).split()[0], (x, y), textcoords="offset points", xytext=(4, 4))
+    axes.plot(*zip(*(points[index] for index in front), strict=True), color=FRONT, label="Pareto front")
+    axes.set_xlabel("throughput, samples/s")
+    axes.set_ylabel("top-1, %" if accuracy == "accuracy_top1" else "agreement with fp32, %")
+    axes.legend(loc="lower left")
+
+
+def _number(row: Row, name: str) -> float | None:
+    value = row.get(f"metrics.{name}")
+    return None if value is None or math.isnan(value) else float(value)

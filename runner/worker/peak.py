@@ -1,0 +1,89 @@
+"""What this machine's arithmetic can do at most (matrix products in fp32, bf16, int8), and what a network asks of it.
+
+``python -m runner.worker.peak JOB REPLY`` writes :class:`runner.protocol.Peaks`. It runs alone, before anything is
+measured. The products are PyTorch's (oneDNN), large enough to live from arithmetic and not from memory; the best of
+several repetitions counts, as for any peak.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from runner.protocol import Load, Peaks, decode, encode
+from runner.worker.models import build_module
+
+SIZE = 2048
+"""Rows and columns: 16 MiB in fp32, 17 billion operations."""
+SECONDS = 1.0
+"""Time for each number of threads and precision."""
+
+
+def main(request: Path, reply: Path) -> None:
+    """Measure the peaks, and count the network's operations."""
+    message = decode(request.read_bytes())
+    assert isinstance(message, Load)
+    cores = len(os.sched_getaffinity(0))
+    peaks = {f"{precision}_{threads}": _measure(precision, threads) for threads in {1, cores} for precision in PRODUCTS}
+    job = message.job
+    reply.write_bytes(encode(Peaks(peaks, cores, count_operations(job.model_source, job.model_name, job.image_size))))
+
+
+def _fp32() -> object:
+    import torch
+
+    one = torch.randn(SIZE, SIZE)
+    return lambda: torch.mm(one, one)
+
+
+def _bf16() -> object:
+    import torch
+
+    one = torch.randn(SIZE, SIZE).bfloat16()
+    return lambda: torch.mm(one, one)
+
+
+def _int8() -> object:
+    import torch
+
+    one = torch.randint(-128, 127, (SIZE, SIZE), dtype=torch.int8)
+    return lambda: torch._int_mm(one, one)
+
+
+PRODUCTS = {"fp32": _fp32, "bf16": _bf16, "int8": _int8}
+
+
+def _measure(precision: str, threads: int) -> float:
+    """Return the most operations per second, in units of 10⁹; a product and its addition are two."""
+    import torch
+
+    torch.set_num_threads(threads)
+    product = PRODUCTS[precision]()
+    assert callable(product)
+    product()
+    best = float("inf")
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        begin = time.perf_counter()
+        product()
+        best = min(best, time.perf_counter() - begin)
+    return 2 * SIZE**3 / best / 1e9
+
+
+def count_operations(source: str, name: str, size: int) -> float:
+    """Return the operations of one image's inference in units of 10⁹, as PyTorch's FlopCounterMode counts them."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with torch.device("meta"):
+        module = build_module(source, name, size, 10)
+        with counter, torch.inference_mode():
+            module(torch.zeros(1, 3, size, size))
+    return counter.get_total_flops() / 1e9
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,113 @@
+"""Every row of every table: it composes alone, says what was published, and is held against the table's baseline."""
+
+from __future__ import annotations
+
+import math
+import shutil
+
+import pytest
+
+from runner import compose
+from runner.checks import check
+from runner.config import PROJECT, RunConfig
+from runner.record import row as record_row
+from tests.conftest import FAKE, TESTS, RunProgram
+
+ROWS = sorted(f"{file.parent.name}={file.stem}" for file in (PROJECT / "experiments").glob("*/*.yaml"))
+BATCHED = 26.28
+"""Samples per second of the batched baseline in Rand 2025."""
+
+
+def composed(row: str) -> tuple[RunConfig, RunConfig]:
+    """Return a row's configuration and its baseline's."""
+    settings = compose.compose_settings([f"+experiments/{row}"])
+    config = compose.typed(settings)
+    return config, compose.typed(compose.derive(settings, config.baseline))
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.usefixtures("hydra_context")
+def test_every_row_stands_alone(row):
+    """It has no mistake but more instances than cores, names its own table, and has the batched baseline."""
+    config, baseline = composed(row)
+    assert [mistake for mistake in check(config) if mistake.field != "instances"] == []
+    assert config.row.table == row.split("=", maxsplit=1)[0]
+    assert config.row.name
+    assert (baseline.backend.name, str(baseline.precision.name), baseline.batch_size) == ("torch", "fp32", 8)
+    assert (baseline.instances, str(baseline.scenario), str(baseline.memory_format)) == (1, "sync", "contiguous")
+    assert (baseline.allocator.name, baseline.threading.name, baseline.hugepages.name) == ("system", "default", "off")
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.startswith("rand2025")])
+@pytest.mark.usefixtures("hydra_context")
+def test_published_speedups_follow_from_published_throughputs(row):
+    """The speedup is the throughput over the batched baseline, to two decimals; only rows that say so are derived."""
+    published = composed(row)[0].row.published["resnet50"]
+    assert (published.throughput is None) == published.derived
+    if published.throughput is not None:
+        assert published.speedup == round(published.throughput / BATCHED, 2)
+
+
+@pytest.mark.usefixtures("hydra_context")
+def test_what_the_article_ends_with():
+    """18.36 × on ResNet-50 and 8.41 × on ViT; the latter is the only number for ViT."""
+    rows = {row: composed(row)[0].row.published for row in ROWS if row.startswith("rand2025")}
+    with_vit = {row: published for row, published in rows.items() if "vit_base_patch16_224" in published}
+    assert list(with_vit) == ["rand2025=14_openvino_int8"]
+    assert with_vit["rand2025=14_openvino_int8"]["vit_base_patch16_224"].speedup == 8.41
+    assert with_vit["rand2025=14_openvino_int8"]["resnet50"].speedup == 18.36
+    assert len(rows) == 15
+
+
+def test_a_table_is_one_command(run_program: RunProgram):
+    """Rows of published numbers end in one table with verdicts, a figure, and the peak's share."""
+    fake = [override for override in FAKE if not override.startswith("baseline=")]  # each row names its own
+    done = run_program(*fake, "+experiments/tiny=glob(*)")
+    assert done.code == 0, done.err
+    results = {result.label: result for result in done.results()}
+    assert list(results) == ["1 as fast", "2 twice as fast"]
+    words = {label: record_row(result) for label, result in results.items()}
+    assert words["2 twice as fast"]["tags.row_verdict"] == "reproduced"
+    assert words["1 as fast"]["tags.row_verdict"] == "no published number"
+    assert math.isclose(words["2 twice as fast"]["metrics.published_speedup"], 2.0)
+    assert words["2 twice as fast"]["metrics.peak_share"] > 0
+    sweep = max((done.output_dir / "sweeps").iterdir())
+    assert {"figure.png", "figure.svg", "table.md", "table.csv", "peaks.json"} <= {f.name for f in sweep.iterdir()}
+    assert "row verdict" in (sweep / "table.md").read_text()
+    assert "peak of a matrix product" in done.out
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            "resnet18: {throughput: -3}",
+            "row.published.resnet18.throughput: received -3.0; allowed: a number, more than 0",
+        ),
+        ("resnet18: {}", "row.published.resnet18: received 'nothing'; allowed: a throughput, a speedup, or both"),
+        ("resnet18: {speed: 3}", "speed"),
+        ("resnet18: {speedup: fast}", "speedup"),
+        ("resnet18: 3", "resnet18"),
+    ],
+)
+def test_a_malformed_published_block_is_a_mistake(run_program: RunProgram, tmp_path, content, told):
+    """Nothing is launched; the field is named."""
+    folder = tmp_path / "conf"
+    shutil.copytree(TESTS / "conf", folder)
+    table = folder / "experiments" / "broken"
+    table.mkdir(parents=True)
+    (table / "row.yaml").write_text(
+        f"# @package _global_\nrow:\n  table: broken\n  name: one\n  published:\n    {content}\n"
+    )
+    done = run_program(*FAKE, "+experiments/broken=row", config_dir=folder)
+    assert done.code == 2
+    assert told in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_table_without_rows_is_a_mistake(run_program: RunProgram):
+    """A folder that holds no YAML file, or is not there."""
+    done = run_program(*FAKE, "+experiments/nowhere=glob(*)")
+    assert done.code == 2
+    assert "experiments/nowhere: received 'glob(*)'; allowed: a table with rows" in done.err
+    assert "Traceback" not in done.err

@@ -1,0 +1,61 @@
+"""A published number against a measured one, and the figure that shows both."""
+
+import pytest
+
+from runner.figure import draw, pareto_front
+from runner.published import RowVerdict, compare, missing_isa
+from runner.statistics import Estimate
+
+
+@pytest.mark.parametrize(
+    ("published", "measured", "missing", "verdict"),
+    [
+        (2.0, (2.0, 1.9, 2.1), [], RowVerdict.reproduced),
+        (2.2, (2.0, 1.9, 2.1), [], RowVerdict.reproduced),  # 2.1 × 1.05 = 2.205
+        (2.21, (2.0, 1.9, 2.1), [], RowVerdict.same_direction),
+        (1.80, (2.0, 1.9, 2.1), [], RowVerdict.same_direction),  # 1.9 ÷ 1.05 = 1.8095
+        (2.0, (0.9, 0.88, 0.92), [], RowVerdict.not_reproduced),
+        (0.8, (0.5, 0.49, 0.51), [], RowVerdict.same_direction),
+        (1.3, (1.0, 0.99, 1.01), [], RowVerdict.not_reproduced),
+        (3.3, (3.3, 3.2, 3.4), ["AMX BF16"], RowVerdict.not_comparable),
+        (None, (3.3, 3.2, 3.4), ["AMX BF16"], RowVerdict.unpublished),
+    ],
+)
+def test_verdict(published, measured, missing, verdict):
+    assert compare(published, Estimate(*measured), 0.02, missing).verdict is verdict
+
+
+def test_a_row_that_differs_by_more_than_a_quarter_says_so():
+    """1.4 instead of 2 has the direction, and a word; 1.6 needs none."""
+    assert compare(2.0, Estimate(1.4, 1.38, 1.42), 0.02, []).reason == "measured 0.70 of the published 2.00×"
+    assert compare(2.0, Estimate(1.6, 1.58, 1.62), 0.02, []).reason == ""
+
+
+def test_what_the_machine_lacks():
+    assert missing_isa(["AMX BF16", "AVX2"], ["AVX2"]) == ["AMX BF16"]
+
+
+def test_pareto_front_is_what_nothing_beats():
+    """The fastest, then each that is more accurate than all faster ones."""
+    points = [(10, 99), (30, 97), (20, 98), (25, 97), (30, 96), (5, 99)]
+    assert pareto_front(points) == [1, 2, 0]
+
+
+def test_figure_is_drawn_with_and_without_numbers(tmp_path):
+    """A row that was not measured shows its status; without any number there is no figure."""
+    measured = {
+        "tags.label": "4 bf16",
+        "metrics.speedup": 3.0,
+        "metrics.speedup_ci_low": 2.9,
+        "metrics.speedup_ci_high": 3.1,
+        "metrics.published_speedup": 3.3,
+        "metrics.throughput": 80.0,
+        "metrics.accuracy_top1": 0.97,
+    }
+    absent = {"tags.label": "7 ipex", "tags.status": "unavailable", "metrics.published_speedup": 6.0}
+    assert draw([absent], "title", tmp_path) == []
+    files = draw([measured, absent], "title", tmp_path)
+    assert [file.name for file in files] == ["figure.png", "figure.svg"]
+    assert files[0].stat().st_size > 10_000
+    svg = files[1].read_text()
+    assert "unavailable" in svg or "<path" in svg
