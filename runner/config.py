@@ -134,8 +134,8 @@ class ThreadingConfig:
     libraries: list[str] = field(default_factory=list)
     """An OpenMP runtime to preload instead of the one that the backend brings: its file names, best first."""
     prefix: list[str] = field(default_factory=list)
-    """Words before ``-m runner.worker`` in the worker's command, after the interpreter. ``{instances}``, ``{instance}``
-    and ``{allocator}`` (the allocator's `xeon_run_cpu`) are filled in."""
+    """Words between the interpreter and ``-m runner.worker`` in the worker's command. ``{python}``, ``{instances}``,
+    ``{instance}`` and ``{allocator}`` (the allocator's `xeon_run_cpu`) are filled in."""
 
 
 @dataclass

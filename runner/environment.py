@@ -107,7 +107,12 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
         env |= config.threading.env
         if threads is not None:
             env["OMP_NUM_THREADS"] = str(threads)
-    words = {"instances": config.instances, "instance": instance, "allocator": config.allocator.xeon_run_cpu}
+    words = {
+        "instances": config.instances,
+        "instance": instance,
+        "allocator": config.allocator.xeon_run_cpu,
+        "python": python,
+    }
     prefix = [word.format_map(words) for word in config.threading.prefix]
     if prefix:  # torch.backends.xeon.run_cpu looks for its libraries there, and binds the cores itself
         env["VIRTUAL_ENV"] = sys.prefix
