@@ -313,7 +313,9 @@ def conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
     write_json(folder / "machine.json", as_dict(machine))
     tracker = Tracker(config.tracking, Path(config.output_dir), folder, console)
     tracker.begin(folder / "machine.json", machine.name)
+    before_peaks = time.monotonic()
     peaks = _peaks(plans, folder, console)
+    peaks_s = {"peak": time.monotonic() - before_peaks}
     sweep = Sweep(plans, folder, console, peaks)
     results = sweep.run(tracker)
     rows = [row(result) for result in results]
@@ -322,7 +324,7 @@ def conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
     print_table(console, rows, title)
     if peaks is not None:
         console.print(describe_peaks(peaks), highlight=False)
-    console.print(time_line(results, time.monotonic() - begin), highlight=False)
+    console.print(time_line(results, time.monotonic() - begin, peaks_s if peaks else None), highlight=False)
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
     return EXIT_INTERRUPTED if sweep.interrupted else exit_code(results)
 

@@ -10,6 +10,8 @@ import pytest
 from runner import compose
 from runner.checks import check
 from runner.config import PROJECT, RunConfig
+from runner.environment import share
+from runner.machine import this_machine
 from runner.record import row as record_row
 from tests.conftest import FAKE, TESTS, RunProgram
 
@@ -75,6 +77,67 @@ def test_a_table_is_one_command(run_program: RunProgram):
     assert {"figure.png", "figure.svg", "table.md", "table.csv", "peaks.json"} <= {f.name for f in sweep.iterdir()}
     assert "row verdict" in (sweep / "table.md").read_text()
     assert "peak of a matrix product" in done.out
+
+
+SMALL = (
+    "model=resnet18",
+    "model.image_size=64",
+    "data.evaluation_samples=32",
+    "data.calibration_samples=32",
+    "measure=quick",
+    "measure.slice_s=0.05",
+    "measure.rounds_max=4",
+    "measure.warmup_s=2",
+    "tracking=none",
+)
+"""A small real network, measured for as short as it goes."""
+
+
+def test_every_row_of_the_article_runs_on_a_small_network(run_program: RunProgram):
+    """All rows end with a number, or say what is not installed; every number has its evidence and its verdict."""
+    done = run_program("-m", *SMALL, "+experiments/rand2025=glob(*)")
+    assert done.code == 0, done.err + done.out
+    results = done.results()
+    assert len(results) == 15
+    ipex = (PROJECT / ".venvs/ipex/bin/python").exists()
+    for result in results:
+        if result.settings["backend.name"] == "ipex" and not ipex:
+            assert (result.status, result.reason) == ("unavailable", "backend=ipex is not installed: run make ipex")
+            continue
+        assert result.status == "ok", f"{result.label}: {result.reason} {result.log_tail}"
+        assert {entry["state"] for entry in result.evidence} <= {"verified", "unknown"}
+        assert record_row(result)["tags.row_verdict"] == "no published number"  # the article has no ResNet-18
+        assert result.peak_share is not None
+
+
+def test_instances_and_pytorchs_launcher_take_effect(run_program: RunProgram):
+    """Two instances, each on a core of its own and behind the real launcher, with Intel's OpenMP and tcmalloc."""
+    if len(this_machine().cores) < 2:
+        pytest.skip("two instances need two cores")
+    launcher = "threading=default,xeon_run_cpu"
+    done = run_program("-m", *SMALL, launcher, "allocator=tcmalloc", "instances=2")
+    assert done.code == 0, done.err + done.out
+    alone, launched = done.results()
+    for result in (alone, launched):
+        assert result.status == "ok", result.reason
+        assert {entry["state"] for entry in result.evidence} <= {"verified", "unknown"}
+    assert [e["observed"] for e in alone.evidence if e["knob"] == "affinity"] == [
+        str(share(this_machine().cores, 2, instance)) for instance in (0, 1)
+    ]
+    assert "libiomp5.so" in next(e["observed"] for e in launched.evidence if e["knob"] == "openmp")
+
+
+def test_every_backend_keeps_the_machine_full(run_program: RunProgram):
+    """scenario=async: several batches in flight; each takes longer than the time between two that end."""
+    done = run_program("-m", *SMALL, "backend=torch,ort,openvino", "scenario=async")
+    assert done.code == 0, done.err + done.out
+    for result in done.results():
+        assert result.status == "ok", result.reason
+        measured = result.measurement
+        assert measured is not None
+        if len(this_machine().cores) > 1:
+            between_ms = 8000 / measured.throughput.value
+            assert measured.latency_p50_ms > 1.2 * between_ms
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ Product = Callable[[], object]
 
 
 def _floating(dtype: torch.dtype) -> list[Product]:
-    """Return a product by the BLAS that torch was built with, and by oneDNN: which is faster depends on the processor."""
+    """Return a product by torch's BLAS and one by oneDNN: which is faster depends on the processor."""
     one = torch.randn(SIZE, SIZE).to(dtype)
     onednn = torch.ops.mkldnn._linear_pointwise
     return [lambda: torch.mm(one, one), lambda: onednn(one, one, None, "none", [], "")]
