@@ -83,7 +83,8 @@ def _words(annotation: ast.expr | None) -> tuple[object, ...]:
         return ()
     for node in ast.walk(annotation):
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "Literal":
-            return tuple(ast.literal_eval(node.slice)) if isinstance(node.slice, ast.Tuple) else ()
+            words = tuple(ast.literal_eval(node.slice)) if isinstance(node.slice, ast.Tuple) else ()
+            return words if annotation is node else (*words, None)  # Literal[…] | None
     return (True, False) if isinstance(annotation, ast.Name) and annotation.id == "bool" else ()
 
 

@@ -23,7 +23,7 @@ from runner.config import (
     WeightsConfig,
     WeightsKind,
 )
-from runner.machine import this_machine
+from runner.machine import ISA_FLAGS, this_machine
 from runner.worker import datasets
 
 
@@ -114,9 +114,16 @@ def _check_backend(backend: BackendConfig) -> list[Mistake]:
         if name not in options:
             allowed = ", ".join(options) or f"none; {backend.name} has no options"
             mistakes.append(Mistake(f"backend.options.{name}", value, allowed))
-        elif value is not None and (words := options[name].words) and value not in words:
+        elif (words := options[name].words) and value not in words:
             remedy = "A static shape is that of the run's own batch_size" if name == "shape" else ""
-            mistakes.append(Mistake(f"backend.options.{name}", value, ", ".join(map(str, words)), remedy))
+            mistakes.append(
+                Mistake(
+                    f"backend.options.{name}",
+                    value,
+                    ", ".join("null" if word is None else str(word) for word in words),
+                    remedy,
+                )
+            )
     return mistakes
 
 
@@ -140,6 +147,9 @@ def _check_row(row: RowConfig) -> list[Mistake]:
                 mistakes.append(Mistake(f"row.published.{model}.{name}", value, "a number, more than 0"))
         if published.throughput is None and published.speedup is None:
             mistakes.append(Mistake(f"row.published.{model}", "nothing", "a throughput, a speedup, or both"))
+    for name in row.needs:
+        if name not in ISA_FLAGS.values():
+            mistakes.append(Mistake("row.needs", name, ", ".join(ISA_FLAGS.values())))
     if row.published and not row.table:
         mistakes.append(Mistake("row.table", row.table, "the name of the table", "Add row.table=…"))
     if row.table and Path(row.table).name != row.table:

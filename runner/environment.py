@@ -81,42 +81,17 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
         )
     threads = config.threading.threads
     cores = share(machine.cores, config.instances, instance)
-    if threads == 0 or (threads is None and config.instances > 1):  # a runtime may count the cores of its neighbours
+    shared = config.instances > 1 and not config.threading.prefix  # a launcher tells its workers itself
+    if threads == 0 or (threads is None and shared):  # else a runtime may count the cores of its neighbours
         threads = len(cores)
     allocator, openmp = find_allocator(config), find_openmp(config)
-    preload = [str(library) for library in (allocator, openmp) if library is not None]
-    env = {name: value for name, value in ambient.items() if name in ALLOWED or name.startswith(ALLOWED_PREFIXES)}
-    env |= QUIET
-    if extra := ambient.get(EXTRA_BACKENDS_VARIABLE):  # a worker's current folder is another one
-        env[EXTRA_BACKENDS_VARIABLE] = os.pathsep.join(
-            str(Path(folder).absolute()) for folder in extra.split(os.pathsep)
-        )
-    env["PYTHONPATH"] = str(PROJECT)
-    fixed = machine.fixed_layout if config.measure.fixed_layout else []
     python = find_interpreter(config)
-    if config.measure.fixed_layout:
-        # The order in which Python allocates, and where, decides how often glibc returns memory to the kernel: eager
-        # ResNet-50 made 38,000 to 70,000 page faults a batch, and six processes of one configuration differed by 6 %
-        # (standard deviation); with one seed and one layout four differed by 0.5 %.
-        env["PYTHONHASHSEED"] = "0"
-    env["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir(config) / "inductor")
-    env |= config.backend.env | config.allocator.env | config.hugepages.env
-    if preload:
-        env["LD_PRELOAD"] = ":".join(preload)
-    if config.backend.openmp:
-        env |= config.threading.env
-        if threads is not None:
-            env["OMP_NUM_THREADS"] = str(threads)
-    words = {
-        "instances": config.instances,
-        "instance": instance,
-        "allocator": config.allocator.xeon_run_cpu,
-        "python": python,
-    }
-    prefix = [word.format_map(words) for word in config.threading.prefix]
-    if prefix:  # torch.backends.xeon.run_cpu looks for its libraries there, and binds the cores itself
-        env["VIRTUAL_ENV"] = sys.prefix
-    bound = bind(cores, machine) if config.instances > 1 and not prefix else []
+    fixed = machine.fixed_layout if config.measure.fixed_layout else []
+    launcher = build_launcher(config, python, instance)
+    bound = bind(cores, machine) if shared else []
+    env = build_environment(config, ambient, [library for library in (allocator, openmp) if library is not None])
+    if config.backend.openmp and threads is not None:
+        env["OMP_NUM_THREADS"] = str(threads)
     expectations = {
         "allocator": config.allocator.name,
         "allocator_library": str(allocator.resolve()) if allocator else "",
@@ -127,11 +102,48 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
         "env": config.backend.env | config.allocator.env | config.hugepages.env | config.threading.env,
     }
     return WorkerLaunch(
-        argv=[*fixed, *bound, str(python), *prefix, "-m", "runner.worker"],
+        argv=[*fixed, *bound, *(launcher or [str(python)]), "-m", "runner.worker"],
         env=env,
         job=_build_job(config, threads, expectations),
         label=describe(config),
     )
+
+
+def build_environment(config: RunConfig, ambient: Mapping[str, str], preload: Sequence[Path]) -> dict[str, str]:
+    """Return the worker's environment: what is allowed of the host's own, and what the configuration sets."""
+    env = {name: value for name, value in ambient.items() if name in ALLOWED or name.startswith(ALLOWED_PREFIXES)}
+    env |= QUIET
+    if extra := ambient.get(EXTRA_BACKENDS_VARIABLE):  # a worker's current folder is another one
+        env[EXTRA_BACKENDS_VARIABLE] = os.pathsep.join(
+            str(Path(folder).absolute()) for folder in extra.split(os.pathsep)
+        )
+    env["PYTHONPATH"] = str(PROJECT)
+    if config.measure.fixed_layout:
+        # The order in which Python allocates, and where, decides how often glibc returns memory to the kernel: eager
+        # ResNet-50 made 38,000 to 70,000 page faults a batch, and six processes of one configuration differed by 6 %
+        # (standard deviation); with one seed and one layout four differed by 0.5 %.
+        env["PYTHONHASHSEED"] = "0"
+    env["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir(config) / "inductor")
+    env |= config.backend.env | config.allocator.env | config.hugepages.env
+    if preload:
+        env["LD_PRELOAD"] = ":".join(map(str, preload))
+    if config.backend.openmp:
+        env |= config.threading.env
+    if config.threading.prefix:  # torch.backends.xeon.run_cpu looks for its libraries there
+        env["VIRTUAL_ENV"] = sys.prefix
+    return env
+
+
+def build_launcher(config: RunConfig, python: Path, instance: int) -> list[str]:
+    """Return the command of the program that starts the worker and binds it to its cores, empty where there is none."""
+    if not config.threading.prefix:
+        return []
+    words: dict[str, object] = {"python": python, "instances": config.instances, "instance": instance}
+    words["allocator"] = config.allocator.xeon_run_cpu
+    # A launcher that stays must end when the host does, and its worker with it.
+    setpriv = shutil.which("setpriv")
+    tether = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
+    return [*tether, str(python), *(word.format_map(words) for word in config.threading.prefix)]
 
 
 def share(cores: Sequence[int], instances: int, instance: int) -> list[int]:

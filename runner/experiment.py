@@ -28,6 +28,7 @@ from runner.pairing import (
     by_process,
     duration_s,
     estimate_speedup,
+    lanes,
 )
 from runner.protocol import Evaluate, Evaluated, Loaded, Warm, WarmUp
 from runner.result import Measurement, Result, RunFailed, Status, blamed_on, write_json
@@ -322,7 +323,7 @@ def _conclude(plan: Plan, measured: _Measured) -> Measurement:
     measure = plan.config.measure
     speedup = estimate_speedup(rounds, seed)
     verdict = judge(speedup, measure.noise_floor)
-    times = np.array(batch_times_ms(part for one in rounds for part in one.candidate))
+    times = np.array([time for one in rounds for time in batch_times_ms(one.candidate)])
     p50, p90, p99 = np.percentile(times, (50, 90, 99)).tolist()
     return Measurement(
         throughput=geometric_mean(by_process(rounds, lambda one: float(np.log(one.candidate_throughput))), seed),
@@ -377,9 +378,9 @@ def _write_rounds(folder: Path, rounds: list[Round]) -> None:
                 ]
             )
     stamps = {
-        f"{side}_{number:03d}" + (f"_{instance}" if instance else ""): np.array(part.stamps_ns, np.int64)
+        f"{side}_{number:03d}" + (f"_{lane}" if lane else ""): np.array(stamps, np.int64)
         for number, one in enumerate(rounds)
         for side in ("candidate", "baseline")
-        for instance, part in enumerate(getattr(one, side))
+        for lane, stamps in enumerate(lanes(getattr(one, side)))
     }
     np.savez_compressed(folder / "stamps_ns.npz", allow_pickle=False, **stamps)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.record import number
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -27,7 +29,7 @@ def draw(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
-    if not any(_number(row, "speedup") is not None for row in rows):
+    if not any(number(row, "speedup") is not None for row in rows):
         return []
     with mpl.rc_context({"svg.hashsalt": "runner"}):  # the same rows give the same file
         figure, (bars, cloud) = plt.subplots(1, 2, figsize=(15, 0.42 * len(rows) + 2.4), layout="constrained")
@@ -56,13 +58,13 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 def _draw_speedups(axes: Axes, rows: Sequence[Row]) -> None:
     """Draw a pair of bars per row; a row without a number has its status in its place."""
     for place, row in enumerate(rows):
-        published, measured = _number(row, "published_speedup"), _number(row, "speedup")
+        published, measured = number(row, "published_speedup"), number(row, "speedup")
         if published is not None:
             axes.barh(place - 0.2, published, 0.38, color=PUBLISHED, label="published")
         if measured is None:
             axes.text(0.05, place + 0.2, str(row.get("tags.status")), va="center", fontsize=8, color=FRONT)
             continue
-        low, high = _number(row, "speedup_ci_low"), _number(row, "speedup_ci_high")
+        low, high = number(row, "speedup_ci_low"), number(row, "speedup_ci_high")
         assert low is not None
         assert high is not None
         whiskers = [[measured - low], [high - measured]]
@@ -71,7 +73,7 @@ def _draw_speedups(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_yticks(range(len(rows)), [str(row.get("tags.label")) for row in rows])
     axes.invert_yaxis()
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xlabel("speedup over the batched baseline (whiskers: 95 % interval)")
+    axes.set_xlabel("speedup over the baseline (whiskers: 95 % interval)")
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     axes.legend(unique.values(), unique.keys(), loc="lower right")
@@ -79,20 +81,21 @@ def _draw_speedups(axes: Axes, rows: Sequence[Row]) -> None:
 
 def _draw_accuracy(axes: Axes, rows: Sequence[Row]) -> None:
     """Draw a point per measured row, the Pareto front joined."""
-    shown = [row for row in rows if _number(row, "throughput") is not None]
-    accuracy = "accuracy_top1" if any(_number(row, "accuracy_top1") is not None for row in shown) else "agreement_top1"
-    shown = [row for row in shown if _number(row, accuracy) is not None]
-    points = [(_number(row, "throughput") or 0.0, 100 * (_number(row, accuracy) or 0.0)) for row in shown]
+    shown = [row for row in rows if number(row, "throughput") is not None]
+    accuracy = "accuracy_top1" if any(number(row, "accuracy_top1") is not None for row in shown) else "agreement_top1"
+    shown = [row for row in shown if number(row, accuracy) is not None]
+    points = [(number(row, "throughput") or 0.0, 100 * (number(row, accuracy) or 0.0)) for row in shown]
     front = pareto_front(points)
     axes.scatter(*zip(*points, strict=True), color=MEASURED, zorder=3) if points else None
     for (x, y), row in zip(points, shown, strict=True):
-        axes.annotate(str(row.get("tags.label")).split()[0], (x, y), textcoords="offset points", xytext=(4, 4))
+        axes.annotate(_mark(row), (x, y), textcoords="offset points", xytext=(4, 4), fontsize=7)
     axes.plot(*zip(*(points[index] for index in front), strict=True), color=FRONT, label="Pareto front")
     axes.set_xlabel("throughput, samples/s")
     axes.set_ylabel("top-1, %" if accuracy == "accuracy_top1" else "agreement with fp32, %")
     axes.legend(loc="lower left")
 
 
-def _number(row: Row, name: str) -> float | None:
-    value = row.get(f"metrics.{name}")
-    return None if value is None or math.isnan(value) else float(value)
+def _mark(row: Row) -> str:
+    """Return the number with which a row's name begins, else the name."""
+    name = str(row.get("tags.label"))
+    return name.split(maxsplit=1)[0] if name[:1].isdigit() else name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import log
 
@@ -125,27 +125,32 @@ class Pair:
         return answer
 
 
+def lanes(parts: Sequence[Slice]) -> list[list[int]]:
+    """Return the stamps of every request in flight, of all instances."""
+    return [stamps for part in parts for stamps in part.stamps_ns]
+
+
 def window_ns(parts: Sequence[Slice]) -> tuple[int, int]:
-    """Return when all instances were timed: from the last that began to the first that ended.
+    """Return when all were timed: from the last that began to the first that ended.
 
     Raises:
         RunFailed: there is no such time.
     """
-    begin, end = max(part.stamps_ns[0] for part in parts), min(part.stamps_ns[-1] for part in parts)
+    begin, end = max(stamps[0] for stamps in lanes(parts)), min(stamps[-1] for stamps in lanes(parts))
     if end <= begin:
         raise RunFailed(Status.failed, "the slices of the instances did not overlap: raise measure.slice_s")
     return begin, end
 
 
 def throughput(parts: Sequence[Slice], batch_size: int) -> float:
-    """Return the samples per second of all instances: everything in their common window over its whole time.
+    """Return the samples per second of all requests and instances: everything in their common window over its time.
 
     A batch that lies across a border of the window counts by its part within.
     """
     window = window_ns(parts)
     batches = 0.0
-    for part in parts:
-        first, last = np.interp(window, part.stamps_ns, np.arange(len(part.stamps_ns)))
+    for stamps in lanes(parts):
+        first, last = np.interp(window, stamps, np.arange(len(stamps)))
         batches += float(last - first)
     return batches * batch_size / duration_s(parts)
 
@@ -156,12 +161,14 @@ def duration_s(parts: Sequence[Slice]) -> float:
     return (end - begin) / 1e9
 
 
-def batch_times_ms(parts: Iterable[Slice]) -> list[float]:
-    """Return the milliseconds of every batch, in order."""
+def batch_times_ms(parts: Sequence[Slice]) -> list[float]:
+    """Return the milliseconds of every batch that lies in the common window of a slice."""
+    begin, end = window_ns(parts)
     return [
-        time_ns / 1e6
-        for part in parts
-        for time_ns in part.latencies_ns or (after - before for before, after in itertools.pairwise(part.stamps_ns))
+        (after - before) / 1e6
+        for stamps in lanes(parts)
+        for before, after in itertools.pairwise(stamps)
+        if begin <= before and after <= end
     ]
 
 

@@ -23,13 +23,15 @@ def measure_peaks(launch: WorkerLaunch) -> Peaks | str:
         request, reply = Path(folder) / "job", Path(folder) / "reply"
         request.write_bytes(encode(Load(launch.job)))
         command = [launch.job.python, "-m", "runner.worker.peak", str(request), str(reply)]
+        stderr = ""
         try:
             done = subprocess.run(
                 command, env=launch.env, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
             )
+            stderr = done.stderr
             answer = decode(reply.read_bytes())
         except (OSError, subprocess.TimeoutExpired, ProtocolError) as error:
-            last = done.stderr.strip().splitlines()[-1:] if not isinstance(error, subprocess.TimeoutExpired) else []
+            last = stderr.strip().splitlines()[-1:]
             return f"the peak could not be measured: {(last or [str(error)])[0]}"
     assert not isinstance(answer, Failure)
     assert isinstance(answer, Peaks)

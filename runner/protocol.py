@@ -17,11 +17,18 @@ from typing import Any, TypeAlias, get_args
 CHANNEL_VARIABLE = "RUNNER_CHANNEL"
 """Environment variable that carries the path of the host's Unix socket to the worker."""
 
-HOST_PID_VARIABLE = "RUNNER_HOST_PID"
-"""Environment variable that carries the host's process id: a worker whose parent it is dies with it."""
-
-
-PACKAGES = ("torch", "torchvision", "timm", "torchao", "onnx", "onnxruntime", "openvino", "nncf", "numpy")
+PACKAGES = (
+    "torch",
+    "intel_extension_for_pytorch",
+    "torchvision",
+    "timm",
+    "torchao",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "numpy",
+)
 """Packages whose version a result depends on, whatever was run."""
 
 
@@ -162,14 +169,12 @@ class Warm:
 class Slice:
     """One timed slice."""
 
-    stamps_ns: list[int]
-    """CLOCK_MONOTONIC before the first batch and after each batch: one more stamp than batches."""
+    stamps_ns: list[list[int]]
+    """For each request in flight, CLOCK_MONOTONIC before its first batch and after each: one more than batches."""
     major_faults: int
-    """Page faults that needed the disk, during the slice."""
+    """Page faults that needed the disk, in the slice and while it settled."""
     minor_faults: int = 0
     """Page faults that did not: memory that the allocator had given back and asked for again."""
-    latencies_ns: list[int] = field(default_factory=list)
-    """How long each batch took where several were in flight; with one at a time the stamps tell it."""
 
 
 @dataclass(frozen=True)

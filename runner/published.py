@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from runner.statistics import Estimate
+from runner.statistics import Estimate, Verdict, judge
 
 WIDENING = 0.05
 """Relative width by which the measured interval is widened on both sides before a published ratio must lie in it."""
+WIDE = 0.10
+"""Relative half-width above which an interval holds too much to reproduce anything."""
 FAR = 0.25
 """A measured ratio that differs from the published one by more than this, relative, deserves a word."""
 
@@ -22,6 +24,8 @@ class RowVerdict(StrEnum):
     not_reproduced = "not reproduced"
     not_comparable = "not comparable"
     """This machine lacks the instruction set that the published number rests on."""
+    inconclusive = "inconclusive"
+    """The measured interval is too wide to tell."""
     unpublished = "no published number"
 
 
@@ -45,24 +49,25 @@ def compare(published: float | None, speedup: Estimate, noise_floor: float, miss
     """
     if published is None:
         return Comparison(RowVerdict.unpublished, "")
-    held = speedup.low / (1 + WIDENING) <= published <= speedup.high * (1 + WIDENING)
     ratio = speedup.value / published
-    told = f"{ratio:.2f} of the published {published:.2f}×"
+    told = f"measured {ratio:.2f} of the published {published:.2f}×"
     if missing:
         lacks = " and ".join(missing)
-        return Comparison(RowVerdict.not_comparable, f"this machine lacks {lacks}; measured {told}")
-    if held:
-        return Comparison(RowVerdict.reproduced, "")
-    if direction(published, noise_floor) == direction(speedup.value, noise_floor):
-        return Comparison(RowVerdict.same_direction, f"measured {told}" if abs(ratio - 1) > FAR else "")
-    return Comparison(RowVerdict.not_reproduced, f"measured {told}")
+        return Comparison(RowVerdict.not_comparable, f"this machine lacks {lacks}; {told}")
+    verdict = _judge_row(published, speedup, noise_floor)
+    differs = verdict is RowVerdict.not_reproduced or abs(ratio - 1) > FAR
+    return Comparison(verdict, told if differs else "")
 
 
-def direction(ratio: float, noise_floor: float) -> int:
-    """Return 1 for faster, -1 for slower, 0 for neither."""
-    if ratio > 1 + noise_floor:
-        return 1
-    return -1 if ratio < 1 / (1 + noise_floor) else 0
+def _judge_row(published: float, speedup: Estimate, noise_floor: float) -> RowVerdict:
+    held = speedup.low / (1 + WIDENING) <= published <= speedup.high * (1 + WIDENING)
+    if held and speedup.half_width <= WIDE:
+        return RowVerdict.reproduced
+    measured = judge(speedup, noise_floor)
+    if held or measured is Verdict.inconclusive:
+        return RowVerdict.inconclusive
+    exact = Estimate(published, published, published)
+    return RowVerdict.same_direction if judge(exact, noise_floor) is measured else RowVerdict.not_reproduced
 
 
 def missing_isa(needs: Sequence[str], isa: Sequence[str]) -> list[str]:

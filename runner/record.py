@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from runner.machine import this_machine
@@ -95,6 +97,7 @@ def tags(result: Result) -> dict[str, str]:
         "accuracy_gate": "",
         "row_verdict": "",
         "row_reason": "",
+        "published": "derived" if published(result, "derived") else "",
     }
     if result.measurement is not None:
         words["verdict"] = str(result.measurement.verdict)
@@ -106,7 +109,11 @@ def tags(result: Result) -> dict[str, str]:
                 float(result.settings["measure.noise_floor"]),
                 missing_isa(needs, this_machine().isa),
             )
-            words |= {"row_verdict": str(compared.verdict), "row_reason": compared.reason}
+            note = str(result.settings.get("row.note") or "")
+            words |= {
+                "row_verdict": str(compared.verdict),
+                "row_reason": "; ".join(part for part in (compared.reason, note) if part),
+            }
     elif words["table"]:
         words["row_verdict"] = str(result.status)
     if result.accuracy is not None:
@@ -135,3 +142,9 @@ def row(result: Result) -> dict[str, Any]:
         | {f"metrics.{name}": value for name, value in metrics(result).items()}
         | {f"tags.{name}": value for name, value in tags(result).items()}
     )
+
+
+def number(row: Mapping[str, Any], name: str) -> float | None:
+    """Return a metric of a table's row, None where it has none (the store says so by a NaN)."""
+    value = row.get(f"metrics.{name}")
+    return None if value is None or math.isnan(value) else float(value)

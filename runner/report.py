@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from runner.config import TrackingConfig
+from runner.record import number
 from runner.result import Result
 
 if TYPE_CHECKING:
@@ -34,11 +35,6 @@ class Column:
     right: bool = True
 
 
-def _number(row: Row, name: str) -> float | None:
-    value = row.get(f"metrics.{name}")
-    return None if value is None or math.isnan(value) else float(value)
-
-
 def _word(row: Row, name: str) -> str:
     value = row.get(f"tags.{name}")
     return value if isinstance(value, str) and value else DASH
@@ -48,7 +44,7 @@ def _plain(name: str, pattern: str, scale: float = 1.0) -> Callable[[Row], str]:
     """Return a cell that shows one metric."""
 
     def show(row: Row) -> str:
-        value = _number(row, name)
+        value = number(row, name)
         return DASH if value is None else pattern.format(value * scale)
 
     return show
@@ -58,7 +54,7 @@ def _interval(name: str, low: str, high: str, pattern: str, unit: str = "") -> C
     """Return a cell that shows a metric with its interval."""
 
     def show(row: Row) -> str:
-        values = [_number(row, part) for part in (name, low, high)]
+        values = [number(row, part) for part in (name, low, high)]
         if any(value is None for value in values):
             return DASH
         shown = [pattern.format(value) for value in values]
@@ -68,15 +64,22 @@ def _interval(name: str, low: str, high: str, pattern: str, unit: str = "") -> C
 
 
 def _sqnr(row: Row) -> str:
-    value = _number(row, "sqnr_db")
+    value = number(row, "sqnr_db")
     if value is None:
-        return DASH if _number(row, "agreement_top1") is None else "exact"
+        return DASH if number(row, "agreement_top1") is None else "exact"
     return f"{value:.1f}"
+
+
+def _published_speedup(row: Row) -> str:
+    value = number(row, "published_speedup")
+    if value is None:
+        return DASH
+    return f"{value:.2f}×" + (" (derived)" if _word(row, "published") == "derived" else "")
 
 
 PUBLISHED_COLUMNS = (
     Column("published samples/s", _plain("published_throughput", "{:.2f}")),
-    Column("published speedup", _plain("published_speedup", "{:.2f}×")),
+    Column("published speedup", _published_speedup),
 )
 """What a table of published rows shows beside the measured speedup."""
 TABLE_COLUMNS = (
@@ -111,7 +114,7 @@ def columns(rows: Sequence[Row]) -> list[Column]:
     named = {column.title: index for index, column in enumerate(COLUMNS)}
     speed, status = named["speedup (95 % interval)"], named["status"]
     ours = list(COLUMNS)
-    printed = PUBLISHED_COLUMNS if any(_number(row, "published_speedup") is not None for row in rows) else ()
+    printed = PUBLISHED_COLUMNS if any(number(row, "published_speedup") is not None for row in rows) else ()
     return [ours[0], *printed, *ours[1 : speed + 1], *TABLE_COLUMNS, *ours[speed + 1 : status], ours[status]]
 
 
@@ -157,30 +160,30 @@ def notes(rows: Sequence[Row]) -> list[str]:
             lines.append(f"{label}: {_word(row, 'status')}: {reason}")
         if _word(row, "row_reason") != DASH:
             lines.append(f"{label}: {_word(row, 'row_verdict')}: {_word(row, 'row_reason')}")
-        more = _number(row, "rounds_more")
+        more = number(row, "rounds_more")
         if more is not None:
             lines.append(
                 f"{label}: inconclusive: about {more:.0f} more rounds would settle it: {_more_rounds(row, more)}"
             )
-        if _number(row, "steady") == 0:
+        if number(row, "steady") == 0:
             lines.append(
                 f"{label}: its speed or the baseline's was not steady after warming up: raise measure.warmup_s"
             )
-        if _number(row, "goal_reached") == 0:
+        if number(row, "goal_reached") == 0:
             lines.append(
                 f"{label}: the interval is wider than the goal: raise measure.rounds_max or quieten the machine"
             )
-        images = _number(row, "accuracy_gate_samples")
+        images = number(row, "accuracy_gate_samples")
         if "uncertain" in _word(row, "accuracy_gate"):
             needed = "no number of" if images is None else f"about {images:.0f}"
-            have = _number(row, "accuracy_samples") or 0
+            have = number(row, "accuracy_samples") or 0
             lines.append(f"{label}: the gate is uncertain on {have:.0f} images: {needed} images would decide it")
     return lines
 
 
 def _more_rounds(row: Row, more: float) -> str:
     """Return the overrides that measure so many rounds more."""
-    rounds, processes = _number(row, "rounds") or 0, _number(row, "processes") or 1
+    rounds, processes = number(row, "rounds") or 0, number(row, "processes") or 1
     if processes > 1:
         wanted = math.ceil(processes * (rounds + more) / rounds)
         return f"measure.processes_min={wanted} measure.processes_max={wanted}"

@@ -273,7 +273,7 @@ class Sweep:
             bench.close()
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             result = self._unmeasured(plan, Status.failed, reason, begin, traceback.format_exc())
-        if self._peaks is not None and result.measurement is not None:
+        if self._peaks is not None and result.measurement and plan.config.model == self._plans[0].config.model:
             share = peak_share(self._peaks, result.measurement, str(plan.config.precision.name))
             result = replace(result, peak_share=share)
         try:
@@ -311,16 +311,15 @@ def conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
     machine, config = this_machine(), plans[0].config
     folder = make_folder(folder)
     write_json(folder / "machine.json", as_dict(machine))
+    peaks = _peaks(plans, folder, console)
+    peaks_s = {"peak": time.monotonic() - begin}
     tracker = Tracker(config.tracking, Path(config.output_dir), folder, console)
     tracker.begin(folder / "machine.json", machine.name)
-    before_peaks = time.monotonic()
-    peaks = _peaks(plans, folder, console)
-    peaks_s = {"peak": time.monotonic() - before_peaks}
     sweep = Sweep(plans, folder, console, peaks)
     results = sweep.run(tracker)
     rows = [row(result) for result in results]
     title = f"{machine.name} · baseline: {describe(plans[0].baseline)} · {config.measure.name}"
-    tracker.finish(_write_tables(rows, title, folder), interrupted=sweep.interrupted)
+    tracker.finish(_write_tables(rows, title, folder, console), interrupted=sweep.interrupted)
     print_table(console, rows, title)
     if peaks is not None:
         console.print(describe_peaks(peaks), highlight=False)
@@ -344,7 +343,7 @@ def _peaks(plans: Sequence[Plan], folder: Path, console: Console) -> Peaks | Non
     return found
 
 
-def _write_tables(rows: Sequence[dict[str, Any]], title: str, folder: Path) -> list[Path]:
+def _write_tables(rows: Sequence[dict[str, Any]], title: str, folder: Path, console: Console) -> list[Path]:
     """Write the closing table, and the figure where the rows are a table's; return the files."""
     texts = {"table.md": markdown_table(rows) + "\n", "table.csv": csv_table(rows)}
     for name, text in texts.items():
@@ -353,7 +352,10 @@ def _write_tables(rows: Sequence[dict[str, Any]], title: str, folder: Path) -> l
     if any(one["tags.table"] for one in rows):
         from runner.figure import draw
 
-        files += draw(rows, title, folder)
+        try:
+            files += draw(rows, title, folder)
+        except Exception as error:  # the numbers are worth more than their picture
+            console.print(f"the figure could not be drawn: {error!r}", style="yellow", markup=False, highlight=False)
     return files
 
 

@@ -22,7 +22,6 @@ from typing import Self, TypeVar
 from runner.environment import WorkerLaunch
 from runner.protocol import (
     CHANNEL_VARIABLE,
-    HOST_PID_VARIABLE,
     Failure,
     Hello,
     Loaded,
@@ -82,7 +81,10 @@ class Worker:
             shutil.rmtree(folder, ignore_errors=True)
         try:
             self.pid = self.receive(Hello, timeout_s=DIAL_TIMEOUT_S).pid
-            self._groups.add(os.getpgid(self.pid))  # torch's launcher gives what it starts a session of its own
+            try:
+                self._groups.add(os.getpgid(self.pid))  # torch's launcher gives what it starts a session of its own
+            except ProcessLookupError:
+                raise self._died() from None
         except BaseException:
             self.stop()
             raise
@@ -176,7 +178,7 @@ class Worker:
                     log.write("runner: this process ignored SIGTERM and was killed\n")
 
     def _spawn(self, channel: Path) -> subprocess.Popen[bytes]:
-        environment = self.launch.env | {CHANNEL_VARIABLE: str(channel), HOST_PID_VARIABLE: str(os.getpid())}
+        environment = self.launch.env | {CHANNEL_VARIABLE: str(channel)}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             try:
@@ -287,6 +289,7 @@ class Worker:
     def _kill(self) -> None:
         self._signal(signal.SIGKILL)
         self._process.wait()
+        self._groups.clear()  # their numbers may now become another's
 
     def _signal(self, number: signal.Signals) -> None:
         for group in self._groups:

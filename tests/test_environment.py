@@ -163,7 +163,8 @@ def test_pytorchs_launcher_stands_before_the_worker(libraries):
     config = configure("threading=xeon_run_cpu", "allocator=tcmalloc", "instances=3")
     launch = build_launches(config, THREE_CORES, HARMLESS)[2]
     launcher = ["-m", "torch.backends.xeon.run_cpu", "--ninstances=3", "--rank=2", "--enable-tcmalloc", "--no-python"]
-    assert launch.argv == [sys.executable, *launcher, sys.executable, "-m", "runner.worker"]
+    tether = [shutil.which("setpriv"), "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+    assert launch.argv == [*tether, sys.executable, *launcher, sys.executable, "-m", "runner.worker"]
     assert launch.env["VIRTUAL_ENV"] == sys.prefix
     assert launch.env["LD_PRELOAD"] == f"{libraries / 'libtcmalloc.so.4'}:{libraries / 'libiomp5.so'}"
     assert launch.job.expectations["openmp"] == str((libraries / "libiomp5.so").resolve())

@@ -44,7 +44,7 @@ class ScriptedWorker:
         if duration is None:
             raise RunFailed(Status.crashed, "died by SIGKILL")
         step = round(duration * 1e6)
-        return [Slice(stamps_ns=[0, step, 2 * step], major_faults=0)]
+        return [Slice(stamps_ns=[[0, step, 2 * step]], major_faults=0)]
 
 
 def pair(candidate_ms, baseline_ms, diary=None, batch_size=8):
@@ -68,35 +68,41 @@ def rounds_of(one, shown=None):
 
 def test_throughput_is_everything_over_the_whole_time():
     """Two batches of 8 in 0.2 s are 80 images per second; each took 100 ms."""
-    part = Slice(stamps_ns=[0, 100_000_000, 200_000_000], major_faults=0)
+    part = Slice(stamps_ns=[[0, 100_000_000, 200_000_000]], major_faults=0)
     assert throughput([part], 8) == 80
     assert batch_times_ms([part]) == [100, 100]
 
 
 def test_instances_are_added_up_over_their_common_window():
     """One runs from 0 to 0.4 s, the other from 0.1 to 0.3 s: in these 0.2 s the first ends 2 batches, the other 4."""
-    slow = Slice(stamps_ns=[0, 100_000_000, 200_000_000, 300_000_000, 400_000_000], major_faults=0)
-    fast = Slice(stamps_ns=[100_000_000, 150_000_000, 200_000_000, 250_000_000, 300_000_000], major_faults=0)
+    slow = Slice(stamps_ns=[[0, 100_000_000, 200_000_000, 300_000_000, 400_000_000]], major_faults=0)
+    fast = Slice(stamps_ns=[[100_000_000, 150_000_000, 200_000_000, 250_000_000, 300_000_000]], major_faults=0)
     assert throughput([slow, fast], 8) == pytest.approx((2 + 4) * 8 / 0.2)
 
 
 def test_a_batch_across_the_border_counts_by_its_part():
     """The window begins in the middle of the first one's only batch, which is 200 ms long."""
-    long = Slice(stamps_ns=[0, 200_000_000], major_faults=0)
-    late = Slice(stamps_ns=[100_000_000, 200_000_000], major_faults=0)
+    long = Slice(stamps_ns=[[0, 200_000_000]], major_faults=0)
+    late = Slice(stamps_ns=[[100_000_000, 200_000_000]], major_faults=0)
     assert throughput([long, late], 1) == pytest.approx((0.5 + 1) / 0.1)
 
 
 def test_instances_that_never_ran_together_are_no_measurement():
     """There is no window: the run fails and says what to do."""
-    parts = [Slice(stamps_ns=[0, 10], major_faults=0), Slice(stamps_ns=[20, 30], major_faults=0)]
+    parts = [Slice(stamps_ns=[[0, 10]], major_faults=0), Slice(stamps_ns=[[20, 30]], major_faults=0)]
     with pytest.raises(RunFailed, match=r"raise measure\.slice_s"):
         throughput(parts, 1)
 
 
-def test_latencies_are_those_of_the_batches_where_several_are_in_flight():
-    """The stamps then tell only how often one ended."""
-    part = Slice(stamps_ns=[0, 10_000_000, 20_000_000], major_faults=0, latencies_ns=[30_000_000, 31_000_000])
+def test_requests_in_lockstep_are_counted_without_bias():
+    """Two requests of 100 ms that end together, seen for 200 and 300 ms: 20 batches a second, whatever the borders."""
+    short = Slice(stamps_ns=[[0, 100_000_000, 200_000_000], [0, 100_000_000, 200_000_000, 300_000_000]], major_faults=0)
+    assert throughput([short], 1) == pytest.approx(20)
+
+
+def test_latencies_are_those_of_the_batches_within_the_common_window():
+    """Each request has its own; what ran while another had stopped does not count."""
+    part = Slice(stamps_ns=[[0, 30_000_000, 60_000_000], [5_000_000, 36_000_000, 67_000_000]], major_faults=0)
     assert batch_times_ms([part]) == [30, 31]
 
 
@@ -151,6 +157,6 @@ def test_rounds_before_a_failure_are_kept_and_the_baseline_is_named():
 
 def test_rounds_are_grouped_by_process_pair():
     """The interval needs to know which rounds share a process."""
-    part = Slice(stamps_ns=[0, 1], major_faults=0)
+    part = Slice(stamps_ns=[[0, 1]], major_faults=0)
     rounds = [Round(process, True, [part], [part], 8, 8) for process in (0, 0, 1)]
     assert by_process(rounds, lambda one: one.process) == [[0, 0], [1]]

@@ -29,7 +29,7 @@ JOB = Job(
 
 @pytest.mark.parametrize(
     "message",
-    [Load(JOB), Hello(7), Phase("load"), RunSlice(0.1, 3, 7, 1.5, 5), Slice([1, 2, 3], 0), Failure("failed", "why")],
+    [Load(JOB), Hello(7), Phase("load"), RunSlice(0.1, 3, 7, 1.5, 5), Slice([[1, 2, 3]], 0), Failure("failed", "why")],
 )
 def test_round_trip(message):
     """Every message is one line, and reads back as itself."""

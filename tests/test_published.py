@@ -16,6 +16,8 @@ from runner.statistics import Estimate
         (1.80, (2.0, 1.9, 2.1), [], RowVerdict.same_direction),  # 1.9 ÷ 1.05 = 1.8095
         (2.0, (0.9, 0.88, 0.92), [], RowVerdict.not_reproduced),
         (0.8, (0.5, 0.49, 0.51), [], RowVerdict.same_direction),
+        (0.87, (1.15, 0.90, 1.46), [], RowVerdict.inconclusive),  # so wide that it holds anything
+        (1.3, (1.01, 0.97, 1.05), [], RowVerdict.inconclusive),
         (1.3, (1.0, 0.99, 1.01), [], RowVerdict.not_reproduced),
         (3.3, (3.3, 3.2, 3.4), ["AMX BF16"], RowVerdict.not_comparable),
         (None, (3.3, 3.2, 3.4), ["AMX BF16"], RowVerdict.unpublished),

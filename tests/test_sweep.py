@@ -222,9 +222,10 @@ def test_interrupt_stops_the_sweep_and_every_process(environment, tmp_path):
     assert "stopped by Ctrl-C" in out
 
 
-def test_workers_die_with_the_host(environment, tmp_path):
-    """The host is killed without a chance to clean up: no worker survives it, not even a frozen one."""
-    arguments = [*FAKE, faults("fault: hang, at: step"), f"output_dir={tmp_path}"]
+@pytest.mark.parametrize("launcher", [[], ["threading=xeon_run_cpu", "backend.openmp=true"]], ids=["plain", "launcher"])
+def test_workers_die_with_the_host(environment, tmp_path, launcher):
+    """The host is killed without a chance to clean up: no worker survives it, nor a launcher that stands between."""
+    arguments = [*FAKE, *launcher, faults("fault: hang, at: step"), f"output_dir={tmp_path}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "runner", "--config-dir", str(TESTS / "conf"), *arguments],
         cwd=PROJECT,

@@ -1,6 +1,7 @@
 """The timed loop, under a clock that the step moves: exact stamps."""
 
 import contextlib
+import itertools
 import threading
 import time
 
@@ -77,32 +78,41 @@ def test_garbage_collector_is_off_while_timing():
 
 
 def test_one_step_settles_before_it_is_timed():
-    """Two batches settle, three are timed; one at a time has no latencies beside its stamps."""
+    """Two batches settle, three are timed."""
     bench = Bench([5, 5, 10, 20, 30])
-    timed = run_steps(
+    lanes = run_steps(
         [bench.step], settle_ns=0, settle_iterations=2, minimum_ns=0, minimum_iterations=3, clock=bench.clock
     )
-    assert timed.stamps_ns == [1010, 1020, 1040, 1070]
-    assert timed.latencies_ns == []
+    assert lanes == [[1010, 1020, 1040, 1070]]
 
 
 def test_several_steps_are_in_flight_together():
-    """Two steps that wait for each other can only end where both run at once; each batch has its own latency."""
-    barrier = threading.Barrier(2, timeout=10)
+    """Two steps that wait for each other can only end where both run at once; each has stamps of its own."""
+    barrier = threading.Barrier(2, timeout=1)
 
     def step():
-        barrier.wait()
+        with contextlib.suppress(threading.BrokenBarrierError):  # the last batch of one has no partner
+            barrier.wait()
         time.sleep(0.002)
 
-    def last():
-        with contextlib.suppress(threading.BrokenBarrierError):
-            step()
+    lanes = run_steps([step, step], settle_ns=0, settle_iterations=2, minimum_ns=0, minimum_iterations=20)
+    assert len(lanes) == 2
+    for stamps in lanes:
+        assert len(stamps) > 20
+        assert min(after - before for before, after in itertools.pairwise(stamps)) >= 2_000_000
 
-    timed = run_steps([last, last], settle_ns=0, settle_iterations=2, minimum_ns=0, minimum_iterations=20)
-    barrier.abort()
-    assert len(timed.stamps_ns) - 1 == len(timed.latencies_ns) >= 20
-    assert timed.stamps_ns == sorted(timed.stamps_ns)
-    assert min(timed.latencies_ns) >= 2_000_000
+
+def test_the_fast_one_goes_on_until_the_slow_one_has_enough():
+    """No step runs alone in the common window: the faster has more batches, and ends no earlier."""
+    fast, slow = run_steps(
+        [lambda: time.sleep(0.001), lambda: time.sleep(0.02)],
+        settle_ns=0,
+        settle_iterations=1,
+        minimum_ns=0,
+        minimum_iterations=5,
+    )
+    assert len(fast) > len(slow)
+    assert fast[-1] >= slow[5]
 
 
 def test_what_a_thread_raises_is_raised():

@@ -14,7 +14,6 @@ from typing import BinaryIO
 
 from runner.protocol import (
     CHANNEL_VARIABLE,
-    HOST_PID_VARIABLE,
     Evaluate,
     Hello,
     Load,
@@ -35,8 +34,7 @@ def main() -> None:
     """Connect to the host and serve it."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     warnings.simplefilter("default")
-    if os.getppid() == int(os.environ.get(HOST_PID_VARIABLE, "0")):  # behind a prefix the parent is not the host
-        die_with_parent()
+    die_with_parent()  # the host, or a launcher that itself ends with the host
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
         channel.connect(os.environ.pop(CHANNEL_VARIABLE))
         with channel.makefile("rwb") as stream:

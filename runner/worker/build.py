@@ -35,6 +35,7 @@ PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 class Gathered:
     """The parts of a job, their artifacts in the cache."""
 
+    settings: Settings
     runtime: Runtime
     dataset: Dataset
     network: Network
@@ -76,7 +77,7 @@ def gather(job: Job, fetch: Fetch) -> Gathered:
     weights = open_weights(job, dataset, fetch)
     network = Network(job.model_source, job.model_name, job.image_size, weights)
     recipe = runtime.recipe(network, dataset, fetch)
-    return Gathered(runtime, dataset, network, fetch(recipe) if recipe else None)
+    return Gathered(settings, runtime, dataset, network, fetch(recipe) if recipe else None)
 
 
 def build_apart(job: Job) -> list[str]:

@@ -40,7 +40,7 @@ def collect(expectations: dict[str, Any], affinity_before: set[int], threads: in
         found.append(_openmp(str(expectations["openmp"]), maps))
     if expectations.get("hugepages", "off") != "off":
         found.append(_hugepages(str(expectations["hugepages"])))
-    found.append(_threads(threads))
+    found.append(_threads(threads, str(expectations.get("openmp", ""))))
     if expectations.get("layout") == "fixed":
         found.append(_layout())
     return found
@@ -62,7 +62,7 @@ def _allocator(asked: str, library: str, maps: str) -> dict[str, str]:
 
 
 def _openmp(library: str, maps: str) -> dict[str, str]:
-    """Tell whether the preloaded OpenMP runtime is the only one that is mapped."""
+    """Tell whether the OpenMP runtime that was preloaded is mapped; it then stands before any other that is."""
     mapped = {
         Path(line.split()[-1]).name for line in maps.splitlines() if re.search(r"/lib(gomp|iomp5|omp)[-.\w]*so", line)
     }
@@ -105,10 +105,12 @@ def _hugepages(asked: str) -> dict[str, str]:
     return finding("hugepages", asked, observed, VERIFIED if huge else CONTRADICTED, "/proc/self/smaps_rollup")
 
 
-def _threads(asked: int | None) -> dict[str, str]:
+def _threads(asked: int | None, library: str) -> dict[str, str]:
+    """Compare the threads of OpenMP's pools, of the preloaded runtime's alone where one was, with what was asked."""
     from threadpoolctl import threadpool_info
 
     pools = {pool["filepath"]: int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "openmp"}
+    pools = {file: threads for file, threads in pools.items() if not library or Path(file).resolve() == Path(library)}
     if not pools:
         return finding("threads", asked or "default", "no OpenMP runtime is loaded", UNKNOWN, "threadpoolctl")
     observed = ", ".join(f"{threads} in {Path(file).name}" for file, threads in pools.items())

@@ -14,7 +14,7 @@ import random
 
 BLOCKS = 50
 SMALLEST, LARGEST = 16, 200_000
-"""Bytes of a block: from a Python object's to a small tensor's, all below the size that glibc maps on its own."""
+"""Bytes of a block: from a Python object's to a small tensor's."""
 
 
 class Heap:
@@ -34,10 +34,10 @@ class Heap:
         Returns:
             The sizes of the blocks that are held now, in bytes.
         """
-        if hasattr(self._library, "malloc_trim"):  # glibc's; without effect on a preloaded allocator
-            self._library.malloc_trim(0)
         for block in self._blocks:
             self._library.free(block)
+        if hasattr(self._library, "malloc_trim"):  # glibc's; without effect on a preloaded allocator
+            self._library.malloc_trim(0)
         generator = random.Random(seed)
         sizes = [generator.randrange(SMALLEST, LARGEST) for _ in range(BLOCKS)]
         self._blocks = [self._library.malloc(size) for size in sizes]

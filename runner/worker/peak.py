@@ -17,6 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from runner.protocol import Load, Peaks, decode, encode
+from runner.worker.build import die_with_parent
 from runner.worker.models import build_module
 
 SIZE = 2048
@@ -27,6 +28,7 @@ SECONDS = 1.0
 
 def main(request: Path, reply: Path) -> None:
     """Measure the peaks, and count the network's operations."""
+    die_with_parent()
     message = decode(request.read_bytes())
     assert isinstance(message, Load)
     cores = len(os.sched_getaffinity(0))

@@ -69,7 +69,7 @@ class Session:
         self._steps[0]()
         inferred = time.monotonic()
         self._on_phase("verify")
-        found = evidence.collect(self._job.expectations, self._affinity, self._job.threads)
+        found = evidence.collect(self._job.expectations, self._affinity, self._parts.settings.threads_per_request)
         return Loaded(
             load_s=loaded - begin - building_s,
             prepare_s=prepared - loaded + building_s,
@@ -96,17 +96,16 @@ class Session:
         self._heap.redraw(request.heap_seed)
         with timing.undisturbed():
             before = resource.getrusage(resource.RUSAGE_SELF)
-            timed = timing.run_steps(
+            stamps = timing.run_steps(
                 self._steps,
                 settle_ns=round(request.settle_s * 1e9),
-                settle_iterations=request.settle_iterations * len(self._steps),
+                settle_iterations=request.settle_iterations,
                 minimum_ns=round(request.minimum_s * 1e9),
-                minimum_iterations=request.minimum_iterations * len(self._steps),
+                minimum_iterations=request.minimum_iterations,
             )
             after = resource.getrusage(resource.RUSAGE_SELF)
         return Slice(
-            stamps_ns=timed.stamps_ns,
-            latencies_ns=timed.latencies_ns,
+            stamps_ns=stamps,
             major_faults=after.ru_majflt - before.ru_majflt,
             minor_faults=after.ru_minflt - before.ru_minflt,
         )

@@ -8,8 +8,9 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 
 Step = Callable[[], object]
 """Runs one batch."""
@@ -36,16 +37,6 @@ def undisturbed() -> Iterator[None]:
             gc.enable()
 
 
-@dataclass
-class Timed:
-    """Batches of one phase."""
-
-    stamps_ns: list[int]
-    """The clock when the phase began, and at the end of each batch, in order."""
-    latencies_ns: list[int] = field(default_factory=list)
-    """How long each batch took; empty with one at a time, where the stamps tell it."""
-
-
 def run_steps(
     steps: Sequence[Step],
     *,
@@ -54,81 +45,46 @@ def run_steps(
     minimum_ns: int,
     minimum_iterations: int,
     clock: Clock = time.monotonic_ns,
-) -> Timed:
+) -> list[list[int]]:
     """Run one step over and over, or several at once, each on a thread of its own; settle first, then time.
 
-    With several, the batches of all threads are counted together, and a batch that was in flight when the timed phase
-    began counts by its end: so does one that would have ended in it at any other moment.
+    Each of several goes on until all have their time and their number, so that the others never run alone.
+
+    Args:
+        steps: one, or as many as are to be in flight.
+        settle_ns: untimed nanoseconds at least.
+        settle_iterations: untimed batches of each step at least.
+        minimum_ns: timed nanoseconds of each step at least.
+        minimum_iterations: timed batches of each step at least.
+        clock: nanoseconds of a monotonic clock.
+
+    Returns:
+        For each step the clock before its first timed batch and after each.
 
     Raises:
         Exception: whatever a step raises.
     """
+    settle = partial(run_for, minimum_ns=settle_ns, minimum_iterations=settle_iterations, clock=clock)
+    time_it = partial(run_for, minimum_ns=minimum_ns, minimum_iterations=minimum_iterations, clock=clock)
     if len(steps) == 1:
-        run_for(steps[0], minimum_ns=settle_ns, minimum_iterations=settle_iterations, clock=clock)
-        return Timed(run_for(steps[0], minimum_ns=minimum_ns, minimum_iterations=minimum_iterations, clock=clock))
-    settling = Flight(steps, clock)
-    settling.fly(settle_ns, settle_iterations, minimum_ns, minimum_iterations)
-    return settling.timed
+        settle(steps[0])
+        return [time_it(steps[0])]
+    done = [threading.Event() for _ in steps]
 
-
-class Flight:
-    """Several steps at once, until enough batches have ended."""
-
-    def __init__(self, steps: Sequence[Step], clock: Clock) -> None:
-        """Keep the steps."""
-        self._steps = steps
-        self._clock = clock
-        self._ended: list[tuple[int, int]] = []
-        self._failed: list[BaseException] = []
-        self._stop = False
-        self._changed = threading.Condition()
-        self.timed = Timed([])
-
-    def fly(self, settle_ns: int, settle_iterations: int, minimum_ns: int, minimum_iterations: int) -> None:
-        """Run all steps through a settling and a timed phase.
-
-        Raises:
-            Exception: whatever a step raises.
-        """
-        threads = [threading.Thread(target=self._repeat, args=(step,), daemon=True) for step in self._steps]
-        for thread in threads:
-            thread.start()
+    def run(step: Step, enough: threading.Event) -> list[int]:
         try:
-            settled = self._wait_for(0, settle_ns, settle_iterations)
-            last = self._wait_for(settled, minimum_ns, minimum_iterations)
+            settle(step)
+            stamps = time_it(step)
         finally:
-            self._stop = True
-            for thread in threads:
-                thread.join()
-        if self._failed:
-            raise self._failed[0]
-        within = self._ended[settled - 1 : last]
-        self.timed = Timed([end for _, end in within], [end - begin for begin, end in within[1:]])
+            enough.set()  # a step that fails must not keep the others in flight
+        while not all(other.is_set() for other in done):
+            step()
+            stamps.append(clock())
+        return stamps
 
-    def _repeat(self, step: Step) -> None:
-        try:
-            while not self._stop:
-                begin = self._clock()
-                step()
-                with self._changed:
-                    self._ended.append((begin, self._clock()))
-                    self._changed.notify()
-        except Exception as error:  # the thread that started this one raises it
-            with self._changed:
-                self._failed.append(error)
-                self._changed.notify()
-
-    def _wait_for(self, begin: int, minimum_ns: int, minimum_iterations: int) -> int:
-        """Return how many batches have ended when, since the batch number `begin`, time and number are reached."""
-        with self._changed:
-            start = self._ended[begin - 1][1] if begin else self._clock()
-            while not self._failed:
-                count = len(self._ended)
-                enough = count - begin >= max(minimum_iterations, 1)
-                if enough and self._ended[-1][1] - start >= minimum_ns:
-                    return count
-                self._changed.wait()
-        return begin
+    with ThreadPoolExecutor(len(steps)) as pool:
+        lanes = [pool.submit(run, step, own) for step, own in zip(steps, done, strict=True)]
+    return [lane.result() for lane in lanes]
 
 
 def run_for(step: Step, *, minimum_ns: int, minimum_iterations: int, clock: Clock = time.monotonic_ns) -> list[int]:
@@ -157,18 +113,19 @@ def warm_up(
     iterations = 0
     begin = clock()
     while True:
-        stamps = run_steps(
+        lanes = run_steps(
             steps,
             settle_ns=0,
-            settle_iterations=0 if len(steps) == 1 else len(steps),
+            settle_iterations=0,
             minimum_ns=WINDOW_NS,
-            minimum_iterations=WINDOW_ITERATIONS * len(steps),
+            minimum_iterations=WINDOW_ITERATIONS,
             clock=clock,
-        ).stamps_ns
-        iterations += len(stamps) - 1
-        medians.append(statistics.median(after - before for before, after in itertools.pairwise(stamps)))
+        )
+        times = [after - before for stamps in lanes for before, after in itertools.pairwise(stamps)]
+        iterations += len(times)
+        medians.append(statistics.median(times))
         last = medians[-STEADY_WINDOWS:]
         if len(last) == STEADY_WINDOWS and max(last) <= min(last) * (1 + tolerance):
             return True, iterations
-        if stamps[-1] - begin >= maximum_ns:
+        if clock() - begin >= maximum_ns:
             return False, iterations

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from runner.worker.backends.base import Settings, Step
 from runner.worker.cache import Fetch, Recipe
 from runner.worker.datasets import Dataset, Images
+from runner.worker.evidence import UNKNOWN, finding
 from runner.worker.failures import Unsupported
 from runner.worker.models import Network
 
@@ -86,5 +87,5 @@ class Runtime:
         return found
 
     def evidence(self) -> list[dict[str, str]]:
-        """Return nothing that the process's own evidence does not hold."""
-        return []
+        """Return that the arithmetic was not observed: oneDNN tells it only in a pass of its own."""
+        return [finding("precision", self._settings.precision, "not observed", UNKNOWN, "none")]

@@ -13,7 +13,7 @@ import torch._inductor.config
 from runner.worker.backends.base import Settings, Step
 from runner.worker.cache import Fetch, Recipe, package_versions
 from runner.worker.datasets import Dataset, Images
-from runner.worker.evidence import CONTRADICTED, VERIFIED, finding
+from runner.worker.evidence import CONTRADICTED, UNKNOWN, VERIFIED, finding
 from runner.worker.failures import Unavailable
 from runner.worker.models import Network
 
@@ -101,9 +101,10 @@ class Runtime:
             return []
         counters = torch._dynamo.utils.counters
         graphs, breaks = counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
-        state = VERIFIED if graphs else CONTRADICTED
-        asked = "one graph, frozen" if self._freezing else "one graph"
-        return [finding("compile", asked, f"{graphs} graphs, {breaks} graph breaks", state, "torch._dynamo counters")]
+        state = VERIFIED if graphs == 1 and not breaks else UNKNOWN if graphs else CONTRADICTED
+        return [
+            finding("compile", "one graph", f"{graphs} graphs, {breaks} graph breaks", state, "torch._dynamo counters")
+        ]
 
 
 def quantise(network: Network, dataset: Dataset, batch_size: int, target: Path) -> None:
