@@ -217,8 +217,14 @@ def print_table(console: Console, rows: Sequence[Row], title: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table of a recorded sweep."""
     parser = argparse.ArgumentParser(prog="python -m runner.report", description=main.__doc__)
-    parser.add_argument("--sweep", help="name of the sweep, as the MLflow UI shows it; the latest by default")
+    parser.add_argument(
+        "--sweep",
+        action="append",
+        help="name of the sweep, as the MLflow UI shows it; the latest by default. May be given again: a row of a later "
+        "one takes the place of the row of the same name",
+    )
     parser.add_argument("--format", choices=("table", "markdown", "csv"), default="table")
+    parser.add_argument("--figure", type=Path, metavar="FOLDER", help="draw figure.png and figure.svg there too")
     parser.add_argument("--uri", help="tracking URI; MLFLOW_TRACKING_URI or the store in --output-dir by default")
     parser.add_argument("--experiment", default="runner", help="name of the MLflow experiment (default: %(default)s)")
     parser.add_argument("--output-dir", default="outputs", type=Path, help="(default: %(default)s)")
@@ -227,14 +233,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from runner.tracking import StoreError, read_sweep, tracking_uri
 
     uri = tracking_uri(TrackingConfig(uri=options.uri), options.output_dir)
+    sweeps: list[str] = []
+    merged: dict[str, Row] = {}
+    several = len(options.sweep or []) > 1
     try:
-        sweep, frame = read_sweep(uri, options.experiment, options.sweep)
+        for wanted in options.sweep or [None]:
+            sweep, frame = read_sweep(uri, options.experiment, wanted)
+            sweeps.append(sweep)
+            for place, row in enumerate(rows_of(frame)):
+                merged[_word(row, "label") if several else str(place)] = row
     except (LookupError, StoreError) as error:
         print(f"report: {error.args[0]}", file=sys.stderr)
         return 2
-    rows = rows_of(frame)
+    rows = list(merged.values())
+    title = f"sweep {' and '.join(sweeps)}"
+    if options.figure is not None:
+        from runner.figure import draw
+
+        options.figure.mkdir(parents=True, exist_ok=True)
+        draw(rows, title, options.figure)
     if options.format == "table":
-        print_table(Console(), rows, f"sweep {sweep}")
+        print_table(Console(), rows, title)
     else:
         print(markdown_table(rows) if options.format == "markdown" else csv_table(rows))
     return 0

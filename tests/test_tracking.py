@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from runner import record
+from runner import record, report
 from runner.result import Result
 from runner.tracking import open_client, read_sweep
 from tests.conftest import FAKE, Finished, RunProgram
@@ -260,3 +260,13 @@ def test_a_server_over_http_holds_the_record(run_program: RunProgram, server):
     assert local.read_bytes() == (done.run_folder() / "result.json").read_bytes()
     assert not (done.output_dir / "mlflow.db").exists()
     assert not (done.output_dir / "mlartifacts").exists()
+
+
+def test_two_sweeps_make_one_table_and_a_figure(recorded, tmp_path, capsys):
+    """A row of the later sweep takes the place of the row of that name; the others follow."""
+    sweeps = sorted(path.name for path in (recorded.output_dir / "sweeps").iterdir())
+    options = ["--output-dir", str(recorded.output_dir), "--format", "csv", "--figure", str(tmp_path)]
+    assert report.main([*options, "--sweep", sweeps[0], "--sweep", sweeps[1], "--sweep", sweeps[1]]) == 0
+    labels = [line for line in capsys.readouterr().out.splitlines() if line][1:]
+    assert len(labels) == 1 + len(CASES)
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
