@@ -54,7 +54,7 @@ test: $(READY) ## All checks: formatting, lint, types, tests
 
 check: test
 
-bench: $(READY) ## What the program promises about itself: fidelity, A/A, quiet host, overhead (about 15 minutes)
+bench: $(READY) ## What the program promises about itself: fidelity, A/A, quiet host, overhead, benchmark_app (20 minutes)
 	$(BIN)/python -m benchmarks
 
 screenshot: $(READY) ## Take the README's picture of the MLflow UI (needs chromium and chromium-driver)

@@ -220,8 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--sweep",
         action="append",
-        help="name of the sweep, as the MLflow UI shows it; the latest by default. May be given again: a row of a later "
-        "one takes the place of the row of the same name",
+        help="name of the sweep, as the MLflow UI shows it; the latest by default. Given again, a row of the later "
+        "sweep takes the place of the row of that name",
     )
     parser.add_argument("--format", choices=("table", "markdown", "csv"), default="table")
     parser.add_argument("--figure", type=Path, metavar="FOLDER", help="draw figure.png and figure.svg there too")
