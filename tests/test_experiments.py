@@ -140,6 +140,14 @@ def test_every_backend_keeps_the_machine_full(run_program: RunProgram):
             assert measured.latency_p50_ms > 1.2 * between_ms
 
 
+def test_async_with_one_request_is_refused(run_program: RunProgram):
+    """It would be the synchronous scenario under another name."""
+    done = run_program(*FAKE, "scenario=async", "threading=one_thread")
+    [result] = done.results()
+    assert (done.code, result.status) == (0, "unsupported")
+    assert "with one request in flight scenario=async is scenario=sync" in result.reason
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [

@@ -16,6 +16,7 @@ from runner.worker.backends.base import Step
 from runner.worker.build import Gathered, build_apart, gather
 from runner.worker.cache import Cache, Missing, Recipe, package_versions
 from runner.worker.datasets import Images
+from runner.worker.failures import Unsupported
 from runner.worker.heap import Heap
 from runner.worker.isa import cpu_flags
 
@@ -65,7 +66,10 @@ class Session:
         prepared = time.monotonic()
         self._on_phase("first inference")
         images, _ = next(dataset.batches(dataset.evaluation, self._job.batch_size))
-        self._steps = [runtime.bind(images) for _ in range(runtime.requests())]
+        requests = runtime.requests()
+        if self._job.scenario == "async" and requests == 1:
+            raise Unsupported("with one request in flight scenario=async is scenario=sync: take that, or more threads")
+        self._steps = [runtime.bind(images) for _ in range(requests)]
         self._steps[0]()
         inferred = time.monotonic()
         self._on_phase("verify")
