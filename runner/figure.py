@@ -70,8 +70,9 @@ def _draw_speedups(axes: Axes, rows: Sequence[Row]) -> None:
         whiskers = [[measured - low], [high - measured]]
         axes.barh(place + 0.2, measured, 0.38, color=MEASURED, label="measured", xerr=whiskers, ecolor="black")
         axes.text(high + 0.1, place + 0.2, f"{measured:.2f}×", va="center", fontsize=8)
-    axes.set_yticks(range(len(rows)), [str(row.get("tags.label")) for row in rows])
+    axes.set_yticks(range(len(rows)), [_name(row, place) for place, row in enumerate(rows)])
     axes.invert_yaxis()
+    axes.margins(x=0.1)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xlabel("speedup over the baseline (whiskers: 95 % interval)")
     handles, labels = axes.get_legend_handles_labels()
@@ -81,21 +82,25 @@ def _draw_speedups(axes: Axes, rows: Sequence[Row]) -> None:
 
 def _draw_accuracy(axes: Axes, rows: Sequence[Row]) -> None:
     """Draw a point per measured row, the Pareto front joined."""
-    shown = [row for row in rows if number(row, "throughput") is not None]
-    accuracy = "accuracy_top1" if any(number(row, "accuracy_top1") is not None for row in shown) else "agreement_top1"
-    shown = [row for row in shown if number(row, accuracy) is not None]
-    points = [(number(row, "throughput") or 0.0, 100 * (number(row, accuracy) or 0.0)) for row in shown]
+    accuracy = "accuracy_top1" if any(number(row, "accuracy_top1") is not None for row in rows) else "agreement_top1"
+    marks, points = [], []
+    for place, row in enumerate(rows):
+        speed, quality = number(row, "throughput"), number(row, accuracy)
+        if speed is not None and quality is not None:
+            marks.append(_name(row, place).split()[0])
+            points.append((speed, 100 * quality))
     front = pareto_front(points)
     axes.scatter(*zip(*points, strict=True), color=MEASURED, zorder=3) if points else None
-    for (x, y), row in zip(points, shown, strict=True):
-        axes.annotate(_mark(row), (x, y), textcoords="offset points", xytext=(4, 4), fontsize=7)
-    axes.plot(*zip(*(points[index] for index in front), strict=True), color=FRONT, label="Pareto front")
+    for point, mark in zip(points, marks, strict=True):
+        axes.annotate(mark, point, textcoords="offset points", xytext=(4, 4), fontsize=8)
+    best = zip(*(points[index] for index in front), strict=True)
+    axes.plot(*best, color=FRONT, marker="o", markerfacecolor="none", markersize=11, label="Pareto front")
     axes.set_xlabel("throughput, samples/s")
     axes.set_ylabel("top-1, %" if accuracy == "accuracy_top1" else "agreement with fp32, %")
     axes.legend(loc="lower left")
 
 
-def _mark(row: Row) -> str:
-    """Return the number with which a row's name begins, else the name."""
+def _name(row: Row, place: int) -> str:
+    """Return a row's name, a number before it where it does not begin with one."""
     name = str(row.get("tags.label"))
-    return name.split(maxsplit=1)[0] if name[:1].isdigit() else name
+    return name if name[:1].isdigit() else f"{place + 1} {name}"
