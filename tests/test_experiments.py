@@ -95,7 +95,7 @@ SMALL = (
 
 def test_every_row_of_the_article_runs_on_a_small_network(run_program: RunProgram):
     """All rows end with a number, or say what is not installed; every number has its evidence and its verdict."""
-    done = run_program("-m", *SMALL, "+experiments/rand2025=glob(*)")
+    done = run_program(*SMALL, "+experiments/rand2025=glob(*)")
     assert done.code == 0, done.err + done.out
     results = done.results()
     assert len(results) == 15
@@ -115,7 +115,7 @@ def test_instances_and_pytorchs_launcher_take_effect(run_program: RunProgram):
     if len(this_machine().cores) < 2:
         pytest.skip("two instances need two cores")
     launcher = "threading=default,xeon_run_cpu"
-    done = run_program("-m", *SMALL, launcher, "allocator=tcmalloc", "instances=2")
+    done = run_program(*SMALL, launcher, "allocator=tcmalloc", "instances=2")
     assert done.code == 0, done.err + done.out
     alone, launched = done.results()
     for result in (alone, launched):
@@ -129,7 +129,7 @@ def test_instances_and_pytorchs_launcher_take_effect(run_program: RunProgram):
 
 def test_every_backend_keeps_the_machine_full(run_program: RunProgram):
     """scenario=async: several batches in flight; each takes longer than the time between two that end."""
-    done = run_program("-m", *SMALL, "backend=torch,ort,openvino", "scenario=async")
+    done = run_program(*SMALL, "backend=torch,ort,openvino", "scenario=async")
     assert done.code == 0, done.err + done.out
     for result in done.results():
         assert result.status == "ok", result.reason
