@@ -136,7 +136,7 @@ def test_run_folder_holds_the_whole_story(run_program: RunProgram):
     """Configuration, launch, evidence, rounds, raw stamps and result."""
     done = run_program(*FAKE)
     folder = done.run_folder()
-    launch = json.loads((folder / "launch-candidate.json").read_text())
+    [launch] = json.loads((folder / "launch-candidate.json").read_text())
     assert launch["job"]["backend"] == "fake"
     assert not {"LD_PRELOAD", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE"} & set(launch["env"])
     knobs = {entry["knob"]: entry["state"] for entry in json.loads((folder / "evidence.json").read_text())}
