@@ -26,9 +26,14 @@ class Option:
     default: object
     words: tuple[object, ...]
     """The values that it allows; none where they are not a closed list."""
+    help: str
+    """What the constructor's docstring says of it."""
 
 
 Options = dict[str, Option]
+
+_DESCRIBED = re.compile(r"^ {4}(\w+): (.*)$", re.MULTILINE)
+"""An argument and the first line of what is said of it, in a docstring of Google's style."""
 
 _REGISTERED = re.compile(r"^@register_model(?:\([^)]*\))?\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
@@ -67,14 +72,21 @@ def _constructor_options(module: ast.Module) -> Options | None:
         if isinstance(node, ast.ClassDef) and node.name == "Runtime":
             for item in node.body:
                 if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-                    return {
-                        argument.arg: Option(
-                            ast.literal_eval(default) if default else None, _words(argument.annotation)
-                        )
-                        for argument, default in zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True)
-                    }
+                    return _options(item)
             return {}
     return None
+
+
+def _options(constructor: ast.FunctionDef) -> Options:
+    described = dict(_DESCRIBED.findall(ast.get_docstring(constructor) or ""))
+    return {
+        argument.arg: Option(
+            default=ast.literal_eval(default) if default else None,
+            words=_words(argument.annotation),
+            help=described.get(argument.arg, ""),
+        )
+        for argument, default in zip(constructor.args.kwonlyargs, constructor.args.kw_defaults, strict=True)
+    }
 
 
 def _words(annotation: ast.expr | None) -> tuple[object, ...]:

@@ -115,13 +115,12 @@ def _check_backend(backend: BackendConfig) -> list[Mistake]:
             allowed = ", ".join(options) or f"none; {backend.name} has no options"
             mistakes.append(Mistake(f"backend.options.{name}", value, allowed))
         elif (words := options[name].words) and value not in words:
-            remedy = "A static shape is that of the run's own batch_size" if name == "shape" else ""
             mistakes.append(
                 Mistake(
                     f"backend.options.{name}",
                     value,
                     ", ".join("null" if word is None else str(word) for word in words),
-                    remedy,
+                    options[name].help,
                 )
             )
     return mistakes

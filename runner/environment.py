@@ -84,18 +84,19 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
     shared = config.instances > 1 and not config.threading.prefix  # a launcher tells its workers itself
     if threads == 0 or (threads is None and shared):  # else a runtime may count the cores of its neighbours
         threads = len(cores)
-    allocator, openmp = find_allocator(config), find_openmp(config)
+    allocator = find_preload(f"allocator={config.allocator.name}", config.allocator.libraries, "make system")
+    openmp = find_preload(f"threading={config.threading.name}", config.threading.libraries, "make setup")
     python = find_interpreter(config)
     fixed = machine.fixed_layout if config.measure.fixed_layout else []
     launcher = build_launcher(config, python, instance)
     bound = bind(cores, machine) if shared else []
-    env = build_environment(config, ambient, [library for library in (allocator, openmp) if library is not None])
+    env = build_environment(config, ambient, [*allocator, *openmp])
     if config.backend.openmp and threads is not None:
         env["OMP_NUM_THREADS"] = str(threads)
     expectations = {
         "allocator": config.allocator.name,
-        "allocator_library": str(allocator.resolve()) if allocator else "",
-        "openmp": str(openmp.resolve()) if openmp else "",
+        "allocator_library": _real(allocator),
+        "openmp": _real(openmp),
         "hugepages": config.hugepages.name,
         "layout": "fixed" if fixed else "random",
         "cores": cores if bound else [],
@@ -138,8 +139,8 @@ def build_launcher(config: RunConfig, python: Path, instance: int) -> list[str]:
     """Return the command of the program that starts the worker and binds it to its cores, empty where there is none."""
     if not config.threading.prefix:
         return []
-    words: dict[str, object] = {"python": python, "instances": config.instances, "instance": instance}
-    words["allocator"] = config.allocator.xeon_run_cpu
+    allocator = config.allocator.xeon_run_cpu
+    words = {"python": python, "instances": config.instances, "instance": instance, "allocator": allocator}
     # A launcher that stays must end when the host does, and its worker with it.
     setpriv = shutil.which("setpriv")
     tether = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
@@ -183,38 +184,23 @@ def find_interpreter(config: RunConfig) -> Path:
     return found
 
 
-def find_openmp(config: RunConfig) -> Path | None:
-    """Return the OpenMP runtime to preload, None for the one that the backend brings.
+def find_preload(choice: str, libraries: Sequence[str], install: str) -> list[Path]:
+    """Return the library that a choice preloads, in a list that is empty where it preloads none.
+
+    Args:
+        choice: the group and its option, for the message.
+        libraries: the library's file names, best first; none where nothing is to be preloaded.
+        install: the command that installs it.
 
     Raises:
-        RunFailed: with the status `unavailable`, where none of its names is found.
+        RunFailed: with the status `unavailable`, where none of the names is found.
     """
-    if not config.threading.libraries:
-        return None
-    found = find_library(config.threading.libraries)
+    if not libraries:
+        return []
+    found = find_library(libraries)
     if found is None:
-        names = ", ".join(config.threading.libraries)
-        raise RunFailed(
-            Status.unavailable, f"threading={config.threading.name} is not installed ({names}): run make setup"
-        )
-    return found
-
-
-def find_allocator(config: RunConfig) -> Path | None:
-    """Return the library to preload, None for the C library's own allocator.
-
-    Raises:
-        RunFailed: with the status `unavailable`, where none of the library's names is found.
-    """
-    if not config.allocator.libraries:
-        return None
-    found = find_library(config.allocator.libraries)
-    if found is None:
-        names = ", ".join(config.allocator.libraries)
-        raise RunFailed(
-            Status.unavailable, f"allocator={config.allocator.name} is not installed ({names}): run make system"
-        )
-    return found
+        raise RunFailed(Status.unavailable, f"{choice} is not installed ({', '.join(libraries)}): run {install}")
+    return [found]
 
 
 def cache_dir(config: RunConfig) -> Path:
@@ -271,6 +257,11 @@ def _build_job(config: RunConfig, threads: int | None, expectations: dict[str, A
         options=dict(config.backend.options),
         expectations=expectations,
     )
+
+
+def _real(preloaded: Sequence[Path]) -> str:
+    """Return the file behind the links, as a process's maps show it, empty where nothing is preloaded."""
+    return str(preloaded[0].resolve()) if preloaded else ""
 
 
 def _absolute(path: str | None) -> str | None:

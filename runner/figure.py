@@ -31,7 +31,8 @@ def draw(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
 
     if not any(number(row, "speedup") is not None for row in rows):
         return []
-    with mpl.rc_context({"svg.hashsalt": "runner"}):  # the same rows give the same file
+    # The same rows give the same file, and its words can be searched.
+    with mpl.rc_context({"svg.hashsalt": "runner", "svg.fonttype": "none"}):
         figure, (bars, cloud) = plt.subplots(1, 2, figsize=(15, 0.42 * len(rows) + 2.4), layout="constrained")
         _draw_speedups(bars, rows)
         _draw_accuracy(cloud, rows)

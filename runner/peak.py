@@ -7,17 +7,20 @@ import tempfile
 from pathlib import Path
 
 from runner.environment import WorkerLaunch
-from runner.protocol import Failure, Load, Peaks, ProtocolError, decode, encode
-from runner.result import Measurement
+from runner.protocol import Load, Peaks, ProtocolError, decode, encode
+from runner.result import Measurement, RunFailed, Status
 
 TIMEOUT_S = 120.0
 
 
-def measure_peaks(launch: WorkerLaunch) -> Peaks | str:
-    """Return the peaks for the model of a job, or why there are none.
+def measure_peaks(launch: WorkerLaunch) -> Peaks:
+    """Return the peaks for the model of a job.
 
     Args:
         launch: of any plain worker: its interpreter, its environment and the job that names the model.
+
+    Raises:
+        RunFailed: they could not be measured.
     """
     with tempfile.TemporaryDirectory(prefix="runner-peak-") as folder:
         request, reply = Path(folder) / "job", Path(folder) / "reply"
@@ -31,9 +34,8 @@ def measure_peaks(launch: WorkerLaunch) -> Peaks | str:
             stderr = done.stderr
             answer = decode(reply.read_bytes())
         except (OSError, subprocess.TimeoutExpired, ProtocolError) as error:
-            last = stderr.strip().splitlines()[-1:]
-            return f"the peak could not be measured: {(last or [str(error)])[0]}"
-    assert not isinstance(answer, Failure)
+            last = stderr.strip().splitlines()[-1:] or [str(error)]
+            raise RunFailed(Status.failed, f"the peak could not be measured: {last[0]}") from error
     assert isinstance(answer, Peaks)
     return answer
 

@@ -174,7 +174,7 @@ class Slice:
     major_faults: int
     """Page faults that needed the disk, in the slice and while it settled."""
     minor_faults: int = 0
-    """Page faults that did not: memory that the allocator had given back and asked for again."""
+    """Page faults that did not, likewise: memory that the allocator had given back and asked for again."""
 
 
 @dataclass(frozen=True)

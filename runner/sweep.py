@@ -333,14 +333,12 @@ def _peaks(plans: Sequence[Plan], folder: Path, console: Console) -> Peaks | Non
     if not any(plan.config.row.table for plan in plans):
         return None
     try:
-        found = measure_peaks(build_launches(plans[0].reference, this_machine(), os.environ)[0])
+        peaks = measure_peaks(build_launches(plans[0].reference, this_machine(), os.environ)[0])
     except RunFailed as failure:
-        found = failure.reason
-    if isinstance(found, str):
-        console.print(found, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        console.print(failure.reason, style="yellow", markup=False, highlight=False, soft_wrap=True)
         return None
-    write_json(folder / "peaks.json", asdict(found))
-    return found
+    write_json(folder / "peaks.json", asdict(peaks))
+    return peaks
 
 
 def _write_tables(rows: Sequence[dict[str, Any]], title: str, folder: Path, console: Console) -> list[Path]:

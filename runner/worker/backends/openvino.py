@@ -45,7 +45,7 @@ class Runtime:
             settings: what every runtime is told.
             hint: what the plugin tunes itself for; None takes latency for sync and throughput for async.
             streams: inferences that run at once; None leaves it to the hint.
-            shape: compile for the run's own batch size, or for any.
+            shape: A static shape is that of the run's own batch_size; a dynamic one takes any.
             inputs: share the images' memory with the request once, or hand them over (copied) in every call.
 
         Raises:

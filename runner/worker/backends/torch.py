@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch._dynamo.utils
 import torch._inductor.config
 
-from runner.worker.backends.base import Settings, Step
+from runner.worker.backends.base import Settings
 from runner.worker.cache import Fetch, Recipe, package_versions
-from runner.worker.datasets import Dataset, Images
+from runner.worker.datasets import Dataset
 from runner.worker.evidence import CONTRADICTED, UNKNOWN, VERIFIED, finding
 from runner.worker.failures import Unavailable
 from runner.worker.models import Network
+from runner.worker.torch_module import TorchModule
 
 PROGRAM_FILE = "program.pt2"
 QUANTISE_VERSION = 1
 """Raised when the way of quantising changes, so that cached programs are no longer found."""
 
 
-class Runtime:
+class Runtime(TorchModule):
     """Runs the module itself, or what torch.compile makes of it."""
 
     def __init__(self, settings: Settings, *, compile: bool = False, freezing: bool = True) -> None:  # noqa: A002 -- the option's name is torch's
@@ -39,12 +39,8 @@ class Runtime:
         self._compile = compile or settings.precision == "int8"
         if self._compile and shutil.which("g++") is None and shutil.which("clang++") is None:
             raise Unavailable("what torch.compile makes needs a C++ compiler: run apt-get install g++")
-        self._settings = settings
+        super().__init__(settings)
         self._freezing = freezing
-        self._layout = torch.channels_last if settings.memory_format == "channels_last" else torch.contiguous_format
-        if settings.threads_per_request is not None:
-            torch.set_num_threads(settings.threads_per_request)
-        self._module: Any = None
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe | None:
         """Return how the quantised program is made; fp32 and bf16 run the module as it is."""
@@ -72,28 +68,8 @@ class Runtime:
             # Set for the whole process: as an option of torch.compile it leaves int8 operators unlowered.
             torch._inductor.config.freezing = self._freezing
             self._module = torch.compile(self._module, dynamic=False)
-            example = torch.zeros(self._settings.batch_size, 3, network.image_size, network.image_size)
-            self.bind(example.numpy())()  # compiles: that is preparing, not the first inference
-
-    def requests(self) -> int:
-        """Return one, or one per thread."""
-        return self._settings.requests
-
-    def bind(self, images: Images) -> Step:
-        """Return a step that runs the module on these images."""
-        batch = torch.from_numpy(images).contiguous(memory_format=self._layout)
-        module, autocast = self._module, self._settings.precision == "bf16"
-
-        def step() -> Any:
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                return module(batch)
-
-        return step
-
-    def logits(self, outputs: torch.Tensor) -> Images:
-        """Return the outputs in fp32."""
-        found: Images = outputs.float().numpy()
-        return found
+            step = self.bind(self.example(network.image_size).numpy())
+            step()  # compiles: that is preparing, not the first inference
 
     def evidence(self) -> list[dict[str, str]]:
         """Return what was compiled: the graphs, and where Python had to step in."""
