@@ -7,19 +7,24 @@ import gc
 import os
 import sys
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from threadpoolctl import threadpool_info
 
 from runner.accuracy import sqnr_db
 from runner.config import PROJECT
 from runner.environment import WorkerLaunch
 from runner.protocol import Evaluate, Evaluated, Job, Load, Loaded
+from runner.worker.backends.base import Settings
 from runner.worker.build import Gathered, build_apart, gather
 from runner.worker.cache import Cache, Missing
 from runner.worker.failures import Unsupported
 from runner.worker.isa import cpu_flags
+from runner.worker.torch_module import TorchModule
 from runner.workers import Worker
 
 BATCH = 8
@@ -96,6 +101,26 @@ def launch(job: Job) -> WorkerLaunch:
     return WorkerLaunch(
         [sys.executable, "-P", "-m", "runner.worker"], kept | compiled | {"PYTHONPATH": str(PROJECT)}, job
     )
+
+
+def test_every_thread_that_sends_torch_a_request_computes_with_its_own_number(job):
+    """With one request per core each computes alone: a new thread would else take OpenMP's default, all cores."""
+    settings = Settings("fp32", BATCH, 2, "contiguous", "async", 2)
+    module = TorchModule(settings)
+    found: list[int] = []
+
+    def pools(batch: object) -> None:
+        found.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp")
+
+    before = torch.get_num_threads()
+    try:
+        module._module = pools
+        step = module.bind(np.zeros((BATCH, 3, 8, 8), np.float32))
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(step).result()
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == 1
 
 
 @pytest.mark.parametrize(("backend", "precision"), IN_PROCESS)

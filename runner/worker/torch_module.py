@@ -15,9 +15,8 @@ class TorchModule:
 
     def __init__(self, settings: Settings) -> None:
         """Keep the settings, and tell torch how many threads a request has."""
-        if settings.threads_per_request is not None:
-            torch.set_num_threads(settings.threads_per_request)
         self._settings = settings
+        self._set_threads()
         self._layout = torch.channels_last if settings.memory_format == "channels_last" else torch.contiguous_format
         self._module: Any = None
 
@@ -37,9 +36,10 @@ class TorchModule:
     def bind(self, images: Images) -> Step:
         """Return a step that runs the module on these images."""
         batch = torch.from_numpy(images).contiguous(memory_format=self._layout)
-        module, autocast = self._module, self.autocast
+        module, autocast, set_threads = self._module, self.autocast, self._set_threads
 
         def step() -> Any:
+            set_threads()
             with torch.inference_mode(), autocast():
                 return module(batch)
 
@@ -49,3 +49,9 @@ class TorchModule:
         """Return the outputs in fp32."""
         found: Images = outputs.float().numpy()
         return found
+
+    def _set_threads(self) -> None:
+        """Tell the calling thread how many threads it computes with: a new one has OpenMP's default, all cores."""
+        threads = self._settings.threads_per_request
+        if threads is not None and torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
