@@ -11,7 +11,7 @@ MODEL ?= resnet50
 MEASURE ?= standard
 PORT ?= 5000
 
-.PHONY: help setup system sweep rand2025 beyond2025 ipex ui report test check bench screenshot clean-cache
+.PHONY: help setup system sweep rand2025 beyond2025 ipex machine ui report test check bench aa screenshot clean-cache
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ ipex: $(READY) ## Make .venvs/ipex for backend=ipex: torch 2.8 and IPEX 2.8, abo
 	$(PYTHON) -m venv .venvs/ipex
 	.venvs/ipex/bin/python -m pip install --quiet --requirement constraints-ipex.txt
 
+machine: $(READY) ## What this machine is, which settings can work on it, its peaks and its noise
+	@$(BIN)/python -m runner.machine $(ARGS)
+
 ui: $(READY) ## The MLflow UI over outputs/mlflow.db, on http://127.0.0.1:5000 (PORT=…)
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/outputs/mlflow.db --host 127.0.0.1 --port $(PORT)
 
@@ -56,6 +59,9 @@ check: test
 
 bench: $(READY) ## What the program promises about itself: fidelity, A/A, quiet host, overhead, benchmark_app (20 minutes)
 	$(BIN)/python -m benchmarks
+
+aa: $(READY) ## A/A ten times over, in pairs and one after the other, and the README's figure of it (half an hour)
+	$(BIN)/python -m benchmarks.aa
 
 screenshot: $(READY) ## Take the README's picture of the MLflow UI (needs chromium and chromium-driver)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'

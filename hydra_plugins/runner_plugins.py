@@ -33,7 +33,8 @@ class RunSweeper(Sweeper):
         from rich.console import Console
 
         from runner import compose
-        from runner.sweep import conduct, make_plans
+        from runner.plans import make_plans
+        from runner.sweep import conduct
 
         # Hydra's own sweeper knows how an override expands; running the jobs is left to us.
         overrides = compose.parse(arguments)

@@ -52,6 +52,7 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
     at_least: list[tuple[str, float, float]] = [
         ("batch_size", config.batch_size, 1),
         ("seed", config.seed, 0),
+        ("aa", config.aa, 0),
         ("model.image_size", config.model.image_size, 8),
         ("data.evaluation_samples", config.data.evaluation_samples, 1),
         ("data.calibration_samples", config.data.calibration_samples, 1),
@@ -77,6 +78,10 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
     mistakes = [
         Mistake(name, value, f"{least} or more") for name, value, least in at_least if not least <= value < math.inf
     ]
+    if config.aa == 1:
+        mistakes.append(Mistake("aa", 1, "0, or 2 or more", "One run says nothing of how far the next will lie"))
+    if config.aa and config.ablate:
+        mistakes.append(Mistake("ablate", True, "false with aa", "Take one of them"))
     mistakes += [
         Mistake(name, value, "a finite number, more than 0")
         for name, value in positive.items()

@@ -266,6 +266,14 @@ class RunConfig:
     reference: list[str] = field(default_factory=list)
     """Overrides that turn it into the fp32 configuration whose logits are the truth for accuracy."""
     row: RowConfig = field(default_factory=RowConfig)
+    aa: int = 0
+    """So many A/A runs instead: the configuration against itself. They calibrate δ for this machine and model."""
+    ablate: bool = False
+    """Measure besides what each setting contributes: the whole against the whole with that one put back."""
+    wait: bool = False
+    """Wait where another measurement runs on this machine, instead of refusing."""
+    verbose: bool = False
+    """List the evidence of every run below the table."""
     output_dir: str = "outputs"
     """Run folders, the MLflow database and the cache."""
 

@@ -8,18 +8,21 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from runner import accuracy
 from runner.accuracy import Accuracy, InvalidOutput
+from runner.calibration import noise_floor
 from runner.config import MeasureConfig, RunConfig
 from runner.environment import build_launches
+from runner.findings import contradictions, distinct
 from runner.instances import Instances
 from runner.machine import this_machine
+from runner.noise import Watch, worst
 from runner.pairing import (
     HostShare,
     Pair,
@@ -30,26 +33,11 @@ from runner.pairing import (
     estimate_speedup,
     lanes,
 )
-from runner.protocol import Evaluate, Evaluated, Loaded, Warm, WarmUp
+from runner.plans import Plan
+from runner.protocol import Evaluate, Evaluated, Finding, Loaded, Observe, Observed, Warm, WarmUp
 from runner.result import Measurement, Result, RunFailed, Status, blamed_on, write_json
 from runner.screen import Screen
 from runner.statistics import Estimate, Verdict, geometric_mean, judge, rounds_to_settle
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run that is still to be made."""
-
-    config: RunConfig
-    baseline: RunConfig
-    reference: RunConfig
-    """The fp32 configuration whose logits are the truth that this run's are compared with."""
-    settings: dict[str, Any]
-    """The flattened resolved configuration."""
-    yaml: str
-    """The resolved configuration, for the run's folder."""
-    label: str
-    fingerprint: str
 
 
 @dataclass
@@ -85,13 +73,15 @@ class Bench(Protocol):
         """Return the file with the fp32 logits and the labels."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class LoadedWorker:
     """Workers whose job is loaded and whose speed is steady."""
 
     worker: Instances
     loaded: Loaded
     steady: bool
+    evidence: list[Finding] | None = None
+    """What took effect; None until they were asked."""
 
 
 class Run:
@@ -142,14 +132,12 @@ class Run:
         return LoadedWorker(worker, loaded, steady)
 
     def _load(self, worker: Instances, measure: MeasureConfig) -> Loaded:
-        """Have the workers load their job, and book the time as the first tells it; the evidence is all workers'."""
+        """Have the workers load their job, and book the time as the first tells it."""
         begin = time.monotonic()
         label = worker.first.launch.label
-        all_loaded = worker.load(
+        loaded = worker.load(
             timeout_s=measure.prepare_timeout_s, on_phase=lambda name: self.screen.phase(f"{label}: {name}")
-        )
-        evidence = [entry for one in all_loaded for entry in one.evidence]
-        loaded = replace(all_loaded[0], evidence=[e for i, e in enumerate(evidence) if e not in evidence[:i]])
+        )[0]
         total = time.monotonic() - begin
         self.watch.add("prepare", loaded.prepare_s)
         self.watch.add("first inference", loaded.first_inference_s)
@@ -162,6 +150,18 @@ class Run:
         with self.watch.book("warm-up"):
             request = WarmUp(measure.warmup_s, measure.warmup_tolerance)
             return all(warm.steady for warm in worker.ask(request, Warm, timeout_s=measure.request_timeout_s))
+
+    def observe(self, loaded: LoadedWorker) -> list[Finding]:
+        """Have the workers tell what took effect, unless they have told; they are frozen afterwards."""
+        if loaded.evidence is None:
+            self.screen.phase("evidence")
+            timeout_s = self.plan.config.measure.request_timeout_s
+            loaded.worker.thaw()
+            with self.watch.book("evidence"):
+                answers = loaded.worker.ask(Observe(), Observed, timeout_s=timeout_s)
+            loaded.worker.freeze()
+            loaded.evidence = distinct(finding for answer in answers for finding in answer.evidence)
+        return loaded.evidence
 
     def evaluate(self, instances: Instances, path: Path, *, cached: bool) -> Path:
         """Have the first worker write its logits of the evaluation set; it is frozen afterwards."""
@@ -184,9 +184,17 @@ class _Measured:
 
     rounds: list[Round] = field(default_factory=list)
     accuracy: Accuracy | None = None
+    evidence: list[Finding] = field(default_factory=list)
+    lies: list[str] = field(default_factory=list)
+    """What the evidence contradicts, in words."""
     candidate: LoadedWorker | None = None
     steady: bool = True
     rss_peak_mib: float | None = None
+
+    @property
+    def calm(self) -> list[Round]:
+        """The rounds that nothing disturbed."""
+        return [one for one in self.rounds if one.calm]
 
 
 def run_experiment(run: Run, bench: Bench) -> Result:
@@ -202,6 +210,8 @@ def run_experiment(run: Run, bench: Bench) -> Result:
     try:
         _measure(run, bench, measured)
         measurement = _conclude(run.plan, measured)
+        if measured.lies:
+            raise RunFailed(Status.invalid, "; ".join(dict.fromkeys(measured.lies)))
     except RunFailed as failure:
         status, reason = failure.status, failure.reason
         exception, log_tail = failure.exception, failure.log_tail
@@ -227,7 +237,7 @@ def run_experiment(run: Run, bench: Bench) -> Result:
         artifact_mib=loaded.artifact_mib if loaded else None,
         steady=measured.steady if measured.rounds else None,
         host_cpu_share=run.host.share if measured.rounds else None,
-        evidence=loaded.evidence if loaded else [],
+        evidence=measured.evidence,
         digests={"weights": loaded.weights_digest, "data": loaded.data_digest} if loaded else {},
         packages=loaded.packages if loaded else {},
         exception=exception,
@@ -243,13 +253,10 @@ def _measure(run: Run, bench: Bench, measured: _Measured) -> None:
         candidate = run.start(plan.config, "candidate")
         measured.candidate = measured.candidate or candidate
         try:
-            _refuse_contradictions(candidate)
             with blamed_on("its baseline"):
                 baseline = bench.baseline(plan.baseline, run)
             measured.steady &= candidate.steady and baseline.steady
             try:
-                with blamed_on("its baseline"):
-                    _refuse_contradictions(baseline)
                 pair = Pair(
                     candidate=candidate.worker,
                     baseline=baseline.worker,
@@ -258,26 +265,29 @@ def _measure(run: Run, bench: Bench, measured: _Measured) -> None:
                     process=process,
                     measure=measure,
                     generator=generator,
+                    watch=Watch(this_machine().cores, [*candidate.worker.pids(), *baseline.worker.pids()]),
                     host=run.host,
                 )
                 _run_rounds(run, pair, measured)
                 if measured.accuracy is None:
                     measured.rss_peak_mib = candidate.worker.rss_peak_mib()
+                _gather_evidence(run, candidate, baseline, measured)
+                if measured.accuracy is None:
                     measured.accuracy = _compare(run, bench, candidate, baseline)
             finally:
                 bench.release(baseline)
         finally:
             with run.watch.book("stop"):
                 candidate.worker.stop()
-        if process + 1 >= measure.processes_min and _half_width(plan, measured.rounds) <= measure.goal:
+        if process + 1 >= measure.processes_min and _narrow_enough(plan, measured.calm):
             break
 
 
 def _run_rounds(run: Run, pair: Pair, measured: _Measured) -> None:
-    def show(number: int, speedup: Estimate | None) -> None:
-        run.screen.round(number, pair.measure.rounds_max, speedup)
+    def show(number: int, disturbed: int, speedup: Estimate | None) -> None:
+        run.screen.round(number, disturbed, pair.measure.rounds_max, speedup)
 
-    show(0, None)
+    show(0, 0, None)
     begin = time.monotonic()
     for one in pair.run_rounds(run.plan.config.seed, show):
         measured.rounds.append(one)
@@ -287,8 +297,17 @@ def _run_rounds(run: Run, pair: Pair, measured: _Measured) -> None:
         begin = time.monotonic()
 
 
-def _half_width(plan: Plan, rounds: list[Round]) -> float:
-    return estimate_speedup(rounds, plan.config.seed).half_width
+def _narrow_enough(plan: Plan, rounds: list[Round]) -> bool:
+    return len(rounds) > 1 and estimate_speedup(rounds, plan.config.seed).half_width <= plan.config.measure.goal
+
+
+def _gather_evidence(run: Run, candidate: LoadedWorker, baseline: LoadedWorker, measured: _Measured) -> None:
+    """Ask both what took effect; of a further process pair keep what the ones before did not tell."""
+    known = {(finding.knob, finding.state) for finding in measured.evidence}
+    measured.evidence += [one for one in run.observe(candidate) if (one.knob, one.state) not in known]
+    measured.lies += contradictions(run.observe(candidate))
+    with blamed_on("its baseline"):
+        measured.lies += [f"its baseline: {lie}" for lie in contradictions(run.observe(baseline))]
 
 
 def _compare(run: Run, bench: Bench, candidate: LoadedWorker, baseline: LoadedWorker) -> Accuracy:
@@ -306,23 +325,22 @@ def _compare(run: Run, bench: Bench, candidate: LoadedWorker, baseline: LoadedWo
         return accuracy.compare(own["logits"], reference["logits"], own["labels"])
 
 
-def _refuse_contradictions(worker: LoadedWorker) -> None:
-    """Publish no number for a setting that did not take effect.
+def _conclude(plan: Plan, measured: _Measured) -> Measurement:
+    """Return what the calm rounds say; where the machine did not become quiet, what all say, and no verdict.
 
     Raises:
-        RunFailed: with the status `invalid`, where the evidence contradicts what was asked for.
+        RunFailed: there are not two rounds.
     """
-    lies = [entry for entry in worker.loaded.evidence if entry["state"] == "contradicted"]
-    if lies:
-        told = "; ".join(f"{lie['knob']}: asked {lie['asked']}, observed {lie['observed']}" for lie in lies)
-        raise RunFailed(Status.invalid, told)
-
-
-def _conclude(plan: Plan, measured: _Measured) -> Measurement:
-    rounds, seed = measured.rounds, plan.config.seed
-    measure = plan.config.measure
+    measure, seed = plan.config.measure, plan.config.seed
+    disturbed = [one for one in measured.rounds if not one.calm]
+    too_noisy = any(
+        sum(one.calm for one in measured.rounds if one.process == process) < measure.rounds_min
+        for process in {one.process for one in measured.rounds}
+    )
+    rounds = measured.rounds if too_noisy else measured.calm
     speedup = estimate_speedup(rounds, seed)
-    verdict = judge(speedup, measure.noise_floor)
+    floor = noise_floor(plan.config, this_machine())
+    verdict = Verdict.too_noisy if too_noisy else judge(speedup, floor)
     times = np.array([time for one in rounds for time in batch_times_ms(one.candidate)])
     p50, p90, p99 = np.percentile(times, (50, 90, 99)).tolist()
     return Measurement(
@@ -334,16 +352,25 @@ def _conclude(plan: Plan, measured: _Measured) -> Measurement:
         verdict=verdict,
         rounds=len(rounds),
         processes=len({one.process for one in rounds}),
-        rounds_more=rounds_to_settle(speedup, measure.noise_floor, len(rounds))
-        if verdict is Verdict.inconclusive
-        else None,
+        rounds_more=rounds_to_settle(speedup, floor, len(rounds)) if verdict is Verdict.inconclusive else None,
         goal_reached=speedup.half_width <= measure.goal,
         latency_p50_ms=p50,
         latency_p90_ms=p90,
         latency_p99_ms=p99,
         latency_samples=len(times),
         round_throughput=[one.candidate_throughput for one in rounds],
+        noise_floor=floor,
+        minor_faults_per_batch=_faults_per_batch(rounds, measure.settle_iterations),
+        rounds_disturbed=len(disturbed),
+        disturbances=worst(one.noise for one in disturbed).disturbances() if disturbed else [],
     )
+
+
+def _faults_per_batch(rounds: list[Round], settle_iterations: int) -> float:
+    """Return the candidate's minor page faults per batch, the batches that settle counted at their least number."""
+    slices = [one for round_ in rounds for one in round_.candidate]
+    batches = sum(len(stamps) - 1 + settle_iterations for one in slices for stamps in one.stamps_ns)
+    return sum(one.minor_faults for one in slices) / batches
 
 
 def _write_rounds(folder: Path, rounds: list[Round]) -> None:
@@ -362,6 +389,10 @@ def _write_rounds(folder: Path, rounds: list[Round]) -> None:
                 "major_faults",
                 "candidate_minor_faults",
                 "baseline_minor_faults",
+                "foreign",
+                "steal",
+                "throttled",
+                "disturbed",
             ]
         )
         for one in rounds:
@@ -375,6 +406,10 @@ def _write_rounds(folder: Path, rounds: list[Round]) -> None:
                     sum(part.major_faults for part in [*one.candidate, *one.baseline]),
                     sum(part.minor_faults for part in one.candidate),
                     sum(part.minor_faults for part in one.baseline),
+                    f"{one.noise.foreign:.3f}",
+                    f"{one.noise.steal:.3f}",
+                    f"{one.noise.throttled:.3f}",
+                    "; ".join(one.noise.disturbances()),
                 ]
             )
     stamps = {

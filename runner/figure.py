@@ -78,7 +78,7 @@ def _draw_speedups(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xlabel("speedup over the baseline (whiskers: 95 % interval)")
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    axes.legend(unique.values(), unique.keys(), loc="lower right")
+    axes.legend(unique.values(), unique.keys(), loc="upper right")
 
 
 def _draw_accuracy(axes: Axes, rows: Sequence[Row]) -> None:
@@ -98,6 +98,7 @@ def _draw_accuracy(axes: Axes, rows: Sequence[Row]) -> None:
     axes.plot(*best, color=FRONT, marker="o", markerfacecolor="none", markersize=11, label="Pareto front")
     axes.set_xlabel("throughput, samples/s")
     axes.set_ylabel("top-1, %" if accuracy == "accuracy_top1" else "agreement with fp32, %")
+    axes.set_ylim(top=min(axes.get_ylim()[1], 100.5))
     axes.legend(loc="lower left")
 
 

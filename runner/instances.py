@@ -37,6 +37,10 @@ class Instances:
         """The instance that answers the evaluation set: all have the same weights."""
         return self._workers[0]
 
+    def pids(self) -> list[int]:
+        """Return the measured processes' numbers."""
+        return [worker.pid for worker in self._workers]
+
     def load(self, *, timeout_s: float, on_phase: OnPhase) -> list[Loaded]:
         """Have every instance load its job, the first alone, so that missing artifacts are made once.
 

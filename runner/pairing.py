@@ -13,6 +13,7 @@ import numpy as np
 
 from runner.config import MeasureConfig
 from runner.instances import Instances
+from runner.noise import Noise, Watch, worst
 from runner.protocol import RunSlice, Slice
 from runner.result import RunFailed, Status, blamed_on
 from runner.statistics import Estimate, geometric_mean
@@ -31,6 +32,13 @@ class Round:
     batch_size: int
     """The candidate's."""
     baseline_batch_size: int
+    noise: Noise = field(default_factory=Noise)
+    """The worse of what happened around the two slices."""
+
+    @property
+    def calm(self) -> bool:
+        """Return whether nothing from outside disturbed it."""
+        return not self.noise.disturbances()
 
     @property
     def candidate_throughput(self) -> float:
@@ -48,8 +56,8 @@ class Round:
         return log(self.candidate_throughput / self.baseline_throughput)
 
 
-OnRound = Callable[[int, Estimate | None], None]
-"""Told after each round how many there are in this process pair, and the speedup so far."""
+OnRound = Callable[[int, int, Estimate | None], None]
+"""Told after each round how many calm and disturbed ones this process pair has had, and the speedup so far."""
 
 
 @dataclass
@@ -76,10 +84,14 @@ class Pair:
     process: int
     measure: MeasureConfig
     generator: random.Random
+    watch: Watch
     host: HostShare = field(default_factory=HostShare)
 
     def run_rounds(self, seed: int, on_round: OnRound) -> Iterator[Round]:
         """Run rounds until the interval is as narrow as the goal, within the limits of rounds.
+
+        A disturbed round is measured again, until most rounds are disturbed and they are more than `rounds_min`: then
+        the machine does not become quiet.
 
         Yields:
             Each round when it is done, so that those before a failure are kept.
@@ -87,13 +99,20 @@ class Pair:
         Raises:
             RunFailed: a worker failed, died or ran past its limit.
         """
-        rounds: list[Round] = []
-        while len(rounds) < self.measure.rounds_max:
-            rounds.append(self._run_round())
-            yield rounds[-1]
-            speedup = estimate_speedup(rounds, seed) if len(rounds) > 1 else None
-            on_round(len(rounds), speedup)
-            if len(rounds) >= self.measure.rounds_min and speedup and speedup.half_width <= self.measure.goal:
+        calm: list[Round] = []
+        disturbed = 0
+        while len(calm) < self.measure.rounds_max:
+            one = self._run_round()
+            yield one
+            if one.calm:
+                calm.append(one)
+            else:
+                disturbed += 1
+            speedup = estimate_speedup(calm, seed) if len(calm) > 1 else None
+            on_round(len(calm), disturbed, speedup)
+            if len(calm) >= self.measure.rounds_min and speedup and speedup.half_width <= self.measure.goal:
+                return
+            if disturbed > max(self.measure.rounds_min, len(calm)):
                 return
 
     def _run_round(self) -> Round:
@@ -102,13 +121,22 @@ class Pair:
             candidate, baseline = self._run_slice(self.candidate), self._run_baseline_slice()
         else:
             baseline, candidate = self._run_baseline_slice(), self._run_slice(self.candidate)
-        return Round(self.process, candidate_first, candidate, baseline, self.batch_size, self.baseline_batch_size)
+        return Round(
+            process=self.process,
+            candidate_first=candidate_first,
+            candidate=candidate[0],
+            baseline=baseline[0],
+            batch_size=self.batch_size,
+            baseline_batch_size=self.baseline_batch_size,
+            noise=worst([candidate[1], baseline[1]]),
+        )
 
-    def _run_baseline_slice(self) -> list[Slice]:
+    def _run_baseline_slice(self) -> tuple[list[Slice], Noise]:
         with blamed_on("its baseline"):
             return self._run_slice(self.baseline)
 
-    def _run_slice(self, worker: Instances) -> list[Slice]:
+    def _run_slice(self, worker: Instances) -> tuple[list[Slice], Noise]:
+        """Time one slice of each instance, and what happened meanwhile besides."""
         request = RunSlice(
             settle_s=self.measure.settle_s,
             settle_iterations=self.measure.settle_iterations,
@@ -116,13 +144,14 @@ class Pair:
             minimum_s=self.measure.slice_s,
             minimum_iterations=self.measure.slice_iterations,
         )
+        before = self.watch.read()
         worker.thaw()
         cpu, wall = time.process_time(), time.monotonic()
         answer = worker.ask(request, Slice, timeout_s=self.measure.request_timeout_s)
         self.host.cpu_s += time.process_time() - cpu
         self.host.wall_s += time.monotonic() - wall
         worker.freeze()
-        return answer
+        return answer, self.watch.between(before, self.watch.read(), answer)
 
 
 def lanes(parts: Sequence[Slice]) -> list[list[int]]:

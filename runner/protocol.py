@@ -73,7 +73,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Load:
-    """Load, prepare and verify the job; answered by :class:`Loaded`."""
+    """Load and prepare the job; answered by :class:`Loaded`."""
 
     job: Job
 
@@ -100,6 +100,11 @@ class RunSlice:
     """Draws the heap that the slice begins with; see :mod:`runner.worker.heap`."""
     minimum_s: float
     minimum_iterations: int
+
+
+@dataclass(frozen=True)
+class Observe:
+    """Tell what took effect, from untimed batches under verbose flags and profilers; answered by :class:`Observed`."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +156,6 @@ class Loaded:
     weights_digest: str
     data_digest: str
     """Hash over evaluation images and labels and calibration images."""
-    evidence: list[dict[str, str]]
-    """One entry per knob: knob, asked, observed, state, source."""
     packages: dict[str, str]
 
 
@@ -175,6 +178,34 @@ class Slice:
     """Page faults that needed the disk, in the slice and while it settled."""
     minor_faults: int = 0
     """Page faults that did not, likewise: memory that the allocator had given back and asked for again."""
+
+
+VERIFIED, CONTRADICTED, UNKNOWN = "verified", "contradicted", "unknown"
+"""States of a :class:`Finding`: as asked; otherwise than asked; not to be seen."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One setting: what was asked, and what was observed."""
+
+    knob: str
+    asked: str
+    observed: str
+    state: str
+    """VERIFIED, CONTRADICTED or UNKNOWN."""
+    source: str
+    """Where it was observed."""
+    remedy: str = ""
+    """What to do where it is not as asked."""
+    facts: dict[str, float] = field(default_factory=dict)
+    """The numbers behind it, for a diagnosis."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The evidence of one process."""
+
+    evidence: list[Finding]
 
 
 @dataclass(frozen=True)
@@ -221,6 +252,7 @@ Message: TypeAlias = (
     Load
     | WarmUp
     | RunSlice
+    | Observe
     | Evaluate
     | Stop
     | Hello
@@ -228,6 +260,7 @@ Message: TypeAlias = (
     | Loaded
     | Warm
     | Slice
+    | Observed
     | Evaluated
     | Built
     | Peaks
@@ -253,6 +286,8 @@ def decode(line: bytes) -> Message:
         cls = _MESSAGES[fields.pop("type")]
         if cls is Load:
             return Load(job=Job(**fields["job"]))
+        if cls is Observed:
+            return Observed([Finding(**finding) for finding in fields["evidence"]])
         return cls(**fields)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProtocolError(f"not a message: {line[:200]!r} ({error!r})") from error

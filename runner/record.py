@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from runner.findings import summary
 from runner.machine import this_machine
 from runner.published import compare, missing_isa
 from runner.result import Result
+from runner.statistics import Verdict
 
 CHOICES = {
     "model": "model.name",
@@ -46,8 +48,7 @@ def metrics(result: Result) -> dict[str, float]:
         "steady": result.steady,
     }
     values |= {f"phase_{name.replace(' ', '_').replace('-', '_')}_s": s for name, s in result.phases.items()}
-    if result.measurement is not None:
-        measured = result.measurement
+    if (measured := result.shown) is not None:
         values |= {
             "throughput": measured.throughput.value,
             "throughput_ci_low": measured.throughput.low,
@@ -64,6 +65,9 @@ def metrics(result: Result) -> dict[str, float]:
             "rounds_more": measured.rounds_more,
             "goal_reached": measured.goal_reached,
             "latency_samples": measured.latency_samples,
+            "noise_floor": measured.noise_floor,
+            "rounds_disturbed": measured.rounds_disturbed,
+            "minor_faults_per_batch": measured.minor_faults_per_batch,
         }
     if result.accuracy is not None:
         accuracy = result.accuracy
@@ -98,20 +102,23 @@ def tags(result: Result) -> dict[str, str]:
         "row_verdict": "",
         "row_reason": "",
         "published": "derived" if published(result, "derived") else "",
+        "evidence": summary(result.evidence),
+        "disturbances": "",
     }
-    if result.measurement is not None:
-        words["verdict"] = str(result.measurement.verdict)
+    if (measured := result.shown) is not None:
+        words["verdict"] = str(measured.verdict)
+        words["disturbances"] = "; ".join(measured.disturbances)
         if words["table"]:
             needs = result.settings.get("row.needs") or []
             compared = compare(
                 published(result, "speedup"),
-                result.measurement.speedup,
-                float(result.settings["measure.noise_floor"]),
+                measured.speedup,
+                measured.noise_floor,
                 missing_isa(needs, this_machine().isa),
             )
             note = str(result.settings.get("row.note") or "")
             words |= {
-                "row_verdict": str(compared.verdict),
+                "row_verdict": str(measured.verdict if measured.verdict is Verdict.too_noisy else compared.verdict),
                 "row_reason": "; ".join(part for part in (compared.reason, note) if part),
             }
     elif words["table"]:

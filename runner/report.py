@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from runner import findings
 from runner.config import TrackingConfig
+from runner.protocol import Finding
 from runner.record import number
 from runner.result import Result
+from runner.statistics import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,6 +105,7 @@ COLUMNS = (
     Column("agree %", _plain("agreement_top1", "{:.1f}", 100)),
     Column("SQNR dB", _sqnr),
     Column("gate", lambda row: _word(row, "accuracy_gate"), right=False),
+    Column("evidence", lambda row: _word(row, "evidence"), right=False),
     Column("prepare s", _plain("prepare_s", "{:.1f}")),
     Column("status", lambda row: _word(row, "status"), right=False),
 )
@@ -160,6 +164,12 @@ def notes(rows: Sequence[Row]) -> list[str]:
             lines.append(f"{label}: {_word(row, 'status')}: {reason}")
         if _word(row, "row_reason") != DASH:
             lines.append(f"{label}: {_word(row, 'row_verdict')}: {_word(row, 'row_reason')}")
+        if _word(row, "verdict") == Verdict.too_noisy:
+            disturbed = number(row, "rounds_disturbed") or 0
+            lines.append(
+                f"{label}: too noisy: {disturbed:.0f} rounds were disturbed ({_word(row, 'disturbances')}): "
+                "stop what else runs here, or measure at another time"
+            )
         more = number(row, "rounds_more")
         if more is not None:
             lines.append(
@@ -214,6 +224,14 @@ def print_table(console: Console, rows: Sequence[Row], title: str) -> None:
         console.print(line, markup=False, highlight=False)
 
 
+def print_evidence(console: Console, evidence: Mapping[str, Sequence[Finding]]) -> None:
+    """Print what was asked and observed in every row, by its label."""
+    for label, found in evidence.items():
+        console.print(f"\n{label}", style="bold", markup=False, highlight=False)
+        for line in findings.lines(found):
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table of a recorded sweep."""
     parser = argparse.ArgumentParser(prog="python -m runner.report", description=main.__doc__)
@@ -224,13 +242,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "sweep takes the place of the row of that name",
     )
     parser.add_argument("--format", choices=("table", "markdown", "csv"), default="table")
+    parser.add_argument("--verbose", action="store_true", help="list the evidence of every row below the table")
     parser.add_argument("--figure", type=Path, metavar="FOLDER", help="draw figure.png and figure.svg there too")
     parser.add_argument("--uri", help="tracking URI; MLFLOW_TRACKING_URI or the store in --output-dir by default")
     parser.add_argument("--experiment", default="runner", help="name of the MLflow experiment (default: %(default)s)")
     parser.add_argument("--output-dir", default="outputs", type=Path, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
 
-    from runner.tracking import StoreError, read_sweep, tracking_uri
+    from runner.tracking import StoreError, read_evidence, read_sweep, tracking_uri
 
     uri = tracking_uri(TrackingConfig(uri=options.uri), options.output_dir)
     sweeps: list[str] = []
@@ -254,6 +273,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         draw(rows, title, options.figure)
     if options.format == "table":
         print_table(Console(), rows, title)
+        if options.verbose:
+            try:
+                print_evidence(Console(), read_evidence(uri, rows))
+            except StoreError as error:
+                print(f"report: {error.args[0]}", file=sys.stderr)
+                return 2
     else:
         print(markdown_table(rows) if options.format == "markdown" else csv_table(rows))
     return 0

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.accuracy import Accuracy, Gate
+from runner.protocol import Finding
 from runner.statistics import Estimate, Verdict
 
 RESULT_FILE = "result.json"
@@ -29,7 +30,7 @@ class Status(StrEnum):
     unavailable = "unavailable"
     """Something is not installed."""
     invalid = "invalid"
-    """A requested setting did not take effect, or the outputs are no answers: no number is published."""
+    """A requested setting did not take effect, or the outputs are no answers: no number is shown."""
     failed = "failed"
     """An exception."""
     crashed = "crashed"
@@ -91,7 +92,15 @@ class Measurement:
     latency_samples: int
     """Batches that the percentiles come from: with fewer than 100, p99 is nearly the slowest one."""
     round_throughput: list[float]
-    """The candidate's throughput in each round, in order."""
+    """The candidate's throughput in each calm round, in order."""
+    noise_floor: float
+    """δ, within which a speedup is no effect: calibrated by A/A on this machine, else `measure.noise_floor`."""
+    minor_faults_per_batch: float = 0.0
+    """Page faults of the candidate that gave it new memory: how often it returns and takes it, batch by batch."""
+    rounds_disturbed: int = 0
+    """Rounds that were measured again."""
+    disturbances: list[str] = field(default_factory=list)
+    """What disturbed them, at its worst."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +129,17 @@ class Result:
     """CPU seconds the host itself used per second of a timed phase."""
     peak_share: float | None = None
     """Share of the machine's measured peak arithmetic in the run's precision."""
-    evidence: list[dict[str, str]] = field(default_factory=list)
+    evidence: list[Finding] = field(default_factory=list)
+    """What was asked of the candidate, and what was observed."""
     digests: dict[str, str] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
     exception: str = ""
     log_tail: str = ""
+
+    @property
+    def shown(self) -> Measurement | None:
+        """The measurement where it may be shown: that of an invalid run is kept, and shown nowhere."""
+        return self.measurement if self.status is Status.ok else None
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -167,6 +182,7 @@ def load(path: Path) -> Result:
             measurement[name] = Estimate(**measurement[name])
         measurement["verdict"] = Verdict(measurement["verdict"])
         fields["measurement"] = Measurement(**measurement)
+    fields["evidence"] = [Finding(**finding) for finding in fields["evidence"]]
     if accuracy is not None:
         accuracy["gate"] = Gate(accuracy["gate"]) if accuracy["gate"] else None
         fields["accuracy"] = Accuracy(**accuracy)

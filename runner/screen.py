@@ -52,9 +52,9 @@ class Screen:
         """Say what the run is doing."""
         self._draw(name)
 
-    def round(self, number: int, limit: int, speedup: Estimate | None) -> None:
-        """Say which round is done, and the speedup so far."""
-        text = f"round {number} of {limit} at most"
+    def round(self, number: int, disturbed: int, limit: int, speedup: Estimate | None) -> None:
+        """Say which round is done, how many were disturbed, and the speedup so far."""
+        text = f"round {number} of {limit} at most" + (f" ({disturbed} disturbed)" if disturbed else "")
         if speedup is not None:
             text += f", {speedup.value:.2f}× ({speedup.low:.2f}–{speedup.high:.2f})"
         self._draw(text)
@@ -67,8 +67,7 @@ class Screen:
             f"[{self._number}/{self._total}] {result.label}: ",
             (str(result.status), STATUS_STYLES.get(result.status, "red")),
         )
-        if result.measurement is not None:
-            measured = result.measurement
+        if (measured := result.shown) is not None:
             line.append(f", {measured.throughput.value:.1f} samples/s, {measured.speedup.value:.2f}× the baseline")
         elif result.reason:
             line.append(f", {result.reason}")

@@ -44,6 +44,8 @@ class Verdict(StrEnum):
     slower = "slower"
     no_effect = "no measurable effect"
     inconclusive = "inconclusive"
+    too_noisy = "too noisy"
+    """The machine did not become quiet: whatever the numbers say, nothing is concluded."""
 
 
 def geometric_mean(logs_by_process: Sequence[Sequence[float]], seed: int) -> Estimate:

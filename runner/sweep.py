@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -10,146 +9,32 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from runner.checks import check
-from runner.compose import COMPOSITION_ERRORS, compose_settings, derive, diagnose, flatten, typed
-from runner.config import PROJECT, ConfigurationError, Mistake, Precision, RunConfig
+from runner import ablation, diagnosis, inventory
+from runner.calibration import calibrate
+from runner.config import RunConfig
 from runner.environment import build_launches, describe
-from runner.experiment import LoadedWorker, Plan, Run, run_experiment
+from runner.experiment import LoadedWorker, Run, run_experiment
+from runner.lock import only_measurement
 from runner.machine import Machine, as_dict, this_machine
+from runner.noise import Watch
 from runner.peak import describe as describe_peaks
 from runner.peak import measure_peaks, peak_share
-from runner.protocol import PACKAGES, Job, Peaks
+from runner.plans import Plan
+from runner.protocol import Job, Peaks
 from runner.record import row
-from runner.report import csv_table, markdown_table, print_table, time_line
+from runner.report import csv_table, markdown_table, print_evidence, print_table, time_line
 from runner.result import HARMLESS, Result, RunFailed, Status, save, write_json
 from runner.screen import Screen
 from runner.tracking import Tracker
 
+AT_REST_S = 0.5
+"""How long the machine is looked at before anything is launched."""
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
-
-
-def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
-    """Return the plan of every job, before anything is launched.
-
-    Args:
-        jobs: the overrides of each run.
-
-    Raises:
-        ConfigurationError: with all mistakes of all jobs.
-    """
-    mistakes: list[Mistake] = []
-    composed: list[tuple[DictConfig, RunConfig, RunConfig, RunConfig]] = []
-    for overrides in jobs:
-        settings = compose_settings(overrides)
-        config = typed(settings)
-        found = check(config)
-        mistakes += found
-        if not found:
-            baseline, of_baseline = derived_config("baseline", settings, config.baseline)
-            reference, of_reference = derived_config("reference", settings, config.reference)
-            if reference.precision.name is not Precision.fp32:
-                allowed = "overrides with precision=fp32: it is the truth for accuracy"
-                of_reference.append(Mistake("reference", config.reference, allowed))
-            mistakes += [*of_baseline, *of_reference]
-            composed.append((settings, config, baseline, reference))
-    if mistakes:
-        raise ConfigurationError(mistakes)
-    labels = distinct_labels([flatten(settings) for settings, _, _, _ in composed])
-    labels = [
-        config.row.name or label or describe(config) for label, (_, config, _, _) in zip(labels, composed, strict=True)
-    ]
-    machine = this_machine()
-    return [
-        Plan(
-            config=config,
-            baseline=baseline,
-            reference=reference,
-            settings=flatten(settings),
-            yaml=OmegaConf.to_yaml(settings, resolve=True),
-            label=label,
-            fingerprint=fingerprint(flatten(settings), machine),
-        )
-        for (settings, config, baseline, reference), label in zip(composed, labels, strict=True)
-    ]
-
-
-def derived_config(role: str, settings: DictConfig, words: Sequence[str]) -> tuple[RunConfig, list[Mistake]]:
-    """Return the configuration that a role's overrides make of a run's own, and its mistakes, named by the role.
-
-    Raises:
-        ConfigurationError: the overrides cannot be composed.
-    """
-    try:
-        config = typed(derive(settings, words))
-    except COMPOSITION_ERRORS as error:
-        told = diagnose(words, error).mistakes
-        raise ConfigurationError(replace(one, field=f"{role}: {one.field}") for one in told) from error
-    return config, [replace(one, field=f"{role}: {one.field}") for one in check(config)]
-
-
-def distinct_labels(jobs: Sequence[dict[str, Any]]) -> list[str]:
-    """Return what tells each job from the others, in words: empty where nothing does.
-
-    A setting that follows from its group's choice is not repeated: with another `backend.name`, `backend.env` says
-    nothing more.
-
-    Args:
-        jobs: the flattened settings of each.
-    """
-    varied = [key for key in dict.fromkeys(itertools.chain(*jobs)) if len({repr(job.get(key)) for job in jobs}) > 1]
-    choices = [key for key in varied if key.endswith(".name")]
-    told = [key for key in varied if key in choices or not _follows(key, f"{key.split('.')[0]}.name", jobs)]
-    return [" ".join(_word(key, job.get(key)) for key in told if job.get(key) is not None) for job in jobs]
-
-
-def _follows(key: str, choice: str, jobs: Sequence[dict[str, Any]]) -> bool:
-    """Return whether one setting has only one value for each value of another."""
-    values: dict[str, set[str]] = {}
-    for job in jobs:
-        values.setdefault(repr(job.get(choice)), set()).add(repr(job.get(key)))
-    return choice in jobs[0] and all(len(found) == 1 for found in values.values())
-
-
-def _word(key: str, value: object) -> str:
-    """Return a setting as a word of a label: a choice by its name alone."""
-    return (
-        str(value) if key.endswith(".name") or key == "memory_format" else f"{key.rsplit('.', maxsplit=1)[-1]}={value}"
-    )
-
-
-def fingerprint(settings: dict[str, Any], machine: Machine) -> str:
-    """Return a hash over everything that a result depends on: configuration, code, packages and machine."""
-    content = {
-        "settings": {name: value for name, value in settings.items() if not name.startswith(("tracking.", "output"))},
-        "code": code_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "machine": as_dict(machine),
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-@cache
-def code_version() -> str:
-    """Return a hash over this program's own source."""
-    digest = hashlib.sha256()
-    for file in sorted((PROJECT / "runner").rglob("*.py")):
-        digest.update(file.relative_to(PROJECT).as_posix().encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # the runs that need it will be `unavailable`
-        return "absent"
 
 
 class KeptBench:
@@ -273,11 +158,11 @@ class Sweep:
             bench.close()
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             result = self._unmeasured(plan, Status.failed, reason, begin, traceback.format_exc())
-        if self._peaks is not None and result.measurement and plan.config.model == self._plans[0].config.model:
-            share = peak_share(self._peaks, result.measurement, str(plan.config.precision.name))
+        if self._peaks is not None and result.shown and plan.config.model == self._plans[0].config.model:
+            share = peak_share(self._peaks, result.shown, str(plan.config.precision.name))
             result = replace(result, peak_share=share)
         try:
-            write_json(folder / "evidence.json", result.evidence)
+            write_json(folder / "evidence.json", [asdict(finding) for finding in result.evidence])
             save(result, folder)
         except (OSError, ValueError) as error:  # a full disk, or a number that JSON has no word for
             reason = f"its result could not be written: {error}"
@@ -302,18 +187,26 @@ class Sweep:
 
 
 def conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
-    """Make a sweep, record it, print its table, and return the process's exit code.
+    """Make a sweep where no other measurement runs, record it, print its table; return the process's exit code.
 
     Raises:
+        ConfigurationError: another measurement runs on this machine.
         OSError: the sweep's folder cannot be written.
     """
+    with only_measurement(wait=plans[0].config.wait, tell=lambda line: _say(console, line)):
+        return _conduct(plans, make_folder(folder), console)
+
+
+def _conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
     begin = time.monotonic()
     machine, config = this_machine(), plans[0].config
-    folder = make_folder(folder)
-    write_json(folder / "machine.json", as_dict(machine))
+    output_dir = Path(config.output_dir)
+    found = [asdict(entry) for entry in inventory.take(machine, output_dir)]
+    write_json(folder / "machine.json", as_dict(machine) | {"inventory": found})
+    _warn_of_noise(machine, console)
     peaks = _peaks(plans, folder, console)
-    peaks_s = {"peak": time.monotonic() - begin}
-    tracker = Tracker(config.tracking, Path(config.output_dir), folder, console)
+    before_s = {"peak": time.monotonic() - begin}
+    tracker = Tracker(config.tracking, output_dir, folder, console)
     tracker.begin(folder / "machine.json", machine.name)
     sweep = Sweep(plans, folder, console, peaks)
     results = sweep.run(tracker)
@@ -321,11 +214,50 @@ def conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
     title = f"{machine.name} · baseline: {describe(plans[0].baseline)} · {config.measure.name}"
     tracker.finish(_write_tables(rows, title, folder, console), interrupted=sweep.interrupted)
     print_table(console, rows, title)
+    if config.verbose:
+        print_evidence(console, {result.label: result.evidence for result in results})
+    for line in [
+        *diagnosis.lines(plans, results, machine),
+        *ablation.lines(plans, results),
+        *_calibrate(plans, results, machine),
+    ]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if peaks is not None:
         console.print(describe_peaks(peaks), highlight=False)
-    console.print(time_line(results, time.monotonic() - begin, peaks_s if peaks else None), highlight=False)
+    console.print(time_line(results, time.monotonic() - begin, before_s if peaks else None), highlight=False)
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
     return EXIT_INTERRUPTED if sweep.interrupted else exit_code(results)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _warn_of_noise(machine: Machine, console: Console) -> None:
+    """Look at the machine at rest, and say who disturbs it."""
+    watch = Watch(machine.cores)
+    before = watch.read()
+    time.sleep(AT_REST_S)
+    for disturbance in watch.between(before, watch.read()).disturbances():
+        _say(console, f"this machine is not at rest: {disturbance}; disturbed rounds will be measured again")
+
+
+def _calibrate(plans: Sequence[Plan], results: Sequence[Result], machine: Machine) -> list[str]:
+    """Keep the noise floor that the A/A runs of a sweep found; return it in words."""
+    by_config: dict[str, tuple[RunConfig, list[float]]] = {}
+    for plan, result in zip(plans, results, strict=False):
+        if plan.config.aa and result.shown:
+            key = repr(plan.config)
+            by_config.setdefault(key, (plan.config, []))[1].append(result.shown.speedup.value)
+    told = []
+    for config, speedups in by_config.values():
+        if len(speedups) > 1:
+            found = calibrate(config, machine, speedups)
+            told.append(
+                f"{len(speedups)} A/A runs of {describe(config)}: mean |speedup - 1| {found.mean_error:.2%}; "
+                f"noise floor ±{found.noise_floor:.1%}, from now on that of model={found.model} measure={found.measure}"
+            )
+    return told
 
 
 def _peaks(plans: Sequence[Plan], folder: Path, console: Console) -> Peaks | None:
@@ -335,7 +267,7 @@ def _peaks(plans: Sequence[Plan], folder: Path, console: Console) -> Peaks | Non
     try:
         peaks = measure_peaks(build_launches(plans[0].reference, this_machine(), os.environ)[0])
     except RunFailed as failure:
-        console.print(failure.reason, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        _say(console, failure.reason)
         return None
     write_json(folder / "peaks.json", asdict(peaks))
     return peaks
@@ -353,7 +285,7 @@ def _write_tables(rows: Sequence[dict[str, Any]], title: str, folder: Path, cons
         try:
             files += draw(rows, title, folder)
         except Exception as error:  # the numbers are worth more than their picture
-            console.print(f"the figure could not be drawn: {error!r}", style="yellow", markup=False, highlight=False)
+            _say(console, f"the figure could not be drawn: {error!r}")
     return files
 
 

@@ -6,9 +6,11 @@ cannot be reached the sweep goes on, and says so once.
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from rich.console import Console
 
 from runner import record
 from runner.config import TrackingConfig
+from runner.protocol import Finding
 from runner.result import Result, Status
 
 if TYPE_CHECKING:
@@ -143,11 +146,9 @@ class Tracker:
         )
         run_id = child.info.run_id
         measured = [Metric(name, value, now, 0) for name, value in record.metrics(result).items()]
-        if result.measurement is not None:
-            measured += [
-                Metric("round_throughput", value, now, step)
-                for step, value in enumerate(result.measurement.round_throughput)
-            ]
+        if result.shown is not None:
+            rounds = enumerate(result.shown.round_throughput)
+            measured += [Metric("round_throughput", value, now, step) for step, value in rounds]
         client.log_batch(
             run_id,
             metrics=measured,
@@ -200,6 +201,31 @@ def read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.Da
         return _read_sweep(uri, experiment, sweep)
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
         raise StoreError(f"{uri}: {str(error).splitlines()[0][:200]}") from error
+
+
+def read_evidence(uri: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Finding]]:
+    """Return the evidence of recorded rows, by their labels.
+
+    Args:
+        uri: of the store.
+        rows: of :func:`read_sweep`.
+
+    Raises:
+        StoreError: the store does not answer, or a row has no evidence.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = open_client(uri)
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="runner-evidence-") as folder:
+        for row in rows:
+            try:
+                file = client.download_artifacts(row["run_id"], "evidence.json", folder)
+                entries = json.loads(Path(file).read_text(encoding="utf-8"))
+                found[str(row["tags.label"])] = [Finding(**entry) for entry in entries]
+            except (MlflowException, OSError, ValueError, TypeError) as error:
+                raise StoreError(f"the evidence of {row['tags.label']}: {str(error).splitlines()[0][:200]}") from error
+    return found
 
 
 def _read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.DataFrame]:

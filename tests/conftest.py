@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,10 +61,11 @@ RunProgram = Callable[..., Finished]
 
 
 @pytest.fixture
-def environment() -> dict[str, str]:
-    """The environment of a user who has the fake backend."""
+def environment() -> Iterator[dict[str, str]]:
+    """The environment of a user who has the fake backends, on a machine where nobody else measures."""
     ambient = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
-    return ambient | {"RUNNER_BACKENDS": str(TESTS / "backends")}
+    with tempfile.TemporaryDirectory(prefix="runner-tests-") as own:  # the machine's lock lies there
+        yield ambient | {"RUNNER_BACKENDS": str(TESTS / "backends"), "TMPDIR": own}
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_every_row_of_the_article_runs_on_a_small_network(run_program: RunProgra
             assert (result.status, result.reason) == ("unavailable", "backend=ipex is not installed: run make ipex")
             continue
         assert result.status == "ok", f"{result.label}: {result.reason} {result.log_tail}"
-        assert {entry["state"] for entry in result.evidence} <= {"verified", "unknown"}
+        assert {finding.state for finding in result.evidence} <= {"verified", "unknown"}
         assert record_row(result)["tags.row_verdict"] == "no published number"  # the article has no ResNet-18
         assert result.peak_share is not None
 
@@ -120,11 +120,11 @@ def test_instances_and_pytorchs_launcher_take_effect(run_program: RunProgram):
     alone, launched = done.results()
     for result in (alone, launched):
         assert result.status == "ok", result.reason
-        assert {entry["state"] for entry in result.evidence} <= {"verified", "unknown"}
-    assert [e["observed"] for e in alone.evidence if e["knob"] == "affinity"] == [
-        str(share(this_machine().cores, 2, instance)) for instance in (0, 1)
+        assert {finding.state for finding in result.evidence} <= {"verified", "unknown"}
+    assert [one.observed for one in alone.evidence if one.knob == "affinity"] == [
+        "cores " + ",".join(map(str, share(this_machine().cores, 2, instance))) for instance in (0, 1)
     ]
-    assert "libiomp5.so" in next(e["observed"] for e in launched.evidence if e["knob"] == "openmp")
+    assert "libiomp5.so" in next(one.observed for one in launched.evidence if one.knob == "openmp")
 
 
 def test_every_backend_keeps_the_machine_full(run_program: RunProgram):

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from runner.config import MeasureConfig
+from runner.noise import Noise, Watch
 from runner.pairing import Pair, Round, batch_times_ms, by_process, estimate_speedup, throughput
 from runner.protocol import Slice
 from runner.result import RunFailed, Status
@@ -47,7 +48,18 @@ class ScriptedWorker:
         return [Slice(stamps_ns=[[0, step, 2 * step]], major_faults=0)]
 
 
-def pair(candidate_ms, baseline_ms, diary=None, batch_size=8):
+class QuietWatch(Watch):
+    """Sees a machine on which nothing else happens, or what a list says, slice by slice."""
+
+    def __init__(self, noises=()):
+        super().__init__([0])
+        self._noises = iter(noises)
+
+    def between(self, before, after, slices=()):
+        return next(self._noises, Noise())
+
+
+def pair(candidate_ms, baseline_ms, diary=None, batch_size=8, noises=()):
     """Return a pair of scripted workers."""
     diary = [] if diary is None else diary
     return Pair(
@@ -58,12 +70,17 @@ def pair(candidate_ms, baseline_ms, diary=None, batch_size=8):
         process=0,
         measure=MEASURE,
         generator=random.Random(0),
+        watch=QuietWatch(noises),
     )
 
 
 def rounds_of(one, shown=None):
     """Return all rounds of a pair."""
-    return list(one.run_rounds(0, lambda number, speedup: shown is not None and shown.append((number, speedup))))
+    return list(
+        one.run_rounds(
+            0, lambda number, disturbed, speedup: shown is not None and shown.append((number, disturbed, speedup))
+        )
+    )
 
 
 def test_throughput_is_everything_over_the_whole_time():
@@ -112,8 +129,8 @@ def test_equal_rounds_end_at_the_minimum_with_the_exact_ratio():
     rounds = rounds_of(pair([100] * 6, [200] * 6), shown)
     assert len(rounds) == 3
     assert estimate_speedup(rounds, 0).value == pytest.approx(2.0)
-    assert [number for number, _ in shown] == [1, 2, 3]
-    assert shown[0][1] is None
+    assert [number for number, _, _ in shown] == [1, 2, 3]
+    assert shown[0][1:] == (0, None)
 
 
 def test_noisy_rounds_go_on_to_the_maximum():

@@ -23,6 +23,7 @@ MEASURED = {
     "tags.reason": "",
     "tags.verdict": "faster",
     "tags.accuracy_gate": "pass",
+    "tags.evidence": "6/6 ✓",
     "metrics.throughput": 383.04,
     "metrics.throughput_ci_low": 379.96,
     "metrics.throughput_ci_high": 386.12,
@@ -42,7 +43,7 @@ MEASURED = {
 }
 MEASURED_CELLS = [
     *("ort int8", "383.0 (380.0 … 386.1)", "3.20× (3.19 … 3.23)", "faster", "20.8", "22.1", "0.917"),
-    *("-0.25 (-1.23 … +0.74)", "99.2", "18.2", "pass", "12.3", "ok"),
+    *("-0.25 (-1.23 … +0.74)", "99.2", "18.2", "pass", "6/6 ✓", "12.3", "ok"),
 ]
 FAILED = {"tags.label": "torch bf16", "tags.status": "crashed", "tags.reason": "died by SIGABRT: free()"}
 

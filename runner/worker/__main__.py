@@ -18,6 +18,7 @@ from runner.protocol import (
     Hello,
     Load,
     Message,
+    Observe,
     Phase,
     RunSlice,
     Stop,
@@ -74,6 +75,8 @@ def answer(session: Session, request: Message) -> Message:
         return session.warm_up(request)
     if isinstance(request, RunSlice):
         return session.run_slice(request)
+    if isinstance(request, Observe):
+        return session.observe()
     if isinstance(request, Evaluate):
         return session.evaluate(request.path, cached=request.cached)
     raise RuntimeError(f"not a request: {type(request).__name__}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 from functools import cache
 from pathlib import Path
@@ -22,3 +23,14 @@ def has_vnni() -> bool:
     if platform.machine() not in ("x86_64", "AMD64"):
         return True
     return bool(cpu_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"})
+
+
+def amx_permission() -> bool:
+    """Return whether the kernel lets this process use AMX tiles, asking for it as oneDNN does.
+
+    The numbers are those of <asm/prctl.h>: ARCH_REQ_XCOMP_PERM, and the state component of tile data.
+    """
+    if platform.machine() != "x86_64":
+        return False
+    arch_prctl, request, tile_data = 158, 0x1023, 18
+    return bool(ctypes.CDLL(None).syscall(arch_prctl, request, tile_data) == 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import time
@@ -10,12 +11,28 @@ from pathlib import Path
 
 import numpy as np
 
-from runner.protocol import PACKAGES, Evaluated, Job, Loaded, RunSlice, Slice, Warm, WarmUp
-from runner.worker import evidence, timing
+from runner.protocol import (
+    CONTRADICTED,
+    PACKAGES,
+    UNKNOWN,
+    VERIFIED,
+    Evaluated,
+    Finding,
+    Job,
+    Loaded,
+    Observed,
+    RunSlice,
+    Slice,
+    Warm,
+    WarmUp,
+)
+from runner.worker import timing
 from runner.worker.backends.base import Step
 from runner.worker.build import Gathered, build_apart, gather
+from runner.worker.busy import observe
 from runner.worker.cache import Cache, Missing, Recipe, package_versions
 from runner.worker.datasets import Images
+from runner.worker.evidence import collect
 from runner.worker.failures import Unsupported
 from runner.worker.heap import Heap
 from runner.worker.isa import cpu_flags
@@ -39,11 +56,12 @@ class Session:
         self._cache = Cache(Path(job.cache_dir))
         self._heap = Heap()
         self._affinity = os.sched_getaffinity(0)
+        self._before_timing: dict[str, int] | None = None
         self._parts: Gathered
         self._steps: list[Step]
 
     def load(self) -> Loaded:
-        """Load, prepare, infer once and verify.
+        """Load, prepare and infer once.
 
         Raises:
             JobFailure: the job cannot be run; any other exception is a defect of a library or of this program.
@@ -72,8 +90,6 @@ class Session:
         self._steps = [runtime.bind(images) for _ in range(requests)]
         self._steps[0]()
         inferred = time.monotonic()
-        self._on_phase("verify")
-        found = evidence.collect(self._job.expectations, self._affinity, self._parts.settings.threads_per_request)
         return Loaded(
             load_s=loaded - begin - building_s,
             prepare_s=prepared - loaded + building_s,
@@ -82,7 +98,6 @@ class Session:
             rebuilt=rebuilt,
             weights_digest=network.weights.digest,
             data_digest=dataset.digest,
-            evidence=found + runtime.evidence(),
             packages=package_versions(*PACKAGES),
         )
 
@@ -97,6 +112,8 @@ class Session:
 
     def run_slice(self, request: RunSlice) -> Slice:
         """Time one slice, on a heap drawn anew, after untimed batches that bring caches and memory back."""
+        if self._before_timing is None:
+            self._before_timing = self._parts.runtime.counters()
         self._heap.redraw(request.heap_seed)
         with timing.undisturbed():
             before = resource.getrusage(resource.RUSAGE_SELF)
@@ -113,6 +130,25 @@ class Session:
             major_faults=after.ru_majflt - before.ru_majflt,
             minor_faults=after.ru_minflt - before.ru_minflt,
         )
+
+    def observe(self) -> Observed:
+        """Tell what took effect: what must not have changed while it was timed, the process's settings, the arithmetic.
+
+        What a runtime cannot tell is `unknown`, with the error: evidence that fails is no reason to lose a measurement.
+        """
+        job, parts = self._job, self._parts
+        before = self._before_timing
+        found = [_recompilations(before, parts.runtime.counters())] if before else []
+        busy = observe(self._steps)
+        found += collect(job.expectations, self._affinity, parts.settings.threads_per_request, job.threads, busy)
+        images, _ = next(parts.dataset.batches(parts.dataset.evaluation, job.batch_size))
+        try:
+            found += parts.runtime.evidence(images)
+        except Exception as error:
+            logging.exception("the runtime's evidence could not be collected")
+            told = f"{type(error).__name__}: {error}".splitlines()[0]
+            found.append(Finding("precision", job.precision, told, UNKNOWN, "none: an exception, see the log"))
+        return Observed(found)
 
     def evaluate(self, path: str, *, cached: bool) -> Evaluated:
         """Write logits and labels of the evaluation set to an .npz file.
@@ -161,6 +197,22 @@ class Session:
             np.save(folder / "logits.npy", self._infer_evaluation_set())
 
         return Recipe("reference", key, build)
+
+
+def _recompilations(before: dict[str, int], after: dict[str, int]) -> Finding:
+    """Tell whether anything was compiled between the first timed slice and the last."""
+    changed = {name: after[name] - count for name, count in before.items() if after[name] != count}
+    return Finding(
+        "recompilations",
+        "none while timed",
+        ", ".join(f"{name}: {count}" for name, count in changed.items()) or "none",
+        CONTRADICTED if changed else VERIFIED,
+        "the runtime's own counters",
+        "something differs from batch to batch, a shape, a layout or a mode: TORCH_LOGS=recompiles names it"
+        if changed
+        else "",
+        {"recompilations": sum(changed.values())},
+    )
 
 
 def _size_mib(folder: Path | None) -> float | None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from runner.protocol import CONTRADICTED, VERIFIED, Finding
+from runner.worker import arithmetic, onednn
 from runner.worker.backends.base import Settings, Step
 from runner.worker.datasets import Images
 
@@ -19,6 +23,8 @@ class TorchModule:
         self._set_threads()
         self._layout = torch.channels_last if settings.memory_format == "channels_last" else torch.contiguous_format
         self._module: Any = None
+        self._compiled = False
+        """Whether who inherits compiles it by torch.compile."""
 
     def requests(self) -> int:
         """Return one, or one per thread."""
@@ -50,8 +56,50 @@ class TorchModule:
         found: Images = outputs.float().numpy()
         return found
 
+    def counters(self) -> dict[str, int]:
+        """Return how many graphs torch.compile has made."""
+        return {"graphs compiled": _dynamo("stats", "unique_graphs")} if self._compiled else {}
+
+    def evidence(self, images: Images) -> list[Finding]:
+        """Return in which precision a batch was computed, and what was compiled."""
+        works = onednn.run_verbosely(self.bind(images), _verbose())
+        source = "oneDNN's and MKL's verbose lines"
+        found = [arithmetic.precision(self._settings.precision, works, "multiply-accumulates", source)]
+        if self._compiled:
+            graphs, breaks = _dynamo("stats", "unique_graphs"), _dynamo("graph_break")
+            found.append(
+                Finding(
+                    knob="compile",
+                    asked="compiled",
+                    observed=f"graphs: {graphs}, graph breaks: {breaks}",
+                    state=VERIFIED if graphs else CONTRADICTED,
+                    source="torch._dynamo counters",
+                    remedy="" if graphs else "torch.compile fell back to eager: look at the log",
+                    facts={"graphs": graphs, "breaks": breaks},
+                )
+            )
+        return found
+
     def _set_threads(self) -> None:
         """Tell the calling thread how many threads it computes with: a new one has OpenMP's default, all cores."""
         threads = self._settings.threads_per_request
         if threads is not None and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+
+
+@contextmanager
+def _verbose() -> Iterator[None]:
+    """Switch on the verbose lines of oneDNN (IPEX has put its own switch there) and of MKL."""
+    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+        if not torch.backends.mkl.is_available():
+            yield
+            return
+        with torch.backends.mkl.verbose(torch.backends.mkl.VERBOSE_ON):
+            yield
+
+
+def _dynamo(group: str, name: str | None = None) -> int:
+    """Return one of torch.compile's counters, or the sum of a group of them."""
+    from torch._dynamo.utils import counters  # here, not above: importing it takes a second
+
+    return int(counters[group][name] if name else sum(counters[group].values()))

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from runner.protocol import CONTRADICTED, Finding
 from runner.worker.failures import Unsupported
 
 
@@ -62,12 +63,17 @@ class Runtime:
         """Return the outputs, which are logits already."""
         return outputs
 
-    def evidence(self):
-        """Contradict what was asked, where the fault says so."""
+    def counters(self):
+        """Count batches where told to, as if each were a compilation."""
+        return {"graphs compiled": self._steps} if self._fault == "recompile" else {}
+
+    def evidence(self, images):
+        """Contradict what was asked, or fail, where the fault says so."""
+        if self._fault == "mute":
+            raise RuntimeError("the fake does not tell")
         if self._fault != "lie":
             return []
-        lie = {"asked": "int8", "observed": "fp32", "state": "contradicted", "source": "the fake"}
-        return [{"knob": "precision", **lie}]
+        return [Finding("precision", "int8", "fp32", CONTRADICTED, "the fake", "tell the truth")]
 
     def _strike(self, where):
         if where == self._at:

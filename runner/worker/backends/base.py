@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from runner.protocol import Finding
 from runner.worker.cache import Fetch, Recipe
 from runner.worker.datasets import Dataset, Images
 from runner.worker.failures import Unsupported
@@ -60,7 +61,7 @@ class Settings:
 
 
 class Runtime(Protocol):
-    """What a worker asks of a runtime, in this order: recipe, load, requests, bind, logits, evidence."""
+    """What a worker asks of a runtime, in this order: recipe, load, requests, bind, counters, evidence, logits."""
 
     def __init__(self, settings: Settings) -> None:
         """Keep the settings.
@@ -91,5 +92,11 @@ class Runtime(Protocol):
     def logits(self, outputs: Any) -> Images:
         """Return a step's outputs as batch × classes, float32."""
 
-    def evidence(self) -> list[dict[str, str]]:
-        """Return what the runtime itself knows of settings that took effect."""
+    def counters(self) -> dict[str, int]:
+        """Return, by what is counted, numbers that must not change while it is timed; {} where there are none."""
+
+    def evidence(self, images: Images) -> list[Finding]:
+        """Return what only the runtime knows of settings that took effect, above all the precision that it executed.
+
+        It may run these images (batch × 3 × size × size) under profilers and verbose flags: nothing is timed any more.
+        """

@@ -13,7 +13,6 @@ import torch
 from runner.worker.backends.base import Settings
 from runner.worker.cache import Fetch, Recipe
 from runner.worker.datasets import Dataset
-from runner.worker.evidence import UNKNOWN, finding
 from runner.worker.failures import Unsupported
 from runner.worker.models import Network
 from runner.worker.torch_module import TorchModule
@@ -36,6 +35,7 @@ class Runtime(TorchModule):
             raise Unsupported("IPEX's static int8 flow is not offered here: take backend=torch or openvino for int8")
         super().__init__(settings)
         self._mode = mode
+        self._compiled = mode == "compiled"
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe | None:
         """Need no files."""
@@ -58,7 +58,3 @@ class Runtime(TorchModule):
                 module = torch.compile(module, backend="ipex", dynamic=False)
                 module(example)
         self._module = module
-
-    def evidence(self) -> list[dict[str, str]]:
-        """Return that the arithmetic was not observed: oneDNN tells it only in a pass of its own."""
-        return [finding("precision", self._settings.precision, "not observed", UNKNOWN, "none")]

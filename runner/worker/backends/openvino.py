@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from pathlib import Path
 from typing import Any, Literal
 
+from runner.protocol import Finding
+from runner.worker import arithmetic
+from runner.worker.arithmetic import Work
 from runner.worker.backends.base import Settings, Step
 from runner.worker.cache import Fetch, Recipe, package_versions
 from runner.worker.datasets import CALIBRATION_BATCH, Dataset, Images
-from runner.worker.evidence import CONTRADICTED, VERIFIED, finding
 from runner.worker.export import ONNX_FILE, onnx_recipe
 from runner.worker.models import Network
 
@@ -59,6 +62,8 @@ class Runtime:
         self._shape = shape
         self._inputs = inputs
         self._compiled: Any = None
+        self._work: dict[str, float] = {}
+        self._heavy: dict[str, str] = {}
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe:
         """Return how the graph is exported, and quantised where the precision asks for it."""
@@ -84,6 +89,7 @@ class Runtime:
         model = core.read_model(artifact / (IR_FILE if self._precision == "int8" else ONNX_FILE))
         batch = self._settings.batch_size if self._shape == "static" else -1
         model.reshape([batch, 3, network.image_size, network.image_size])
+        self._work, self._heavy = count_work(model)
         properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": PRECISION_HINTS[self._precision]}
         if self._hint != "none":
             properties["PERFORMANCE_HINT"] = self._hint.upper()
@@ -122,26 +128,67 @@ class Runtime:
         found: Images = outputs.get_output_tensor().data
         return found
 
-    def evidence(self) -> list[dict[str, str]]:
-        """Return the precision in which the compiled model's heavy layers run."""
-        layers = [
-            info["runtimePrecision"].astype(str)
-            for info in (node.get_rt_info() for node in self._compiled.get_runtime_model().get_ops())
-            if info["layerType"].astype(str) in HEAVY_LAYERS
-        ]
-        wanted = RUNTIME_PRECISIONS[self._precision]
-        share = sum(precision in wanted for precision in layers) / len(layers) if layers else 0.0
-        counts = ", ".join(f"{layers.count(name)} × {name}" for name in sorted(set(layers)))
-        required = 1.0 if self._precision == "fp32" else REQUIRED_SHARE
-        state = VERIFIED if share >= required else CONTRADICTED
-        return [finding("precision", self._precision, counts, state, "OpenVINO get_runtime_model()")]
+    def counters(self) -> dict[str, int]:
+        """Count nothing."""
+        return {}
+
+    def evidence(self, images: Images) -> list[Finding]:
+        """Return the precision in which the layers of the compiled model run that do the arithmetic."""
+        works, left = [], 0
+        todo = dict(self._work)
+        for node in self._compiled.get_runtime_model().get_ops():  # in the order of execution
+            info = node.get_rt_info()
+            names = info["originalLayersNames"].astype(str).split(",")
+            # A layer may have the name of the product or of the bias that was fused into it; it counts once.
+            amount = sum(todo.pop(heavy, 0.0) for heavy in {self._heavy.get(name, "") for name in names})
+            kept = info["runtimePrecision"].astype(str)
+            if amount:
+                works.append(Work(PRECISIONS.get(kept, kept), amount, info["primitiveType"].astype(str)))
+            left += info["layerType"].astype(str) == "FakeQuantize"
+        source = "OpenVINO's get_runtime_model()"
+        return [arithmetic.precision(self._precision, works, "multiply-accumulates", source, {"qdq": left})]
 
 
-HEAVY_LAYERS = frozenset({"Convolution", "FullyConnected", "MatMul", "GroupConvolution"})
-"""Layer types that do nearly all of a network's arithmetic."""
-RUNTIME_PRECISIONS = {"fp32": {"f32"}, "bf16": {"bf16"}, "int8": {"i8", "u8"}}
-REQUIRED_SHARE = 0.8
-"""Share of the heavy layers that must run in bf16 or int8 where it was asked for; fp32 must be whole."""
+PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
+"""OpenVINO's words for what this program calls a precision."""
+
+
+def count_work(model: Any) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the multiply-accumulates of every convolution and matrix product of a model, by its name.
+
+    An extent that is not known before the run, as the batch of a dynamic shape, counts as one.
+
+    Returns:
+        The numbers by name, and for each name under which a compiled layer may show one that one's name.
+    """
+    counts: dict[str, float] = {}
+    heavy: dict[str, str] = {}
+    for node in model.get_ops():
+        kind, name = node.get_type_name(), node.get_friendly_name()
+        if kind not in ("Convolution", "GroupConvolution", "MatMul"):
+            continue
+        output, left, right = (
+            [1 if extent.is_dynamic else extent.get_length() for extent in port.get_partial_shape()]
+            for port in (node.output(0), node.input(0), node.input(1))
+        )
+        if kind == "MatMul":
+            inner = left[-2 if node.get_attributes()["transpose_a"] else -1]
+        else:  # weights: (groups ×) outputs × inputs × kernel
+            inner = math.prod(right[1 if kind == "Convolution" else 2 :])
+        counts[name] = float(math.prod(output) * inner)
+        heavy |= dict.fromkeys(_names(node), name)
+    return counts, heavy
+
+
+def _names(node: Any) -> list[str]:
+    """Return a product's name, and those of the factor and the bias behind it, which may be fused into it."""
+    names = [node.get_friendly_name()]
+    for expected in ("Multiply", "Add"):
+        uses = [use.get_node() for use in node.output(0).get_target_inputs()]
+        if len(uses) == 1 and uses[0].get_type_name() == expected:
+            [node] = uses
+            names.append(node.get_friendly_name())
+    return names
 
 
 def quantise(source: Path, target: Path, dataset: Dataset) -> None:

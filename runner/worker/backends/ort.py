@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import onnxruntime
 
+from runner.protocol import Finding
+from runner.worker import ort_profile
 from runner.worker.backends.base import Settings, Step
 from runner.worker.cache import Fetch, Recipe, package_versions
 from runner.worker.datasets import CALIBRATION_BATCH, Dataset, Images
@@ -67,6 +71,7 @@ class Runtime:
         self._spinning = spinning
         self._affinity = affinity
         self._session: Any = None
+        self._path: Path
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe:
         """Return how the graph is exported, and quantised where the precision asks for it."""
@@ -91,6 +96,11 @@ class Runtime:
     def load(self, network: Network, artifact: Path | None) -> None:
         """Open a session on the graph."""
         assert artifact is not None
+        self._path = artifact / ONNX_FILE
+        self._session = self._open(self._options())
+
+    def _options(self) -> Any:
+        """Return what a session is opened with."""
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[self._graph_optimization])
@@ -103,7 +113,10 @@ class Runtime:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if self._affinity is not None:
             options.add_session_config_entry("session.intra_op_thread_affinities", self._affinity)
-        self._session = onnxruntime.InferenceSession(artifact / ONNX_FILE, options, providers=["CPUExecutionProvider"])
+        return options
+
+    def _open(self, options: Any) -> Any:
+        return onnxruntime.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
 
     def requests(self) -> int:
         """Return one, or one per thread."""
@@ -120,9 +133,20 @@ class Runtime:
         found: Images = outputs[0]
         return found
 
-    def evidence(self) -> list[dict[str, str]]:
-        """Return nothing that the process's own evidence does not hold."""
-        return []
+    def counters(self) -> dict[str, int]:
+        """Count nothing."""
+        return {}
+
+    def evidence(self, images: Images) -> list[Finding]:
+        """Return in which precision a second session, opened alike but with the profiler on, computed a batch."""
+        with tempfile.TemporaryDirectory(prefix="runner-ort-") as folder:
+            options = self._options()
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            session = self._open(options)
+            session.run([OUTPUT], {INPUT: images})
+            events = json.loads(Path(session.end_profiling()).read_text())
+        return [ort_profile.precision(self._precision, events)]
 
 
 def quantise(source: Path, target: Path, dataset: Dataset, reduce_range: bool) -> None:

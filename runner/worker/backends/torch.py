@@ -6,13 +6,10 @@ import shutil
 from pathlib import Path
 
 import torch
-import torch._dynamo.utils
-import torch._inductor.config
 
 from runner.worker.backends.base import Settings
 from runner.worker.cache import Fetch, Recipe, package_versions
 from runner.worker.datasets import Dataset
-from runner.worker.evidence import CONTRADICTED, UNKNOWN, VERIFIED, finding
 from runner.worker.failures import Unavailable
 from runner.worker.models import Network
 from runner.worker.torch_module import TorchModule
@@ -36,10 +33,11 @@ class Runtime(TorchModule):
         Raises:
             Unavailable: it is to be compiled, and there is no C++ compiler.
         """
-        self._compile = compile or settings.precision == "int8"
-        if self._compile and shutil.which("g++") is None and shutil.which("clang++") is None:
+        compiled = compile or settings.precision == "int8"
+        if compiled and shutil.which("g++") is None and shutil.which("clang++") is None:
             raise Unavailable("what torch.compile makes needs a C++ compiler: run apt-get install g++")
         super().__init__(settings)
+        self._compiled = compiled
         self._freezing = freezing
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe | None:
@@ -64,23 +62,14 @@ class Runtime(TorchModule):
             import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # noqa: F401 -- registers operators
 
             self._module = torch.export.load(artifact / PROGRAM_FILE).module()
-        if self._compile:
+        if self._compiled:
+            from torch._inductor import config as inductor  # here, not above: importing it takes a second
+
             # Set for the whole process: as an option of torch.compile it leaves int8 operators unlowered.
-            torch._inductor.config.freezing = self._freezing
+            inductor.freezing = self._freezing
             self._module = torch.compile(self._module, dynamic=False)
             step = self.bind(self.example(network.image_size).numpy())
             step()  # compiles: that is preparing, not the first inference
-
-    def evidence(self) -> list[dict[str, str]]:
-        """Return what was compiled: the graphs, and where Python had to step in."""
-        if not self._compile:
-            return []
-        counters = torch._dynamo.utils.counters
-        graphs, breaks = counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
-        state = VERIFIED if graphs == 1 and not breaks else UNKNOWN if graphs else CONTRADICTED
-        return [
-            finding("compile", "one graph", f"{graphs} graphs, {breaks} graph breaks", state, "torch._dynamo counters")
-        ]
 
 
 def quantise(network: Network, dataset: Dataset, batch_size: int, target: Path) -> None:

@@ -1,0 +1,66 @@
+"""What each setting of a configuration contributes: the whole, measured against itself with that one put back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from runner.plans import WHOLE, Plan
+from runner.result import Result
+from runner.statistics import Estimate
+
+
+def lines(plans: Sequence[Plan], results: Sequence[Result]) -> list[str]:
+    """Return what the ablations of a sweep say, for people; nothing where there are none."""
+    told: list[str] = []
+    for whole, parts in _ablations(plans, results):
+        told += _tell(whole, parts)
+    return told
+
+
+def together(parts: Sequence[Estimate]) -> Estimate:
+    """Return the product of contributions that were measured apart; their errors are independent."""
+    centre = sum(math.log(part.value) for part in parts)
+    margin = math.sqrt(sum((math.log(part.high / part.low) / 2) ** 2 for part in parts))
+    return Estimate(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin))
+
+
+def _ablations(plans: Sequence[Plan], results: Sequence[Result]) -> Iterator[tuple[Result, list[tuple[Plan, Result]]]]:
+    """Yield each whole with its parts, which follow it; an interrupted sweep has fewer results than plans."""
+    found: tuple[Result, list[tuple[Plan, Result]]] | None = None
+    for plan, result in zip(plans, results, strict=False):
+        if plan.part == WHOLE:
+            if found:
+                yield found
+            found = (result, [])
+        elif plan.part and found:
+            found[1].append((plan, result))
+    if found:
+        yield found
+
+
+def _tell(whole: Result, parts: Sequence[tuple[Plan, Result]]) -> list[str]:
+    told = [f"{whole.label}: {_shown(whole)} over the baseline; each setting alone, over the whole without it:"]
+    told += [f"  {plan.part}: {_shown(result)}" for plan, result in parts]
+    measured = [result.shown.speedup for _, result in parts if result.shown]
+    if whole.shown is None or len(measured) < max(2, len(parts)):
+        return told
+    product, speedup = together(measured), whole.shown.speedup
+    says = f"  all of them multiplied: {_interval(product)}, the whole: {_interval(speedup)}: "
+    if product.low > speedup.high:
+        says += "they interact: each is worth more beside the others than alone"
+    elif product.high < speedup.low:
+        says += "they interact: where one is missing, another does part of its work"
+    else:
+        says += "no interaction that these intervals could tell"
+    return [*told, says]
+
+
+def _shown(result: Result) -> str:
+    if result.shown is None:
+        return f"{result.status}: {result.reason}"
+    return f"{_interval(result.shown.speedup)}, {result.shown.verdict}"
+
+
+def _interval(one: Estimate) -> str:
+    return f"{one.value:.2f}× ({one.low:.2f} … {one.high:.2f})"

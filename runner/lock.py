@@ -1,0 +1,61 @@
+"""One measurement at a time on a machine: a lock file that names its holder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from runner.config import ConfigurationError, Mistake
+
+
+def lock_file() -> Path:
+    """Return the lock's path, the same for every checkout on the machine."""
+    return Path(tempfile.gettempdir()) / "runner-measuring.lock"
+
+
+@contextmanager
+def only_measurement(*, wait: bool, tell: Callable[[str], None], path: Path | None = None) -> Iterator[None]:
+    """Hold the machine's lock; the kernel gives it back when this process ends, however it ends.
+
+    Args:
+        wait: wait for the holder to end.
+        tell: is told whom it waits for.
+        path: of the lock, :func:`lock_file` by default.
+
+    Raises:
+        ConfigurationError: another process holds it, and `wait` is false.
+        OSError: the file cannot be opened.
+    """
+    path = path or lock_file()
+    with _open(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = f"process {file.read().strip() or 'unknown'}"
+            if not wait:
+                allowed = "one measurement at a time on a machine: each would be the other's noise"
+                raise ConfigurationError(
+                    [Mistake("wait", wait, allowed, f"{holder} measures: add wait=true")]
+                ) from None
+            tell(f"waiting for {holder}, which measures on this machine")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def _open(path: Path) -> TextIO:
+    """Open the file for whoever measures here: another user's measurement disturbs as much as one's own."""
+    try:
+        return path.open("r+", encoding="utf-8")
+    except FileNotFoundError:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC), "r+", encoding="utf-8")
+        os.fchmod(file.fileno(), 0o666)
+        return file

@@ -1,0 +1,172 @@
+"""What disturbs a measurement from outside: read before and after every slice, never while it runs.
+
+A slice is disturbed for what happened around it, never for its value. The shares are of the cores' time: of two cores
+and one second, 0.05 is a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from runner.protocol import Slice
+
+TICKS = os.sysconf("SC_CLK_TCK")
+STEAL_MOST = 0.02
+"""Share of the cores' time that a hypervisor may give to others."""
+FOREIGN_MOST = 0.05
+"""Share that other processes may use: a few daemons use one or two per cent."""
+THROTTLED_MOST = 0.01
+"""Share of the time in which the control group's quota may hold processes back."""
+STALL_MOST = 0.02
+"""Share of the time in which processes may wait for memory or the disk (the kernel's pressure stall information)."""
+MAJOR_FAULTS_MOST = 20
+"""Page faults in a slice that needed the disk: each takes about 0.1 ms from a solid-state disk."""
+CLOCK_STEP_MOST_S = 0.05
+"""What the wall clock may move against the monotonic one: more is a step, or a suspended machine."""
+RESOLUTION_S = 6 / TICKS
+"""Two counters of ticks, read one after the other, differ by so much without meaning anything."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The machine's counters at one moment, in seconds."""
+
+    now: float
+    wall: float
+    """Wall clock less monotonic clock."""
+    busy: float
+    """CPU time of all processes on the cores."""
+    steal: float
+    throttled: float
+    stalled: float
+    own: float
+    """CPU time of this program and of its workers."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What happened besides the measurement."""
+
+    steal: float = 0.0
+    foreign: float = 0.0
+    throttled: float = 0.0
+    stalled: float = 0.0
+    clock_step_s: float = 0.0
+    major_faults: int = 0
+
+    def disturbances(self) -> list[str]:
+        """Return what was more than may be, in words; an empty list for a calm slice."""
+        found = []
+        if self.foreign > FOREIGN_MOST:
+            found.append(f"other processes used {self.foreign:.0%} of the cores' time")
+        if self.steal > STEAL_MOST:
+            found.append(f"the hypervisor took {self.steal:.0%} of it (steal)")
+        if self.throttled > THROTTLED_MOST:
+            found.append(f"the control group's quota held the process back for {self.throttled:.0%} of the time")
+        if self.stalled > STALL_MOST:
+            found.append(f"processes waited for memory or the disk for {self.stalled:.0%} of the time")
+        if self.major_faults > MAJOR_FAULTS_MOST:
+            found.append(f"{self.major_faults} page faults needed the disk")
+        if self.clock_step_s > CLOCK_STEP_MOST_S:
+            found.append(f"the clock was moved by {self.clock_step_s:.2f} s")
+        return found
+
+
+def worst(noises: Iterable[Noise]) -> Noise:
+    """Return the largest of each."""
+    noises = list(noises)
+    return Noise(**{field.name: max(getattr(one, field.name) for one in noises) for field in fields(Noise)})
+
+
+class Watch:
+    """Reads the counters of some cores and of the processes that are measured."""
+
+    def __init__(self, cores: Collection[int], pids: Sequence[int] = (), root: Path = Path("/")) -> None:
+        """Keep what to look at.
+
+        Args:
+            cores: numbers of the cores that the measurement may use.
+            pids: the measured processes.
+            root: of the file system, for tests.
+        """
+        self._cores = frozenset(f"cpu{core}" for core in cores)
+        self._pids = [os.getpid(), *pids]
+        self._proc, self._cgroup = root / "proc", root / "sys/fs/cgroup"
+
+    def read(self) -> Reading:
+        """Return the counters now; those that a kernel does not have stay at 0."""
+        busy = steal = 0.0
+        for line in self._lines(self._proc / "stat"):
+            name, *ticks = line.split()
+            if name in self._cores:
+                user, nice, system, _, _, _, _, stolen, *_ = map(int, ticks)
+                busy += (user + nice + system) / TICKS
+                steal += stolen / TICKS
+        own = sum(self._cpu_s(pid) for pid in self._pids)
+        now = time.monotonic()
+        return Reading(now, time.time() - now, busy, steal, self._throttled(), self._stalled(), own)
+
+    def between(self, before: Reading, after: Reading, slices: Sequence[Slice] = ()) -> Noise:
+        """Return what happened between two readings."""
+        seconds = max(after.now - before.now, 1e-9)
+        time_of_cores = seconds * max(1, len(self._cores))
+        foreign = (after.busy - before.busy) - (after.own - before.own)
+        return Noise(
+            steal=_above_resolution(after.steal - before.steal) / time_of_cores,
+            foreign=_above_resolution(foreign) / time_of_cores,
+            throttled=(after.throttled - before.throttled) / seconds,
+            stalled=(after.stalled - before.stalled) / seconds,
+            clock_step_s=abs(after.wall - before.wall),
+            major_faults=sum(one.major_faults for one in slices),
+        )
+
+    def _cpu_s(self, pid: int) -> float:
+        """Return the CPU seconds of a process's threads, 0 where it has ended."""
+        for line in self._lines(self._proc / str(pid) / "stat"):
+            fields_behind_name = line.rpartition(")")[2].split()
+            return (int(fields_behind_name[11]) + int(fields_behind_name[12])) / TICKS
+        return 0.0
+
+    def _throttled(self) -> float:
+        """Return the seconds for which a quota held this process back: of its control group, or of one above."""
+        most = 0.0
+        for folder in self._groups():
+            for line in self._lines(folder / "cpu.stat"):
+                name, _, value = line.partition(" ")
+                if name in ("throttled_usec", "throttled_time"):
+                    most = max(most, int(value) / (1e6 if name == "throttled_usec" else 1e9))
+        return most
+
+    def _groups(self) -> Iterable[Path]:
+        """Yield the folders of this process's control group and of those above it."""
+        for line in self._lines(self._proc / "self/cgroup"):
+            _, controllers, path = line.split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            base = self._cgroup / "cpu" if controllers else self._cgroup
+            own = base / path.strip("/")
+            yield from (own, *(above for above in own.parents if above.is_relative_to(base)))
+
+    def _stalled(self) -> float:
+        """Return the seconds for which some process waited for memory, or all waited for the disk."""
+        total = 0.0
+        for resource, kind in (("memory", "some"), ("io", "full")):
+            for line in self._lines(self._proc / "pressure" / resource):
+                if line.startswith(kind):
+                    total += int(line.rpartition("total=")[2]) / 1e6
+        return total
+
+    @staticmethod
+    def _lines(file: Path) -> list[str]:
+        try:
+            return file.read_text().splitlines()
+        except OSError:  # this kernel has no such counter, or the process has ended
+            return []
+
+
+def _above_resolution(seconds: float) -> float:
+    return seconds if seconds > RESOLUTION_S else 0.0

@@ -1,0 +1,209 @@
+"""From the command line to plans: every run composed and checked before anything is launched."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from runner.checks import check
+from runner.compose import COMPOSITION_ERRORS, compose_settings, derive, diagnose, flatten, parse, typed
+from runner.config import PROJECT, ConfigurationError, Mistake, Precision, RunConfig
+from runner.environment import describe
+from runner.machine import Machine, as_dict, this_machine
+from runner.protocol import PACKAGES
+
+WHOLE = "whole"
+"""The first row of an ablation: everything together, against the baseline."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is still to be made."""
+
+    config: RunConfig
+    baseline: RunConfig
+    reference: RunConfig
+    """The fp32 configuration whose logits are the truth that this run's are compared with."""
+    settings: dict[str, Any]
+    """The flattened resolved configuration."""
+    yaml: str
+    """The resolved configuration, for the run's folder."""
+    label: str
+    fingerprint: str
+    part: str = ""
+    """In an ablation: WHOLE, or the setting that the baseline of this run has put back."""
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One run's configuration and the two that are derived from it."""
+
+    settings: DictConfig
+    config: RunConfig
+    baseline: RunConfig
+    reference: RunConfig
+
+
+def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
+    """Return the plan of every run, before anything is launched.
+
+    Args:
+        jobs: the overrides of each.
+
+    Raises:
+        ConfigurationError: with all mistakes of all jobs.
+    """
+    mistakes: list[Mistake] = []
+    composed: list[Composed] = []
+    for overrides in jobs:
+        settings = compose_settings(overrides)
+        config = typed(settings)
+        found = check(config)
+        mistakes += found
+        if not found:
+            baseline, of_baseline = derived_config("baseline", settings, config.baseline)
+            reference, of_reference = derived_config("reference", settings, config.reference)
+            if reference.precision.name is not Precision.fp32:
+                allowed = "overrides with precision=fp32: it is the truth for accuracy"
+                of_reference.append(Mistake("reference", config.reference, allowed))
+            mistakes += [*of_baseline, *of_reference]
+            composed.append(Composed(settings, config, baseline, reference))
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    labels = distinct_labels([flatten(one.settings) for one in composed])
+    plans = [
+        _plan(one, one.config.row.name or label or describe(one.config))
+        for label, one in zip(labels, composed, strict=True)
+    ]
+    return [part for one, plan in zip(composed, plans, strict=True) for part in _expand(one, plan)]
+
+
+def _plan(composed: Composed, label: str) -> Plan:
+    settings = flatten(composed.settings)
+    return Plan(
+        config=composed.config,
+        baseline=composed.baseline,
+        reference=composed.reference,
+        settings=settings,
+        yaml=OmegaConf.to_yaml(composed.settings, resolve=True),
+        label=label,
+        fingerprint=fingerprint(settings, this_machine()),
+    )
+
+
+def _expand(composed: Composed, plan: Plan) -> list[Plan]:
+    """Return the runs that one configuration asks for: itself, its A/A repetitions, or itself and its parts."""
+    if composed.config.aa:
+        count = composed.config.aa
+        return [
+            replace(plan, baseline=composed.config, label=f"{plan.label} A/A {number + 1} of {count}")
+            for number in range(count)
+        ]
+    if composed.config.ablate:
+        whole = replace(plan, label=f"{plan.label}: the whole", part=WHOLE)
+        return [whole, *_parts(composed, plan)]
+    return [plan]
+
+
+def _parts(composed: Composed, plan: Plan) -> list[Plan]:
+    """Return for each setting that the baseline has otherwise: the whole, against the whole with that one put back.
+
+    Raises:
+        ConfigurationError: nothing differs from the baseline, or a part put back leaves a configuration with a mistake.
+    """
+    found, mistakes = [], []
+    for word in composed.config.baseline:
+        [override] = parse([word])
+        key = str(override.key_or_group).replace("/", ".")
+        own, put_back = composed.settings, derive(composed.settings, [word])
+        if OmegaConf.select(own, key) == OmegaConf.select(put_back, key):
+            continue
+        config, wrong = derived_config(f"ablate, with {word}", own, [word])
+        mistakes += wrong
+        chosen = OmegaConf.select(own, f"{key}.name") or OmegaConf.select(own, key)
+        part = f"{key}={chosen}"
+        found.append(replace(plan, baseline=config, label=f"{plan.label}: {part} over {word}", part=part))
+    if not found:
+        mistakes.append(Mistake("ablate", True, "a configuration that differs from its baseline", "Add backend=…"))
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    return found
+
+
+def derived_config(role: str, settings: DictConfig, words: Sequence[str]) -> tuple[RunConfig, list[Mistake]]:
+    """Return the configuration that a role's overrides make of a run's own, and its mistakes, named by the role.
+
+    Raises:
+        ConfigurationError: the overrides cannot be composed.
+    """
+    try:
+        config = typed(derive(settings, words))
+    except COMPOSITION_ERRORS as error:
+        told = diagnose(words, error).mistakes
+        raise ConfigurationError(replace(one, field=f"{role}: {one.field}") for one in told) from error
+    return config, [replace(one, field=f"{role}: {one.field}") for one in check(config)]
+
+
+def distinct_labels(jobs: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what tells each job from the others, in words: empty where nothing does.
+
+    A setting that follows from its group's choice is not repeated: with another `backend.name`, `backend.env` says
+    nothing more.
+
+    Args:
+        jobs: the flattened settings of each.
+    """
+    varied = [key for key in dict.fromkeys(itertools.chain(*jobs)) if len({repr(job.get(key)) for job in jobs}) > 1]
+    choices = [key for key in varied if key.endswith(".name")]
+    told = [key for key in varied if key in choices or not _follows(key, f"{key.split('.')[0]}.name", jobs)]
+    return [" ".join(_word(key, job.get(key)) for key in told if job.get(key) is not None) for job in jobs]
+
+
+def _follows(key: str, choice: str, jobs: Sequence[dict[str, Any]]) -> bool:
+    """Return whether one setting has only one value for each value of another."""
+    values: dict[str, set[str]] = {}
+    for job in jobs:
+        values.setdefault(repr(job.get(choice)), set()).add(repr(job.get(key)))
+    return choice in jobs[0] and all(len(found) == 1 for found in values.values())
+
+
+def _word(key: str, value: object) -> str:
+    """Return a setting as a word of a label: a choice by its name alone."""
+    return (
+        str(value) if key.endswith(".name") or key == "memory_format" else f"{key.rsplit('.', maxsplit=1)[-1]}={value}"
+    )
+
+
+def fingerprint(settings: dict[str, Any], machine: Machine) -> str:
+    """Return a hash over everything that a result depends on: configuration, code, packages and machine."""
+    content = {
+        "settings": {name: value for name, value in settings.items() if not name.startswith(("tracking.", "output"))},
+        "code": code_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "machine": as_dict(machine),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@cache
+def code_version() -> str:
+    """Return a hash over this program's own source."""
+    digest = hashlib.sha256()
+    for file in sorted((PROJECT / "runner").rglob("*.py")):
+        digest.update(file.relative_to(PROJECT).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # the runs that need it will be `unavailable`
+        return "absent"
