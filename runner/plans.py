@@ -120,22 +120,34 @@ def _parts(composed: Composed, plan: Plan) -> list[Plan]:
         ConfigurationError: nothing differs from the baseline, or a part put back leaves a configuration with a mistake.
     """
     found, mistakes = [], []
-    for word in composed.config.baseline:
-        [override] = parse([word])
-        key = str(override.key_or_group).replace("/", ".")
-        own, put_back = composed.settings, derive(composed.settings, [word])
-        if OmegaConf.select(own, key) == OmegaConf.select(put_back, key):
+    for key, words in _by_group(composed.config.baseline).items():
+        put_back = derive(composed.settings, words)
+        if OmegaConf.select(composed.settings, key) == OmegaConf.select(put_back, key):
             continue
-        config, wrong = derived_config(f"ablate, with {word}", own, [word])
+        config, wrong = derived_config(f"ablate, with {' '.join(words)}", composed.settings, words)
         mistakes += wrong
-        chosen = OmegaConf.select(own, f"{key}.name") or OmegaConf.select(own, key)
-        part = f"{key}={chosen}"
-        found.append(replace(plan, baseline=config, label=f"{plan.label}: {part} over {word}", part=part))
+        part = f"{key}={_choice(composed.settings, key)}"
+        label = f"{plan.label}: {part} over {_choice(put_back, key)}"
+        found.append(replace(plan, baseline=config, label=label, part=part))
     if not found:
         mistakes.append(Mistake("ablate", True, "a configuration that differs from its baseline", "Add backend=…"))
     if mistakes:
         raise ConfigurationError(mistakes)
     return found
+
+
+def _by_group(words: Sequence[str]) -> dict[str, list[str]]:
+    """Return overrides by the group or field that they set: a choice and its options are one setting."""
+    found: dict[str, list[str]] = {}
+    for word, override in zip(words, parse(words), strict=True):
+        found.setdefault(str(override.key_or_group).replace("/", ".").split(".")[0], []).append(word)
+    return found
+
+
+def _choice(settings: DictConfig, key: str) -> object:
+    """Return what is chosen in a group, by its name, or a field's value."""
+    chosen = OmegaConf.select(settings, key)
+    return chosen.name if isinstance(chosen, DictConfig) else chosen
 
 
 def derived_config(role: str, settings: DictConfig, words: Sequence[str]) -> tuple[RunConfig, list[Mistake]]:

@@ -213,15 +213,15 @@ def time_line(results: Sequence[Result], wall_s: float, besides: Mapping[str, fl
     return f"{wall_s:.1f} s in all, {timed:.1f} s timed ({factor}the rest: {rest})"
 
 
-def print_table(console: Console, rows: Sequence[Row], title: str) -> None:
-    """Print the table and its notes."""
+def print_table(console: Console, rows: Sequence[Row], title: str, conclusions: Sequence[str] = ()) -> None:
+    """Print the table, the notes on its rows, and what was concluded from all of them."""
     table = rich_table(rows, title)
     if not console.is_terminal:
         needed = console.measure(table, options=console.options.update(max_width=UNFOLDED)).maximum
         console.width = max(console.width, needed)
     console.print(table)
-    for line in notes(rows):
-        console.print(line, markup=False, highlight=False)
+    for line in [*notes(rows), *conclusions]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_evidence(console: Console, evidence: Mapping[str, Sequence[Finding]]) -> None:
@@ -249,16 +249,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output-dir", default="outputs", type=Path, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
 
-    from runner.tracking import StoreError, read_evidence, read_sweep, tracking_uri
+    from runner.tracking import StoreError, read_evidence, read_notes, read_sweep, tracking_uri
 
     uri = tracking_uri(TrackingConfig(uri=options.uri), options.output_dir)
     sweeps: list[str] = []
+    conclusions: list[str] = []
     merged: dict[str, Row] = {}
     several = len(options.sweep or []) > 1
     try:
         for wanted in options.sweep or [None]:
             sweep, frame = read_sweep(uri, options.experiment, wanted)
             sweeps.append(sweep)
+            conclusions += read_notes(uri, rows_of(frame))
             for place, row in enumerate(rows_of(frame)):
                 merged[_word(row, "label") if several else str(place)] = row
     except (LookupError, StoreError) as error:
@@ -272,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.figure.mkdir(parents=True, exist_ok=True)
         draw(rows, title, options.figure)
     if options.format == "table":
-        print_table(Console(), rows, title)
+        print_table(Console(), rows, title, conclusions)
         if options.verbose:
             try:
                 print_evidence(Console(), read_evidence(uri, rows))

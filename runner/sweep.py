@@ -30,7 +30,7 @@ from runner.record import row
 from runner.report import csv_table, markdown_table, print_evidence, print_table, time_line
 from runner.result import HARMLESS, Result, RunFailed, Status, save, write_json
 from runner.screen import Screen
-from runner.tracking import Tracker
+from runner.tracking import NOTES_FILE, Tracker
 
 AT_REST_S = 0.5
 """How long the machine is looked at before anything is launched."""
@@ -212,16 +212,17 @@ def _conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
     results = sweep.run(tracker)
     rows = [row(result) for result in results]
     title = f"{machine.name} · baseline: {describe(plans[0].baseline)} · {config.measure.name}"
-    tracker.finish(_write_tables(rows, title, folder, console), interrupted=sweep.interrupted)
-    print_table(console, rows, title)
-    if config.verbose:
-        print_evidence(console, {result.label: result.evidence for result in results})
-    for line in [
+    conclusions = [
         *diagnosis.lines(plans, results, machine),
         *ablation.lines(plans, results),
         *_calibrate(plans, results, machine),
-    ]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    ]
+    (folder / NOTES_FILE).write_text("".join(f"{line}\n" for line in conclusions), encoding="utf-8")
+    files = [*_write_tables(rows, title, folder, console), folder / NOTES_FILE]
+    tracker.finish(files, interrupted=sweep.interrupted)
+    print_table(console, rows, title, conclusions)
+    if config.verbose:
+        print_evidence(console, {result.label: result.evidence for result in results})
     if peaks is not None:
         console.print(describe_peaks(peaks), highlight=False)
     console.print(time_line(results, time.monotonic() - begin, before_s if peaks else None), highlight=False)

@@ -36,6 +36,8 @@ ARTIFACTS = (
 )
 """Files of a run's folder that go to the store; raw batch times and logits stay in the folder."""
 
+NOTES_FILE = "notes.txt"
+"""What was concluded from all rows of a sweep, on its parent run."""
 SWEEP_TAG = "sweep"
 PARENT_TAG = "mlflow.parentRunId"
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
@@ -54,6 +56,7 @@ def open_client(uri: str) -> MlflowClient:
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # A server that is down must not hold a sweep up: MLflow retries 7 times, for minutes, by default.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
@@ -226,6 +229,28 @@ def read_evidence(uri: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list
             except (MlflowException, OSError, ValueError, TypeError) as error:
                 raise StoreError(f"the evidence of {row['tags.label']}: {str(error).splitlines()[0][:200]}") from error
     return found
+
+
+def read_notes(uri: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what was concluded from all rows of a sweep, a line each; none where none was recorded.
+
+    Args:
+        uri: of the store.
+        rows: of :func:`read_sweep`.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client, parent = open_client(uri), str(rows[0][f"tags.{PARENT_TAG}"])
+    try:
+        if NOTES_FILE not in {file.path for file in client.list_artifacts(parent)}:
+            return []  # interrupted before its end
+        with tempfile.TemporaryDirectory(prefix="runner-notes-") as folder:
+            return Path(client.download_artifacts(parent, NOTES_FILE, folder)).read_text(encoding="utf-8").splitlines()
+    except (MlflowException, OSError) as error:
+        raise StoreError(f"{NOTES_FILE}: {str(error).splitlines()[0][:200]}") from error
 
 
 def _read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.DataFrame]:

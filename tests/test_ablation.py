@@ -100,11 +100,14 @@ def test_an_ablation_end_to_end(run_program: RunProgram):
         "backend.options.batch_s=0.005",
         "precision=bf16",
         "ablate=true",
-        'baseline=["precision=fp32","backend.options.batch_s=0.02"]',
+        'reference=["precision=fp32","backend=fake"]',
+        'baseline=["precision=fp32","backend=fake","backend.options.batch_s=0.02"]',
         "measure.slice_s=0.2",
     )
     whole, words, speed = done.results()
     assert whole.measurement.speedup.value == pytest.approx(4, rel=0.1), done.out
     assert speed.measurement.speedup.value == pytest.approx(4, rel=0.1)
-    assert words.label.endswith(": precision=bf16 over precision=fp32")
-    assert "  backend.options.batch_s=0.005: 3." in done.out or "  backend.options.batch_s=0.005: 4." in done.out
+    assert words.label.endswith(": precision=bf16 over fp32")
+    assert speed.label.endswith(": backend=fake over fake")
+    assert "  precision=bf16: " in done.out
+    assert "  all of them multiplied: " in done.out

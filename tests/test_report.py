@@ -161,11 +161,11 @@ def test_a_measured_row_shows_its_numbers_rounded():
 
 def test_a_run_without_a_number_shows_dashes():
     """Whether the metric is absent, as in the closing table, or not a number, as a frame of the store has it."""
-    expected = ["torch bf16", *["–"] * 11, "crashed"]
+    expected = ["torch bf16", *["–"] * 12, "crashed"]
     assert cells(FAILED) == expected
     frame = pd.DataFrame([MEASURED, FAILED])
     assert cells(frame.to_dict("records")[1]) == expected
-    assert cells(dict.fromkeys(MEASURED, NAN)) == ["–"] * 13
+    assert cells(dict.fromkeys(MEASURED, NAN)) == ["–"] * 14
 
 
 def test_identical_logits_are_exact_and_lack_of_accuracy_is_a_dash():
@@ -212,7 +212,7 @@ def test_time_line_accounts_for_every_second():
 def test_markdown_and_csv_by_hand():
     """The shape of the one, the precision of the other."""
     lines = markdown_table([MEASURED, FAILED]).splitlines()
-    assert lines[1] == "|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---|---:|---|"
+    assert lines[1] == "|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---|---|---:|---|"
     assert lines[2] == "| " + " | ".join(MEASURED_CELLS) + " |"
     assert len(lines) == 4
     frame = read_csv(csv_table([MEASURED, FAILED]))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from runner.statistics import Estimate, Verdict, geometric_mean, judge
 
 RUNS = 400
-ROUNDS_MIN, ROUNDS_MAX, GOAL, NOISE_FLOOR = 8, 20, 0.02, 0.02  # conf/measure/standard.yaml
+ROUNDS_MIN, ROUNDS_MAX, GOAL, NOISE_FLOOR = 8, 20, 0.0175, 0.02  # conf/measure/standard.yaml
 NOISE = 0.02
 """Standard deviation of a slice's logarithm: what a shared machine shows within a minute."""
 Series = NDArray[np.float64]
