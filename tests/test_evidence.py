@@ -225,6 +225,8 @@ def test_torch_int8_proves_its_precision(job, tmp_path):
         ("thp", 0, "always madvise [never]", CONTRADICTED),
         ("thp", 0, "always [madvise] never", CONTRADICTED),
         ("off", 0, "always [madvise] never", VERIFIED),
+        ("thp", 2048, "always [madvise] never", UNKNOWN),
+        ("off", 2048, "always [madvise] never", VERIFIED),
         ("off", 204800, "[always] madvise never", UNKNOWN),
     ],
 )
@@ -330,15 +332,15 @@ def kernel(name, inputs, output, dur=1):
 
 def test_left_over_quantisation_is_counted():
     """Two of five nodes with three quarters of the time only convert; nine tenths of the work is in integers."""
-    scale = {"float": []}
-    conv = kernel(
-        "QLinearConv", [{"uint8": [1, 4, 4, 8]}, scale, scale, {"int8": [9, 8, 1, 1]}], {"uint8": [1, 4, 4, 9]}
-    )
-    gemm = kernel("Gemm", [{"float": [8, 16]}, {"float": [16, 1]}], {"float": [8, 1]})
+    conv = kernel("QLinearConv", [{"uint8": [1, 4, 4, 8]}], {"uint8": [1, 4, 4, 9]})
+    gemm = kernel("Gemm", [{"float": [8, 16]}], {"float": [8, 1]})
     left = [kernel(name, [], {}, dur=3) for name in ("QuantizeLinear", "DequantizeLinear")]
-    finding = ort_profile.precision("int8", [conv, gemm, *left])
+    finding = ort_profile.precision("int8", [conv, gemm, *left], {"/QLinearConv": [9, 8, 1, 1]})
     assert finding.state == VERIFIED
     assert finding.facts == {"int8": 0.9, "fp32": 0.1, "qdq": 2, "qdq_share": 0.75}
+    assert "of multiply-accumulates" in finding.observed
+    unknown = ort_profile.precision("int8", [conv, gemm, *left], {})
+    assert "50.0 % int8, 50.0 % fp32 of their time" in unknown.observed
 
 
 def test_the_summary_counts_each_setting_once_by_its_worst_state():

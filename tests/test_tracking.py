@@ -93,7 +93,7 @@ def test_one_parent_holds_the_sweep(recorded, store):
     client, parents, children = store
     [parent] = parents
     assert (parent.info.run_name, parent.info.status) == (newest(recorded).name, "FINISHED")
-    assert artifacts(client, parent) == {"machine.json", "table.md", "table.csv"}
+    assert artifacts(client, parent) == {"machine.json", "table.md", "table.csv", "notes.txt"}
     local = Path(client.download_artifacts(parent.info.run_id, "table.md"))
     assert local.read_text() == (newest(recorded) / "table.md").read_text()
     assert [run.data.tags["mlflow.parentRunId"] for run in children] == [parent.info.run_id] * 3
@@ -255,7 +255,7 @@ def test_a_server_over_http_holds_the_record(run_program: RunProgram, server):
     [result] = done.results()
     assert (child.info.status, child.data.tags["mlflow.parentRunId"]) == ("FINISHED", parent.info.run_id)
     assert child.data.metrics["throughput"] == result.measurement.throughput.value
-    assert artifacts(client, parent) == {"machine.json", "table.md", "table.csv"}
+    assert artifacts(client, parent) == {"machine.json", "table.md", "table.csv", "notes.txt"}
     local = Path(client.download_artifacts(child.info.run_id, "result.json"))
     assert local.read_bytes() == (done.run_folder() / "result.json").read_bytes()
     assert not (done.output_dir / "mlflow.db").exists()

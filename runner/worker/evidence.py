@@ -19,6 +19,8 @@ from runner.worker.isa import amx_permission, cpu_flags
 
 ADDR_NO_RANDOMIZE = 0x0040000  # <sys/personality.h>
 THP_MODE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+FEW_PAGES = 0.05
+"""Share of the memory in huge pages that says nothing: NumPy asks for them for its own large arrays."""
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
 """Variables that keep a library from instruction sets that the processor has."""
 
@@ -146,11 +148,12 @@ def hugepages(asked: str, rollup: str, status: str, switch: str) -> Finding:
     observed += ", switched off for this process" if forbidden else ""
     facts = {"huge_mib": float(huge), "anonymous_mib": float(anonymous), "never": float(mode in ("never", "none"))}
     remedy = ""
+    many = huge > FEW_PAGES * anonymous
     if asked == "off":
         # An allocator of its own may ask for them; under `always` the kernel gives them to whoever fits.
-        state = UNKNOWN if huge else VERIFIED
+        state = UNKNOWN if many else VERIFIED
     else:
-        state = VERIFIED if huge else CONTRADICTED
+        state = VERIFIED if many else UNKNOWN if huge else CONTRADICTED
         if mode in ("never", "none"):
             remedy = f"the kernel gives none: as root, echo madvise > {THP_MODE}"
         elif not huge:

@@ -7,7 +7,7 @@ carries the types and shapes of its inputs and outputs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runner.protocol import Finding
@@ -18,31 +18,48 @@ Event = dict[str, Any]
 Tensor = tuple[str, list[int]]
 """A tensor's type and its shape."""
 
-WEIGHT_INPUT = {
-    **dict.fromkeys(("Conv", "FusedConv", "NhwcFusedConv", "ConvInteger"), 1),
-    **dict.fromkeys(("MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulInteger"), 1),
-    **dict.fromkeys(("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits"), 1),
-    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm"), 3),
-}
-"""Operators that do nearly all of a network's arithmetic, and which input holds the weights or the right matrix."""
+WEIGHT_INPUT = {**dict.fromkeys(("Conv", "FusedConv", "NhwcFusedConv", "ConvInteger"), 1), "QLinearConv": 3}
+"""Convolutions, and which of their inputs are the weights."""
+PRODUCTS = frozenset(
+    {
+        *("MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulInteger", "MatMulIntegerToFloat"),
+        *("DynamicQuantizeMatMul", "MatMulNBits", "QLinearMatMul", "QGemm"),
+    }
+)
+"""Matrix products; with convolutions they do nearly all of a network's arithmetic."""
 INTEGER = frozenset({"DynamicQuantizeMatMul"})
 """Those that compute in integers although their input is floating point."""
 PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8"}
 
 
-def precision(asked: str, events: Sequence[Event]) -> Finding:
+def weight_shapes(graph: Any) -> dict[str, list[int]]:
+    """Return the shape of every convolution's constant weights by the name of its node, from the graph as it was optimised.
+
+    A kernel that has packed its weights no longer shows them to the profiler.
+    """
+    shapes = {one.name: list(one.dims) for one in graph.initializer}
+    found = {}
+    for node in graph.node:
+        place = WEIGHT_INPUT.get(node.op_type)
+        if place is not None and node.input[place] in shapes:
+            found[node.name] = shapes[node.input[place]]
+    return found
+
+
+def precision(asked: str, events: Sequence[Event], weights: Mapping[str, list[int]]) -> Finding:
     """Tell in which precision the convolutions and matrix products ran, and how many Q/DQ nodes were left unfused.
 
     Args:
         asked: fp32 or int8.
         events: of the profiler, of any number of runs.
+        weights: shapes of the convolutions' weights, see :func:`weight_shapes`.
     """
     kernels = [event for event in events if event["name"].endswith("_kernel_time")]
     left = [event for event in kernels if event["args"]["op_name"] in ("QuantizeLinear", "DequantizeLinear")]
     duration = sum(event["dur"] for event in kernels)
     facts = {"qdq": float(len(left)), "qdq_share": sum(event["dur"] for event in left) / max(1, duration)}
-    heavy = [event for event in kernels if event["args"]["op_name"] in WEIGHT_INPUT]
-    counts = [_multiply_accumulates(event) for event in heavy]
+    heavy = [event for event in kernels if event["args"]["op_name"] in WEIGHT_INPUT.keys() | PRODUCTS]
+    counts = [_multiply_accumulates(event, weights) for event in heavy]
     counted = all(count is not None for count in counts)
     works = [
         Work(
@@ -65,15 +82,18 @@ def _precision(event: Event) -> str:
     return PRECISIONS.get(inputs[0][0], inputs[0][0]) if inputs else "unknown"
 
 
-def _multiply_accumulates(event: Event) -> float | None:
-    """Return the multiply-accumulates of a kernel, None where the profiler does not show its weights' shape."""
-    name = event["args"]["op_name"]
+def _multiply_accumulates(event: Event, weights: Mapping[str, list[int]]) -> float | None:
+    """Return the multiply-accumulates of a kernel, None where its shapes are not known.
+
+    A convolution's weights are outputs × inputs per group × kernel.
+    """
     inputs, outputs = _tensors(event, "input_type_shape"), _tensors(event, "output_type_shape")
-    if len(inputs) <= WEIGHT_INPUT[name] or not outputs:
+    if not inputs or not outputs:
         return None
-    weights, output = inputs[WEIGHT_INPUT[name]][1], outputs[0][1]
-    if len(weights) < 2 or not output:
-        return None
-    if "Conv" in name:  # weights: outputs × inputs per group × kernel
-        return math.prod(output) * math.prod(weights[1:])
-    return math.prod(output) * inputs[0][1][-1]
+    if event["args"]["op_name"] in PRODUCTS:
+        return math.prod(outputs[0][1]) * inputs[0][1][-1]
+    kernel = weights.get(event["name"].removesuffix("_kernel_time"))
+    shown = inputs[WEIGHT_INPUT[event["args"]["op_name"]] :]
+    if kernel is None and shown and len(shown[0][1]) > 2:  # computed, and so not packed
+        kernel = shown[0][1]
+    return None if kernel is None else math.prod(outputs[0][1]) * math.prod(kernel[1:])

@@ -139,14 +139,18 @@ class Runtime:
 
     def evidence(self, images: Images) -> list[Finding]:
         """Return in which precision a second session, opened alike but with the profiler on, computed a batch."""
+        import onnx  # here, not above: a measured process needs it only now
+
         with tempfile.TemporaryDirectory(prefix="runner-ort-") as folder:
             options = self._options()
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
+            options.optimized_model_filepath = str(Path(folder) / ONNX_FILE)
             session = self._open(options)
             session.run([OUTPUT], {INPUT: images})
             events = json.loads(Path(session.end_profiling()).read_text())
-        return [ort_profile.precision(self._precision, events)]
+            graph = onnx.load(options.optimized_model_filepath, load_external_data=False).graph
+            return [ort_profile.precision(self._precision, events, ort_profile.weight_shapes(graph))]
 
 
 def quantise(source: Path, target: Path, dataset: Dataset, reduce_range: bool) -> None:
