@@ -22,6 +22,7 @@ from benchmarks.harness import newest_results, run
 from runner import compose
 from runner.config import PROJECT
 from runner.environment import build_launch
+from runner.lock import only_measurement
 from runner.machine import this_machine
 from runner.pairing import throughput
 from runner.protocol import Load, Loaded, RunSlice, Slice, Warm, WarmUp
@@ -97,7 +98,7 @@ def main() -> bool:
     with hydra.initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
         for name, overrides in CASES.items():
             results = paired(overrides)
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory() as folder, only_measurement(wait=True, tell=print):
                 found[name] = results, one_after_the_other(overrides, Path(folder))
     table = Table(title=f"A/A, {REPETITIONS} repetitions, measure=standard (promise: mean at most {PROMISE:.1%})")
     for title in ("case", "way", "mean |speedup - 1|", "largest", "verdicts", "evidence's share of time", "kept"):

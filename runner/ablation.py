@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from runner.plans import WHOLE, Plan
+from runner.plans import AA, WHOLE, Plan
 from runner.result import Result
-from runner.statistics import Estimate
+from runner.statistics import Estimate, Verdict
 
 
 def lines(plans: Sequence[Plan], results: Sequence[Result]) -> list[str]:
@@ -33,7 +33,7 @@ def _ablations(plans: Sequence[Plan], results: Sequence[Result]) -> Iterator[tup
             if found:
                 yield found
             found = (result, [])
-        elif plan.part and found:
+        elif plan.part not in ("", AA) and found:
             found[1].append((plan, result))
     if found:
         yield found
@@ -43,7 +43,8 @@ def _tell(whole: Result, parts: Sequence[tuple[Plan, Result]]) -> list[str]:
     told = [f"{whole.label}: {_shown(whole)} over the baseline; each setting alone, over the whole without it:"]
     told += [f"  {plan.part}: {_shown(result)}" for plan, result in parts]
     measured = [result.shown.speedup for _, result in parts if result.shown]
-    if whole.shown is None or len(measured) < max(2, len(parts)):
+    noisy = any(one.shown and one.shown.verdict is Verdict.too_noisy for one in (whole, *(part for _, part in parts)))
+    if whole.shown is None or noisy or len(measured) < max(2, len(parts)):
         return told
     product, speedup = together(measured), whole.shown.speedup
     says = f"  all of them multiplied: {_interval(product)}, the whole: {_interval(speedup)}: "

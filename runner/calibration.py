@@ -1,7 +1,7 @@
 """The noise floor δ of this machine, from A/A runs: a configuration measured against itself, over and over.
 
-``python -m runner aa=10`` measures; what it finds is kept in the cache, by machine, and every later verdict on that
-model with that ``measure`` uses it.
+``python -m runner aa=10`` measures; what it finds is kept in the cache, by machine, and every later verdict under
+the same conditions (network, batch, `measure`) uses it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Calibration:
     precision: str
     date: str
     """Of the last run, UTC."""
+    conditions: str
+    """A hash over everything that a noise floor depends on, see :func:`conditions`."""
     speedups: list[float]
     noise_floor: float
 
@@ -47,7 +49,8 @@ class Calibration:
 def floor(speedups: Sequence[float]) -> float:
     """Return δ: with 95 % confidence another A/A run ends within a factor 1 ± δ of 1.
 
-    The true speedup is known to be 1, so the deviations are taken from it and every run gives a degree of freedom:
+    The true speedup is known to be 1, so the deviations are taken from it and every run, of two fresh processes, gives
+    a degree of freedom:
     δ = t(0.975, n) · √(Σ log² / n), never under `LEAST`.
     """
     from scipy.stats import t  # here, not above: importing scipy.stats takes most of a second
@@ -69,12 +72,13 @@ def calibrate(config: RunConfig, machine: Machine, speedups: Sequence[float]) ->
         backend=config.backend.name,
         precision=str(config.precision.name),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        conditions=conditions(config),
         speedups=list(speedups),
         noise_floor=floor(speedups),
     )
     folder = _folder(Path(config.output_dir), machine)
     folder.mkdir(parents=True, exist_ok=True)
-    name = "-".join((found.model, found.measure, found.backend, found.precision))
+    name = "-".join((found.model, found.measure, found.backend, found.precision, found.conditions))
     write_json(folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.json", asdict(found))
     return found
 
@@ -91,13 +95,21 @@ def calibrations(output_dir: Path, machine: Machine) -> list[Calibration]:
 
 
 def noise_floor(config: RunConfig, machine: Machine) -> float:
-    """Return the largest δ that was calibrated for a run's model and `measure` here, else `measure.noise_floor`."""
-    found = [
-        one.noise_floor
-        for one in calibrations(Path(config.output_dir), machine)
-        if (one.model, one.measure) == (config.model.name, config.measure.name)
-    ]
-    return max(found, default=config.measure.noise_floor)
+    """Return the largest of `measure.noise_floor` and of every δ that was calibrated here under a run's conditions.
+
+    A calibration only raises it: where both processes of a pair have one layout, A/A cannot see how the layouts of two
+    configurations differ, and `measure.noise_floor` stands for that.
+    """
+    found = calibrations(Path(config.output_dir), machine)
+    wanted = conditions(config)
+    return max([config.measure.noise_floor, *(one.noise_floor for one in found if one.conditions == wanted)])
+
+
+def conditions(config: RunConfig) -> str:
+    """Return a hash over what a noise floor depends on: the network, how it is fed, and how long it is measured."""
+    fed = [config.batch_size, config.instances, str(config.scenario)]
+    what = json.dumps([asdict(config.model), asdict(config.measure), fed], sort_keys=True, default=str)
+    return hashlib.sha256(what.encode()).hexdigest()[:8]
 
 
 def _folder(output_dir: Path, machine: Machine) -> Path:

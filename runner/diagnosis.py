@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.machine import Machine
 from runner.plans import Plan
+from runner.protocol import UNKNOWN
 from runner.result import Measurement, Result
 from runner.statistics import Verdict
 
@@ -26,7 +27,7 @@ HARDWARE = {
     "int8": ("AVX-512 VNNI", "AVX-VNNI", "AMX INT8"),
     "bf16": ("AVX-512 BF16", "AMX BF16"),
 }
-"""Instruction sets without which a precision is emulated."""
+"""Instruction sets of x86 without which a precision is emulated."""
 FEW_FAULTS = 50
 """Page faults a batch: with fewer, an allocator has hardly anything to spare (64 of 4 KiB are a quarter of a MiB)."""
 QDQ_MOST = 0.05
@@ -43,7 +44,7 @@ def lines(plans: Sequence[Plan], results: Sequence[Result], machine: Machine) ->
     rows = [(plan, result) for plan, result in zip(plans, results, strict=False) if not plan.part]
     for plan, result in rows:
         measured = result.shown
-        if measured is None:
+        if measured is None or measured.verdict is Verdict.too_noisy:
             continue
         if measured.verdict is Verdict.slower:
             cause = why(result, None, machine)
@@ -52,7 +53,7 @@ def lines(plans: Sequence[Plan], results: Sequence[Result], machine: Machine) ->
             assert rival.shown is not None
             if measured.speedup.high < rival.shown.speedup.low:
                 told.append(f"{plan.label}: slower than {rival.label}: {why(result, rival.shown, machine)}")
-            elif setting in WITHOUT_EFFECT and measured.speedup.low <= rival.shown.speedup.high:
+            elif setting in WITHOUT_EFFECT and _alike(measured, rival.shown):
                 cause = _nothing_to_act_on(result, rival.shown)
                 if cause:
                     told.append(f"{plan.label}: no faster than {rival.label}: {cause}")
@@ -62,18 +63,26 @@ def lines(plans: Sequence[Plan], results: Sequence[Result], machine: Machine) ->
 def _rivals(plan: Plan, rows: Sequence[tuple[Plan, Result]]) -> Iterator[tuple[str, Result]]:
     """Yield the rows that differ from a run's in one setting only, in which they have the slower choice."""
     for other, result in rows:
-        if result.shown is None or other.baseline != plan.baseline or other is plan:
+        if result.shown is None or result.shown.verdict is Verdict.too_noisy:
+            continue
+        if other.baseline != plan.baseline or other is plan:
             continue
         differing = _differing(plan.settings, other.settings)
         if len(differing) != 1:
             continue
         [setting] = differing
-        ours, theirs = plan.settings[setting], other.settings[setting]
+        ours, theirs = plan.settings.get(setting), other.settings.get(setting)
         if setting == "precision.name":
             if PRECISIONS.index(ours) > PRECISIONS.index(theirs):
                 yield setting, result
         elif theirs == USUAL.get(setting, ours):
             yield setting, result
+
+
+def _alike(one: Measurement, other: Measurement) -> bool:
+    """Return whether two rows differ by no more than the noise floor, as far as their intervals tell."""
+    margin = 1 + one.noise_floor
+    return other.speedup.low / margin <= one.speedup.low and one.speedup.high <= other.speedup.high * margin
 
 
 def _differing(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
@@ -91,14 +100,12 @@ def why(result: Result, rival: Measurement | None, machine: Machine) -> str:
     """Return the likeliest cause that the evidence of a slow run shows."""
     facts = {name: value for finding in result.evidence for name, value in finding.facts.items()}
     precision = str(result.settings["precision.name"])
-    if count := facts.get("recompilations"):
-        return f"it was compiled again while it was timed ({count:.0f} times)"
     if facts.get("qdq_share", 0) > QDQ_MOST:
         return (
             f"{facts['qdq']:.0f} quantise and dequantise nodes were left between the operators, "
             f"{facts['qdq_share']:.0%} of its time"
         )
-    if precision in HARDWARE and not set(HARDWARE[precision]) & set(machine.isa):
+    if machine.architecture == "x86_64" and not set(HARDWARE.get(precision, machine.isa)) & set(machine.isa):
         return f"this processor has none of {', '.join(HARDWARE[precision])}: {precision} products are emulated"
     if breaks := facts.get("breaks"):
         return f"{breaks:.0f} graph breaks: Python runs between the compiled parts"
@@ -115,8 +122,8 @@ def _nothing_to_act_on(result: Result, rival: Measurement | None) -> str:
     """Return why memory settings could do nothing, empty where they could or there are none."""
     asked = {name: str(result.settings[name]) for name in WITHOUT_EFFECT}
     pages = next((one for one in result.evidence if one.knob == "hugepages"), None)
-    if asked["hugepages.name"] != "off" and pages is not None and not pages.facts.get("huge_mib"):
-        return f"hugepages={asked['hugepages.name']} had nothing to act on: {pages.observed}"
+    if asked["hugepages.name"] != "off" and pages is not None and pages.state == UNKNOWN:
+        return f"hugepages={asked['hugepages.name']} had hardly anything to act on: {pages.observed}"
     if any(asked[name] != USUAL[name] for name in WITHOUT_EFFECT) and rival is not None:
         faults = rival.minor_faults_per_batch
         if faults < FEW_FAULTS:

@@ -6,7 +6,7 @@ import csv
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from runner import accuracy
 from runner.accuracy import Accuracy, InvalidOutput
 from runner.calibration import noise_floor
 from runner.config import MeasureConfig, RunConfig
-from runner.environment import build_launches
+from runner.environment import WorkerLaunch, build_launches
 from runner.findings import contradictions, distinct
 from runner.instances import Instances
 from runner.machine import this_machine
@@ -31,6 +31,7 @@ from runner.pairing import (
     by_process,
     duration_s,
     estimate_speedup,
+    gave_up,
     lanes,
 )
 from runner.plans import Plan
@@ -73,15 +74,13 @@ class Bench(Protocol):
         """Return the file with the fp32 logits and the labels."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class LoadedWorker:
     """Workers whose job is loaded and whose speed is steady."""
 
     worker: Instances
     loaded: Loaded
     steady: bool
-    evidence: list[Finding] | None = None
-    """What took effect; None until they were asked."""
 
 
 class Run:
@@ -106,8 +105,7 @@ class Run:
             RunFailed: it could not be started or loaded.
         """
         launches = build_launches(config, this_machine(), os.environ)
-        note = [{"argv": launch.argv, "env": launch.env, "job": asdict(launch.job)} for launch in launches]
-        write_json(self.folder / f"launch-{name}.json", note)
+        self.note_launches(launches, name)
         with self.watch.book("start"):
             worker = Instances(launches, self.folder / f"{name}.log")
         try:
@@ -115,6 +113,11 @@ class Run:
         except BaseException:
             worker.stop()
             raise
+
+    def note_launches(self, launches: Sequence[WorkerLaunch], name: str) -> None:
+        """Keep how workers are started, or were."""
+        note = [{"argv": launch.argv, "env": launch.env, "job": asdict(launch.job)} for launch in launches]
+        write_json(self.folder / f"launch-{name}.json", note)
 
     def start(self, config: RunConfig, name: str) -> LoadedWorker:
         """Start a worker, load its job, warm it up and freeze it.
@@ -152,16 +155,14 @@ class Run:
             return all(warm.steady for warm in worker.ask(request, Warm, timeout_s=measure.request_timeout_s))
 
     def observe(self, loaded: LoadedWorker) -> list[Finding]:
-        """Have the workers tell what took effect, unless they have told; they are frozen afterwards."""
-        if loaded.evidence is None:
-            self.screen.phase("evidence")
-            timeout_s = self.plan.config.measure.request_timeout_s
-            loaded.worker.thaw()
-            with self.watch.book("evidence"):
-                answers = loaded.worker.ask(Observe(), Observed, timeout_s=timeout_s)
-            loaded.worker.freeze()
-            loaded.evidence = distinct(finding for answer in answers for finding in answer.evidence)
-        return loaded.evidence
+        """Have the workers tell what took effect; they are frozen afterwards."""
+        self.screen.phase("evidence")
+        timeout_s = self.plan.config.measure.request_timeout_s
+        loaded.worker.thaw()
+        with self.watch.book("evidence"):
+            answers = loaded.worker.ask(Observe(), Observed, timeout_s=timeout_s)
+        loaded.worker.freeze()
+        return distinct(finding for answer in answers for finding in answer.evidence)
 
     def evaluate(self, instances: Instances, path: Path, *, cached: bool) -> Path:
         """Have the first worker write its logits of the evaluation set; it is frozen afterwards."""
@@ -248,7 +249,7 @@ def run_experiment(run: Run, bench: Bench) -> Result:
 def _measure(run: Run, bench: Bench, measured: _Measured) -> None:
     """Measure fresh process pairs until the interval is narrow enough; accuracy comes from the first."""
     plan, measure = run.plan, run.plan.config.measure
-    generator = random.Random(plan.config.seed)
+    generator = random.Random(f"{plan.config.seed} {plan.label}")  # each repetition of an A/A draws its own
     for process in range(measure.processes_max):
         candidate = run.start(plan.config, "candidate")
         measured.candidate = measured.candidate or candidate
@@ -279,6 +280,8 @@ def _measure(run: Run, bench: Bench, measured: _Measured) -> None:
         finally:
             with run.watch.book("stop"):
                 candidate.worker.stop()
+        if _gave_up(measured.rounds, measure):
+            break
         if process + 1 >= measure.processes_min and _narrow_enough(plan, measured.calm):
             break
 
@@ -297,6 +300,12 @@ def _run_rounds(run: Run, pair: Pair, measured: _Measured) -> None:
         begin = time.monotonic()
 
 
+def _gave_up(rounds: Sequence[Round], measure: MeasureConfig) -> bool:
+    """Return whether the machine did not become quiet for some process pair."""
+    pairs = ([one.calm for one in rounds if one.process == process] for process in {one.process for one in rounds})
+    return any(gave_up(calm.count(True), calm.count(False), measure) for calm in pairs)
+
+
 def _narrow_enough(plan: Plan, rounds: list[Round]) -> bool:
     return len(rounds) > 1 and estimate_speedup(rounds, plan.config.seed).half_width <= plan.config.measure.goal
 
@@ -304,8 +313,9 @@ def _narrow_enough(plan: Plan, rounds: list[Round]) -> bool:
 def _gather_evidence(run: Run, candidate: LoadedWorker, baseline: LoadedWorker, measured: _Measured) -> None:
     """Ask both what took effect; of a further process pair keep what the ones before did not tell."""
     known = {(finding.knob, finding.state) for finding in measured.evidence}
-    measured.evidence += [one for one in run.observe(candidate) if (one.knob, one.state) not in known]
-    measured.lies += contradictions(run.observe(candidate))
+    found = run.observe(candidate)
+    measured.evidence += [one for one in found if (one.knob, one.state) not in known]
+    measured.lies += contradictions(found)
     with blamed_on("its baseline"):
         measured.lies += [f"its baseline: {lie}" for lie in contradictions(run.observe(baseline))]
 
@@ -326,17 +336,10 @@ def _compare(run: Run, bench: Bench, candidate: LoadedWorker, baseline: LoadedWo
 
 
 def _conclude(plan: Plan, measured: _Measured) -> Measurement:
-    """Return what the calm rounds say; where the machine did not become quiet, what all say, and no verdict.
-
-    Raises:
-        RunFailed: there are not two rounds.
-    """
+    """Return what the calm rounds say; where the machine did not become quiet, what all say, and no verdict."""
     measure, seed = plan.config.measure, plan.config.seed
     disturbed = [one for one in measured.rounds if not one.calm]
-    too_noisy = any(
-        sum(one.calm for one in measured.rounds if one.process == process) < measure.rounds_min
-        for process in {one.process for one in measured.rounds}
-    )
+    too_noisy = _gave_up(measured.rounds, measure)
     rounds = measured.rounds if too_noisy else measured.calm
     speedup = estimate_speedup(rounds, seed)
     floor = noise_floor(plan.config, this_machine())

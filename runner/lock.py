@@ -12,10 +12,17 @@ from typing import TextIO
 
 from runner.config import ConfigurationError, Mistake
 
+LOCK_VARIABLE = "RUNNER_LOCK"
+"""Environment variable that names another file: for tests."""
+FOLDERS = (Path("/run/lock"), Path("/tmp"))  # noqa: S108 -- all users share it; a link there is not followed
+
 
 def lock_file() -> Path:
-    """Return the lock's path, the same for every checkout on the machine."""
-    return Path(tempfile.gettempdir()) / "runner-measuring.lock"
+    """Return the lock's path, the same for every checkout and every user of the machine, whatever TMPDIR is."""
+    if wanted := os.environ.get(LOCK_VARIABLE):
+        return Path(wanted)
+    folder = next((place for place in FOLDERS if os.access(place, os.W_OK)), Path(tempfile.gettempdir()))
+    return folder / "runner-measuring.lock"
 
 
 @contextmanager
@@ -53,9 +60,10 @@ def only_measurement(*, wait: bool, tell: Callable[[str], None], path: Path | No
 
 def _open(path: Path) -> TextIO:
     """Open the file for whoever measures here: another user's measurement disturbs as much as one's own."""
+    plain = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW  # never through a link that somebody else has put there
     try:
-        return path.open("r+", encoding="utf-8")
+        return os.fdopen(os.open(path, plain), "r+", encoding="utf-8")
     except FileNotFoundError:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC), "r+", encoding="utf-8")
+        file = os.fdopen(os.open(path, plain | os.O_CREAT), "r+", encoding="utf-8")
         os.fchmod(file.fileno(), 0o666)
         return file

@@ -20,7 +20,7 @@ STEAL_MOST = 0.02
 FOREIGN_MOST = 0.05
 """Share that other processes may use: a few daemons use one or two per cent."""
 THROTTLED_MOST = 0.01
-"""Share of the time in which the control group's quota may hold processes back."""
+"""Share of the cores' time that the control group's quota may withhold."""
 STALL_MOST = 0.02
 """Share of the time in which processes may wait for memory or the disk (the kernel's pressure stall information)."""
 MAJOR_FAULTS_MOST = 20
@@ -66,7 +66,7 @@ class Noise:
         if self.steal > STEAL_MOST:
             found.append(f"the hypervisor took {self.steal:.0%} of it (steal)")
         if self.throttled > THROTTLED_MOST:
-            found.append(f"the control group's quota held the process back for {self.throttled:.0%} of the time")
+            found.append(f"the control group's quota withheld {self.throttled:.0%} of it: take fewer threading.threads")
         if self.stalled > STALL_MOST:
             found.append(f"processes waited for memory or the disk for {self.stalled:.0%} of the time")
         if self.major_faults > MAJOR_FAULTS_MOST:
@@ -118,7 +118,7 @@ class Watch:
         return Noise(
             steal=_above_resolution(after.steal - before.steal) / time_of_cores,
             foreign=_above_resolution(foreign) / time_of_cores,
-            throttled=(after.throttled - before.throttled) / seconds,
+            throttled=(after.throttled - before.throttled) / time_of_cores,
             stalled=(after.stalled - before.stalled) / seconds,
             clock_step_s=abs(after.wall - before.wall),
             major_faults=sum(one.major_faults for one in slices),
@@ -132,14 +132,14 @@ class Watch:
         return 0.0
 
     def _throttled(self) -> float:
-        """Return the seconds for which a quota held this process back: of its control group, or of one above."""
-        most = 0.0
+        """Return the CPU seconds that quotas withheld, of this process's control group and of those above."""
+        total = 0.0
         for folder in self._groups():
             for line in self._lines(folder / "cpu.stat"):
                 name, _, value = line.partition(" ")
                 if name in ("throttled_usec", "throttled_time"):
-                    most = max(most, int(value) / (1e6 if name == "throttled_usec" else 1e9))
-        return most
+                    total += int(value) / (1e6 if name == "throttled_usec" else 1e9)
+        return total
 
     def _groups(self) -> Iterable[Path]:
         """Yield the folders of this process's control group and of those above it."""

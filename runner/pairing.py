@@ -112,7 +112,7 @@ class Pair:
             on_round(len(calm), disturbed, speedup)
             if len(calm) >= self.measure.rounds_min and speedup and speedup.half_width <= self.measure.goal:
                 return
-            if disturbed > max(self.measure.rounds_min, len(calm)):
+            if gave_up(len(calm), disturbed, self.measure):
                 return
 
     def _run_round(self) -> Round:
@@ -152,6 +152,11 @@ class Pair:
         self.host.wall_s += time.monotonic() - wall
         worker.freeze()
         return answer, self.watch.between(before, self.watch.read(), answer)
+
+
+def gave_up(calm: int, disturbed: int, measure: MeasureConfig) -> bool:
+    """Return whether a machine does not become quiet: most rounds are disturbed, and more than `rounds_min`."""
+    return disturbed > max(measure.rounds_min, calm)
 
 
 def lanes(parts: Sequence[Slice]) -> list[list[int]]:

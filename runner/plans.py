@@ -15,11 +15,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from runner.checks import check
 from runner.compose import COMPOSITION_ERRORS, compose_settings, derive, diagnose, flatten, parse, typed
-from runner.config import PROJECT, ConfigurationError, Mistake, Precision, RunConfig
+from runner.config import PROJECT, ConfigurationError, Mistake, Precision, RowConfig, RunConfig
 from runner.environment import describe
 from runner.machine import Machine, as_dict, this_machine
 from runner.protocol import PACKAGES
 
+AA = "A/A"
+"""A run of a configuration against itself."""
 WHOLE = "whole"
 """The first row of an ablation: everything together, against the baseline."""
 
@@ -39,7 +41,7 @@ class Plan:
     label: str
     fingerprint: str
     part: str = ""
-    """In an ablation: WHOLE, or the setting that the baseline of this run has put back."""
+    """AA; in an ablation WHOLE, or the setting that the baseline of this run has put back; else empty."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,14 @@ def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
     if mistakes:
         raise ConfigurationError(mistakes)
     labels = distinct_labels([flatten(one.settings) for one in composed])
-    plans = [
-        _plan(one, one.config.row.name or label or describe(one.config))
+    return [
+        plan
         for label, one in zip(labels, composed, strict=True)
+        for plan in _expand(one, one.config.row.name or label or describe(one.config))
     ]
-    return [part for one, plan in zip(composed, plans, strict=True) for part in _expand(one, plan)]
 
 
-def _plan(composed: Composed, label: str) -> Plan:
+def _plan(composed: Composed, label: str, *, part: str = "") -> Plan:
     settings = flatten(composed.settings)
     return Plan(
         config=composed.config,
@@ -95,25 +97,23 @@ def _plan(composed: Composed, label: str) -> Plan:
         settings=settings,
         yaml=OmegaConf.to_yaml(composed.settings, resolve=True),
         label=label,
-        fingerprint=fingerprint(settings, this_machine()),
+        fingerprint=fingerprint(settings, this_machine(), label if part else ""),
+        part=part,
     )
 
 
-def _expand(composed: Composed, plan: Plan) -> list[Plan]:
+def _expand(composed: Composed, label: str) -> list[Plan]:
     """Return the runs that one configuration asks for: itself, its A/A repetitions, or itself and its parts."""
-    if composed.config.aa:
-        count = composed.config.aa
-        return [
-            replace(plan, baseline=composed.config, label=f"{plan.label} A/A {number + 1} of {count}")
-            for number in range(count)
-        ]
+    count = composed.config.aa
+    if count:
+        itself = _against(composed, [], composed.config)
+        return [_plan(itself, f"{label} A/A {number + 1} of {count}", part=AA) for number in range(count)]
     if composed.config.ablate:
-        whole = replace(plan, label=f"{plan.label}: the whole", part=WHOLE)
-        return [whole, *_parts(composed, plan)]
-    return [plan]
+        return [_plan(composed, f"{label}: the whole", part=WHOLE), *_parts(composed, label)]
+    return [_plan(composed, label)]
 
 
-def _parts(composed: Composed, plan: Plan) -> list[Plan]:
+def _parts(composed: Composed, label: str) -> list[Plan]:
     """Return for each setting that the baseline has otherwise: the whole, against the whole with that one put back.
 
     Raises:
@@ -127,13 +127,21 @@ def _parts(composed: Composed, plan: Plan) -> list[Plan]:
         config, wrong = derived_config(f"ablate, with {' '.join(words)}", composed.settings, words)
         mistakes += wrong
         part = f"{key}={_choice(composed.settings, key)}"
-        label = f"{plan.label}: {part} over {_choice(put_back, key)}"
-        found.append(replace(plan, baseline=config, label=label, part=part))
+        over = f"{part} over {_choice(put_back, key)}"
+        found.append(_plan(_against(composed, words, config), f"{label}: {over}", part=part))
     if not found:
         mistakes.append(Mistake("ablate", True, "a configuration that differs from its baseline", "Add backend=…"))
     if mistakes:
         raise ConfigurationError(mistakes)
     return found
+
+
+def _against(composed: Composed, words: Sequence[str], baseline: RunConfig) -> Composed:
+    """Return a configuration with another baseline than its own, and so with no row in a table."""
+    settings = composed.settings.copy()
+    OmegaConf.update(settings, "baseline", list(words), merge=False)
+    OmegaConf.update(settings, "row", OmegaConf.structured(RowConfig), merge=False)
+    return Composed(settings, typed(settings), baseline, composed.reference)
 
 
 def _by_group(words: Sequence[str]) -> dict[str, list[str]]:
@@ -194,9 +202,16 @@ def _word(key: str, value: object) -> str:
     )
 
 
-def fingerprint(settings: dict[str, Any], machine: Machine) -> str:
-    """Return a hash over everything that a result depends on: configuration, code, packages and machine."""
+def fingerprint(settings: dict[str, Any], machine: Machine, repetition: str) -> str:
+    """Return a hash over everything that a result depends on: configuration, code, packages, machine.
+
+    Args:
+        settings: the flattened configuration.
+        machine: where it runs.
+        repetition: tells runs of one configuration apart, as in A/A; else empty.
+    """
     content = {
+        "repetition": repetition,
         "settings": {name: value for name, value in settings.items() if not name.startswith(("tracking.", "output"))},
         "code": code_version(),
         "packages": {name: _version(name) for name in PACKAGES},

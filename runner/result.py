@@ -92,13 +92,13 @@ class Measurement:
     latency_samples: int
     """Batches that the percentiles come from: with fewer than 100, p99 is nearly the slowest one."""
     round_throughput: list[float]
-    """The candidate's throughput in each calm round, in order."""
+    """The candidate's throughput in each round that counts, in order."""
     noise_floor: float
     """δ, within which a speedup is no effect: calibrated by A/A on this machine, else `measure.noise_floor`."""
     minor_faults_per_batch: float = 0.0
     """Page faults of the candidate that gave it new memory: how often it returns and takes it, batch by batch."""
     rounds_disturbed: int = 0
-    """Rounds that were measured again."""
+    """Rounds that did not count: they were measured again. With the verdict `too noisy` all count."""
     disturbances: list[str] = field(default_factory=list)
     """What disturbed them, at its worst."""
 

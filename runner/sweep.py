@@ -7,7 +7,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from runner.record import row
 from runner.report import csv_table, markdown_table, print_evidence, print_table, time_line
 from runner.result import HARMLESS, Result, RunFailed, Status, save, write_json
 from runner.screen import Screen
+from runner.statistics import Verdict
 from runner.tracking import NOTES_FILE, Tracker
 
 AT_REST_S = 0.5
@@ -48,8 +49,8 @@ class KeptBench:
     def baseline(self, config: RunConfig, run: Run) -> LoadedWorker:
         """Return the kept worker where it is of this configuration, else a new one.
 
-        Where a run measures several process pairs, each pair is fresh: a kept process would carry its address layout
-        into all of them.
+        Where a run measures several process pairs, and in A/A, each pair is fresh: a kept process would carry what it
+        is by accident into all of them.
 
         Raises:
             RunFailed: the baseline could not be started, loaded or warmed up.
@@ -57,7 +58,9 @@ class KeptBench:
         launches = build_launches(config, this_machine(), os.environ)
         kept, self._kept = self._kept, None
         if kept is not None:
-            if kept.worker.alive() and kept.worker.launches == launches and config.measure.processes_max == 1:
+            fresh = config.measure.processes_max > 1 or run.plan.config.aa
+            if kept.worker.alive() and kept.worker.launches == launches and not fresh:
+                run.note_launches(launches, "baseline")
                 return kept
             kept.worker.stop()
         return run.start(config, "baseline")
@@ -212,14 +215,14 @@ def _conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
     results = sweep.run(tracker)
     rows = [row(result) for result in results]
     title = f"{machine.name} · baseline: {describe(plans[0].baseline)} · {config.measure.name}"
+    files = _write_tables(rows, title, folder, console)
     conclusions = [
-        *diagnosis.lines(plans, results, machine),
-        *ablation.lines(plans, results),
-        *_calibrate(plans, results, machine),
+        *_guarded("diagnosis", lambda: diagnosis.lines(plans, results, machine)),
+        *_guarded("ablation", lambda: ablation.lines(plans, results)),
+        *_guarded("calibration", lambda: _calibrate(plans, results, machine)),
     ]
     (folder / NOTES_FILE).write_text("".join(f"{line}\n" for line in conclusions), encoding="utf-8")
-    files = [*_write_tables(rows, title, folder, console), folder / NOTES_FILE]
-    tracker.finish(files, interrupted=sweep.interrupted)
+    tracker.finish([*files, folder / NOTES_FILE], interrupted=sweep.interrupted)
     print_table(console, rows, title, conclusions)
     if config.verbose:
         print_evidence(console, {result.label: result.evidence for result in results})
@@ -228,6 +231,14 @@ def _conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
     console.print(time_line(results, time.monotonic() - begin, before_s if peaks else None), highlight=False)
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
     return EXIT_INTERRUPTED if sweep.interrupted else exit_code(results)
+
+
+def _guarded(what: str, conclude: Callable[[], list[str]]) -> list[str]:
+    """Return conclusions, or why there are none: the table is worth more than what is said of it."""
+    try:
+        return conclude()
+    except Exception as error:
+        return [f"no {what}: {type(error).__name__}: {error}"]
 
 
 def _say(console: Console, line: str) -> None:
@@ -247,16 +258,21 @@ def _calibrate(plans: Sequence[Plan], results: Sequence[Result], machine: Machin
     """Keep the noise floor that the A/A runs of a sweep found; return it in words."""
     by_config: dict[str, tuple[RunConfig, list[float]]] = {}
     for plan, result in zip(plans, results, strict=False):
-        if plan.config.aa and result.shown:
-            key = repr(plan.config)
-            by_config.setdefault(key, (plan.config, []))[1].append(result.shown.speedup.value)
+        speedups = by_config.setdefault(repr(plan.config), (plan.config, []))[1]
+        if result.shown and result.shown.verdict is not Verdict.too_noisy:
+            speedups.append(result.shown.speedup.value)
     told = []
     for config, speedups in by_config.values():
-        if len(speedups) > 1:
+        if config.aa and len(speedups) < config.aa:
+            told.append(
+                f"{describe(config)}: not calibrated: {len(speedups)} of {config.aa} A/A runs ended with a number"
+            )
+        elif config.aa:
             found = calibrate(config, machine, speedups)
             told.append(
                 f"{len(speedups)} A/A runs of {describe(config)}: mean |speedup - 1| {found.mean_error:.2%}; "
-                f"noise floor ±{found.noise_floor:.1%}, from now on that of model={found.model} measure={found.measure}"
+                f"the next will lie within ±{found.noise_floor:.1%}, and δ is not under that for model={found.model} "
+                f"measure={found.measure} from now on"
             )
     return told
 

@@ -244,14 +244,20 @@ def test_more_threads_than_asked_contradict_and_fewer_are_unknown():
     assert found == [VERIFIED, CONTRADICTED, VERIFIED, UNKNOWN]
 
 
-def test_threads_that_share_a_core_while_others_are_idle():
+def test_threads_that_share_a_core_while_others_are_idle(monkeypatch):
     """Two threads on one core of two; one thread pinned to its core; a process that was bound to its cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
     crowded = Busy(threads=2, cores_used=1.0, cores=frozenset({0}))
+    pinned = Busy(threads=1, cores_used=1.0, cores=frozenset({0}))
+    four = {0, 1, 2, 3}
     assert evidence.affinity({0, 1}, set(), None, TWO_THREADS).state == VERIFIED
     assert evidence.affinity({0, 1}, set(), None, crowded).state == CONTRADICTED
-    assert evidence.affinity({0, 1}, set(), 1, crowded).state == VERIFIED
-    assert evidence.affinity({0}, {0}, 1, crowded).state == VERIFIED
-    assert evidence.affinity({0, 1}, {1}, 1, crowded).state == CONTRADICTED
+    assert evidence.affinity({0, 1}, set(), 1, pinned).state == VERIFIED
+    assert evidence.affinity({0, 1}, {1}, 1, pinned).state == CONTRADICTED
+    assert evidence.affinity(four, set(), None, TWO_THREADS).state == UNKNOWN  # one thread for each physical core
+    assert evidence.affinity(four, set(), None, Busy(0, 0, frozenset())).state == UNKNOWN  # the kernel does not tell
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert evidence.affinity(four, set(), None, pinned).state == CONTRADICTED  # the process's own mask shrank
 
 
 def test_an_instruction_set_that_was_forbidden(monkeypatch):
@@ -290,6 +296,15 @@ def test_precision_is_weighed_by_the_work():
     assert judged("int8", ("int8", 7), ("fp32", 3)) == CONTRADICTED
     assert judged("fp32", ("fp32", 99), ("bf16", 1)) == CONTRADICTED
     assert judged("bf16") == UNKNOWN
+
+
+def test_work_that_was_not_seen_proves_nothing():
+    """A library that prints nothing of half its kernels; a twentieth may be missing."""
+    half, most = (
+        arithmetic.precision("fp32", [Work("fp32", amount)], "work", "here", expected=100) for amount in (50, 95)
+    )
+    assert (half.state, most.state) == (UNKNOWN, VERIFIED)
+    assert half.observed.endswith("50.0 % of the network's work was not seen")
 
 
 ONEDNN = [

@@ -35,7 +35,7 @@ def test_the_lock_is_held_and_given_back(tmp_path):
 
 def test_another_sweep_is_refused_or_waits(environment, tmp_path):
     """Exit code 2 and one line; with wait=true it begins when the holder ends."""
-    lock = Path(environment["TMPDIR"]) / "runner-measuring.lock"
+    lock = Path(environment["RUNNER_LOCK"])
     command = [sys.executable, "-m", "runner", "--config-dir", str(TESTS / "conf"), *FAKE, f"output_dir={tmp_path}"]
     with only_measurement(wait=False, tell=never, path=lock):
         done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)

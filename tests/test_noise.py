@@ -12,6 +12,7 @@ import pytest
 
 from runner.config import PROJECT
 from runner.noise import TICKS, Noise, Reading, Watch, worst
+from runner.pairing import gave_up
 from runner.protocol import Slice
 from runner.result import Status, load
 from runner.statistics import Verdict
@@ -36,8 +37,8 @@ def machine(root: Path, *, version: int = 2) -> Path:
     if version == 2:
         (root / "proc/self/cgroup").write_text("0::/mine/own\n")
         (root / "sys/fs/cgroup/mine/own").mkdir(parents=True)
-        (root / "sys/fs/cgroup/mine/cpu.stat").write_text("usage_usec 1\nnr_throttled 3\nthrottled_usec 1500000\n")
-        (root / "sys/fs/cgroup/mine/own/cpu.stat").write_text("nr_throttled 0\nthrottled_usec 0\n")
+        (root / "sys/fs/cgroup/mine/cpu.stat").write_text("usage_usec 1\nnr_throttled 3\nthrottled_usec 1000000\n")
+        (root / "sys/fs/cgroup/mine/own/cpu.stat").write_text("nr_throttled 0\nthrottled_usec 500000\n")
     else:
         (root / "proc/self/cgroup").write_text("9:memory:/other\n2:cpu,cpuacct:/mine\n")
         (root / "sys/fs/cgroup/cpu/mine").mkdir(parents=True)
@@ -66,10 +67,10 @@ def test_shares_are_of_the_cores_time():
     before = Reading(10, 1000, 5, 1, 0, 0, 4)
     after = Reading(12, 1000.2, 9.3, 1.1, 0.1, 0.5, 7.5)
     noise = Watch([0, 1]).between(before, after, [Slice([[0, 1]], 12), Slice([[0, 1]], 13)])
-    assert noise == Noise(*map(pytest.approx, (0.025, 0.2, 0.05, 0.25, 0.2, 25)))
+    assert noise == Noise(*map(pytest.approx, (0.025, 0.2, 0.025, 0.25, 0.2, 25)))
     assert len(noise.disturbances()) == 6
     assert noise.disturbances()[0] == "other processes used 20% of the cores' time"
-    assert worst([noise, Noise(foreign=0.4)]) == Noise(*map(pytest.approx, (0.025, 0.4, 0.05, 0.25, 0.2, 25)))
+    assert worst([noise, Noise(foreign=0.4)]) == Noise(*map(pytest.approx, (0.025, 0.4, 0.025, 0.25, 0.2, 25)))
 
 
 def test_a_few_ticks_mean_nothing():
@@ -85,6 +86,12 @@ def test_a_disturbed_round_is_measured_again_whatever_its_value():
     rounds = list(pair([100] * 9, [200] * 9, noises=noises).run_rounds(0, lambda *seen: shown.append(seen[:2])))
     assert [one.calm for one in rounds] == [True, False, True, True]
     assert shown == [(1, 0), (1, 1), (2, 1), (3, 1)]
+
+
+def test_most_rounds_disturbed_is_too_noisy_however_many_are_calm():
+    """Calm and disturbed rounds: given up where the disturbed are more than the calm, and than there must be calm."""
+    given_up = [gave_up(*counts, MEASURE) for counts in ((3, 3), (3, 4), (4, 4), (4, 5), (0, 3), (0, 4))]
+    assert given_up == [False, True, False, True, False, True]
 
 
 def test_a_machine_that_stays_noisy_is_given_up():

@@ -59,7 +59,7 @@ class QuietWatch(Watch):
         return next(self._noises, Noise())
 
 
-def pair(candidate_ms, baseline_ms, diary=None, batch_size=8, noises=()):
+def pair(candidate_ms, baseline_ms, diary=None, batch_size=8, noises=(), measure=MEASURE, seed=0):
     """Return a pair of scripted workers."""
     diary = [] if diary is None else diary
     return Pair(
@@ -68,8 +68,8 @@ def pair(candidate_ms, baseline_ms, diary=None, batch_size=8, noises=()):
         batch_size=batch_size,
         baseline_batch_size=8,
         process=0,
-        measure=MEASURE,
-        generator=random.Random(0),
+        measure=measure,
+        generator=random.Random(seed),
         watch=QuietWatch(noises),
     )
 

@@ -1,23 +1,27 @@
 """Statistics tested as statistics: thousands of simulated runs under `standard`, with effects that are known.
 
-The machine's speed is a series in time, of which every slice takes the next value; a round takes two, in a random
-order, as `runner.pairing` does. What is estimated, when it stops and what is concluded is the program's own code.
+The machine's speed is a series in time, of which every slice takes the next value. The order within a round, when a
+run stops, what is estimated and what is concluded is the program's own code, with the numbers of standard.yaml. What
+differs between processes is not simulated: `standard` measures one pair, and δ stands for it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import pytest
+import yaml
 from numpy.typing import NDArray
 
-from runner.statistics import Estimate, Verdict, geometric_mean, judge
+from runner.config import PROJECT, MeasureConfig
+from runner.pairing import estimate_speedup
+from runner.statistics import Estimate, Verdict, judge
+from tests.test_pairing import pair
 
 RUNS = 400
-ROUNDS_MIN, ROUNDS_MAX, GOAL, NOISE_FLOOR = 8, 20, 0.0175, 0.02  # conf/measure/standard.yaml
 NOISE = 0.02
 """Standard deviation of a slice's logarithm: what a shared machine shows within a minute."""
 Series = NDArray[np.float64]
@@ -57,28 +61,24 @@ KINDS: dict[str, Callable[[np.random.Generator, int], Series]] = {
 
 
 @cache
+def standard() -> MeasureConfig:
+    """Return conf/measure/standard.yaml."""
+    fields = yaml.safe_load((PROJECT / "conf/measure/standard.yaml").read_text())
+    return MeasureConfig(**fields)
+
+
+@cache
 def estimates(kind: str) -> list[Estimate]:
     """Return what runs of A/A end in; an effect would only shift them all."""
     generator = np.random.default_rng(20251121)
-    return [run(KINDS[kind](generator, 2 * ROUNDS_MAX), generator, seed) for seed in range(RUNS)]
+    return [run(KINDS[kind](generator, 2 * standard().rounds_max), seed) for seed in range(RUNS)]
 
 
-def run(series: Series, generator: np.random.Generator, seed: int) -> Estimate:
-    """Return the speedup when a run stops."""
-    logs: list[float] = []
-    for candidate, baseline in in_turn(series, generator):
-        logs.append(candidate - baseline)
-        if len(logs) >= ROUNDS_MIN:
-            found = geometric_mean([logs], seed)
-            if found.half_width <= GOAL:
-                return found
-    return found
-
-
-def in_turn(series: Series, generator: np.random.Generator) -> Iterator[tuple[float, float]]:
-    """Yield the candidate's and the baseline's slice of every round."""
-    for first, second in series.reshape(-1, 2):
-        yield (first, second) if generator.random() < 0.5 else (second, first)
+def run(series: Series, seed: int) -> Estimate:
+    """Return the speedup when the program's own loop stops; both workers take their next slice from one machine."""
+    batch_ms = iter(100 / np.exp(series))
+    rounds = list(pair(batch_ms, batch_ms, measure=standard(), seed=seed).run_rounds(seed, lambda *_: None))
+    return estimate_speedup(rounds, seed)
 
 
 def shifted(found: Estimate, effect: float) -> Estimate:
@@ -90,7 +90,7 @@ def shifted(found: Estimate, effect: float) -> Estimate:
 def test_a_false_verdict_is_rare(kind):
     """Without an effect, and with one of 1 or 2 % that lies within δ, at most 5 % of the runs claim one."""
     for effect in (0.0, 0.01, 0.02):
-        verdicts = [judge(shifted(found, effect), NOISE_FLOOR) for found in estimates(kind)]
+        verdicts = [judge(shifted(found, effect), standard().noise_floor) for found in estimates(kind)]
         false = sum(verdict in (Verdict.faster, Verdict.slower) for verdict in verdicts)
         assert false / RUNS <= 0.05, (effect, false)
 
@@ -105,7 +105,7 @@ def test_the_interval_covers_the_truth(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_effect_of_five_per_cent_is_found(kind):
     """In at least 90 % of the runs, and never as its opposite."""
-    verdicts = [judge(shifted(found, 0.05), NOISE_FLOOR) for found in estimates(kind)]
+    verdicts = [judge(shifted(found, 0.05), standard().noise_floor) for found in estimates(kind)]
     assert sum(verdict is Verdict.faster for verdict in verdicts) / RUNS >= 0.90
     assert Verdict.slower not in verdicts
 
@@ -113,5 +113,5 @@ def test_an_effect_of_five_per_cent_is_found(kind):
 def test_two_numbers_taken_one_after_the_other_would_be_fooled():
     """What pairing is for: on the drifting machine half of the runs would show an effect of more than 2 %."""
     generator = np.random.default_rng(0)
-    apart = [one[:ROUNDS_MAX].mean() - one[ROUNDS_MAX:].mean() for one in (drift(generator, 40) for _ in range(RUNS))]
-    assert sum(abs(difference) > math.log1p(NOISE_FLOOR) for difference in apart) / RUNS > 0.5
+    apart = [one[:20].mean() - one[20:].mean() for one in (drift(generator, 40) for _ in range(RUNS))]
+    assert sum(abs(difference) > math.log1p(standard().noise_floor) for difference in apart) / RUNS > 0.5

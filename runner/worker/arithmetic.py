@@ -10,6 +10,8 @@ from runner.protocol import CONTRADICTED, UNKNOWN, VERIFIED, Finding
 REQUIRED_SHARE = {"fp32": 0.999, "bf16": 0.8, "int8": 0.8}
 """Of the convolutions' and matrix products' work that must be of the precision asked for. fp32 is the truth that the
 others are compared with, so it must be whole; a quantiser may leave out what it cannot quantise."""
+SEEN_LEAST = 0.9
+"""Of the work that a network is known to be, which must have been seen: a library may print nothing of its kernels."""
 REMEDIES = {
     "fp32": "the runtime lowered the precision by itself: set its precision hint",
     "bf16": "the runtime kept fp32: this processor may have no bf16 arithmetic",
@@ -30,7 +32,13 @@ class Work:
 
 
 def precision(
-    asked: str, works: Iterable[Work], unit: str, source: str, facts: Mapping[str, float] | None = None
+    asked: str,
+    works: Iterable[Work],
+    unit: str,
+    source: str,
+    *,
+    expected: float = 0.0,
+    facts: Mapping[str, float] | None = None,
 ) -> Finding:
     """Tell in which precision the work was done.
 
@@ -39,6 +47,7 @@ def precision(
         works: everything that was executed.
         unit: of the amounts, in words.
         source: where the works were seen.
+        expected: what all works together must be, in the same unit; 0 where that is not known.
         facts: what more is to be kept with the finding.
     """
     works = list(works)
@@ -51,14 +60,19 @@ def precision(
     kernels = sorted({work.kernel for work in works if work.kernel and work.precision == ranked[0][0]})
     observed = ", ".join(f"{_percent(share)} {name}" for name, share in ranked)
     observed += f" of {unit}, {len(works)} operations" + (f" ({', '.join(kernels[:4])})" if kernels else "")
-    state = VERIFIED if shares.get(asked, 0.0) >= REQUIRED_SHARE[asked] else CONTRADICTED
+    unseen = max(0.0, 1 - total / expected) if expected else 0.0
+    if shares.get(asked, 0.0) < REQUIRED_SHARE[asked]:
+        state = CONTRADICTED
+    else:
+        state = VERIFIED if 1 - unseen >= SEEN_LEAST else UNKNOWN
+    observed += f"; {_percent(unseen)} of the network's work was not seen" if unseen > 1 - SEEN_LEAST else ""
     return Finding(
         "precision",
         asked,
         observed,
         state,
         source,
-        "" if state == VERIFIED else REMEDIES[asked],
+        REMEDIES[asked] if state == CONTRADICTED else "",
         {**shares, **(facts or {})},
     )
 

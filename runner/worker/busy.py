@@ -22,7 +22,7 @@ class Busy:
     """What computed."""
 
     threads: int
-    """Threads that had at least a tenth of the busiest one's CPU time."""
+    """Threads that had at least a tenth of the busiest one's CPU time; 0 where the kernel does not tell."""
     cores_used: float
     """CPU seconds of all threads per second."""
     cores: frozenset[int]
@@ -55,7 +55,7 @@ def observe(steps: Sequence[Step]) -> Busy:
     watcher.join()
     first, last = samples
     spent = {thread: cpu - first.cpu_ns.get(thread, 0) for thread, cpu in last.cpu_ns.items()}
-    most = max(spent.values())
+    most = max(spent.values(), default=0)
     busy = [thread for thread, cpu in spent.items() if cpu and cpu > BUSY_SHARE * most]
     return Busy(
         threads=len(busy),

@@ -7,9 +7,10 @@ knows, such as the arithmetic that it executed, is the business of its own ``evi
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,27 +41,38 @@ def collect(
     maps = Path("/proc/self/maps").read_text()
     openmp = str(expectations.get("openmp", ""))
     wanted = dict(expectations.get("env", {}))
-    found = [
-        allocator(
-            str(expectations.get("allocator", "system")), str(expectations.get("allocator_library", "")), maps, _log()
-        ),
-        hugepages(
-            str(expectations.get("hugepages", "off")),
-            Path("/proc/self/smaps_rollup").read_text(),
-            Path("/proc/self/status").read_text(),
-            THP_MODE.read_text() if THP_MODE.exists() else "",
-        ),
-        threads(pool, asked, len(before), busy, openmp),
-        affinity(set(before), set(expectations.get("cores", [])), asked, busy),
-        isa(wanted),
-    ]
+    preloaded = str(expectations.get("allocator_library", ""))
+    looks: dict[str, Callable[[], list[Finding]]] = {
+        "allocator": lambda: [allocator(str(expectations.get("allocator", "system")), preloaded, maps, _log())],
+        "hugepages": lambda: [
+            hugepages(
+                str(expectations.get("hugepages", "off")),
+                Path("/proc/self/smaps_rollup").read_text(),
+                Path("/proc/self/status").read_text(),
+                THP_MODE.read_text() if THP_MODE.exists() else "",
+            )
+        ],
+        "threads": lambda: [threads(pool, asked, len(before), busy, openmp)],
+        "affinity": lambda: [affinity(set(before), set(expectations.get("cores", [])), asked, busy)],
+        "isa": lambda: [isa(wanted)],
+    }
     if openmp:
-        found.append(preloaded_openmp(openmp, maps))
+        looks["openmp"] = lambda: [preloaded_openmp(openmp, maps)]
     if wanted:
-        found.append(variables(wanted, maps))
+        looks["variables"] = lambda: [variables(wanted, maps)]
     if expectations.get("layout") == "fixed":
-        found.append(layout(int(Path("/proc/self/personality").read_text(), 16)))
-    return found
+        looks["layout"] = lambda: [layout(int(Path("/proc/self/personality").read_text(), 16))]
+    return [finding for knob, look in looks.items() for finding in guarded(knob, look)]
+
+
+def guarded(knob: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+    """Return what a look finds; what fails is unknown, with the error: no measurement is lost for it."""
+    try:
+        return look()
+    except Exception as error:
+        logging.exception("no evidence of %s", knob)
+        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        return [Finding(knob, "as configured", told, UNKNOWN, "none: an exception, see the log")]
 
 
 def allocator(asked: str, library: str, maps: str, log: str) -> Finding:
@@ -146,7 +158,6 @@ def hugepages(asked: str, rollup: str, status: str, switch: str) -> Finding:
     forbidden = bool(re.search(r"^THP_enabled:\s+0", status, re.MULTILINE))
     observed = f"{huge} of {anonymous} MiB anonymous memory in huge pages, kernel mode {mode}"
     observed += ", switched off for this process" if forbidden else ""
-    facts = {"huge_mib": float(huge), "anonymous_mib": float(anonymous), "never": float(mode in ("never", "none"))}
     remedy = ""
     many = huge > FEW_PAGES * anonymous
     if asked == "off":
@@ -158,7 +169,7 @@ def hugepages(asked: str, rollup: str, status: str, switch: str) -> Finding:
             remedy = f"the kernel gives none: as root, echo madvise > {THP_MODE}"
         elif not huge:
             remedy = "nothing that the process allocated was large enough: take hugepages=off"
-    return Finding("hugepages", asked, observed, state, "/proc/self/smaps_rollup", remedy, facts)
+    return Finding("hugepages", asked, observed, state, "/proc/self/smaps_rollup", remedy)
 
 
 def _kib(text: str, name: str) -> int:
@@ -184,12 +195,15 @@ def threads(pool: int | None, asked: int | None, cores: int, busy: Busy, library
     observed += [f"{size} in {Path(file).name}" for file, size in pools.items()]
     facts = {"busy": float(busy.threads), "cores": float(cores), "cores_used": busy.cores_used}
     remedy = ""
-    if pool is not None and pools and pool not in pools.values():
+    matching = [size == pool for size in pools.values()] if pool is not None else []
+    if not busy.threads:
+        state = UNKNOWN  # a kernel without schedstat
+    elif matching and not any(matching):
         state, remedy = CONTRADICTED, "a library set its own number: look for set_num_threads, or OMP_* in its settings"
     elif asked is not None and busy.threads > asked:
         state, remedy = CONTRADICTED, "the runtime has a pool besides: take threading=default"
-    elif asked is not None and busy.threads < asked:
-        state = UNKNOWN  # a small network may leave threads without work
+    elif not all(matching) or (asked is not None and busy.threads < asked):
+        state = UNKNOWN  # a pool that is not used, or a network so small that threads have no work
     else:
         state = VERIFIED
     source = "CPU time of every thread" + (", threadpoolctl" if pools else "")
@@ -207,14 +221,25 @@ def affinity(before: set[int], bound: set[int], asked: int | None, busy: Busy) -
         asked: compute threads that were asked for: one thread may well be pinned to one core.
         busy: which threads computed.
     """
-    kept = busy.cores == bound if bound else len(busy.cores & before) >= min(len(before), asked or len(before))
+    allowed = bound or before
+    own = os.sched_getaffinity(0)
+    fewer = len(busy.cores) < min(len(allowed), asked or len(allowed))
+    crowded = len(busy.cores) < min(busy.threads, len(allowed))
+    if not busy.threads:
+        state = UNKNOWN
+    elif not busy.cores <= allowed or crowded or (fewer and not own >= allowed):
+        state = CONTRADICTED
+    else:  # a runtime may well leave cores alone: the second thread of each core, another socket
+        state = UNKNOWN if fewer else VERIFIED
     return Finding(
         "affinity",
-        _numbers(bound or before),
-        _numbers(busy.cores),
-        VERIFIED if kept else CONTRADICTED,
+        _numbers(allowed),
+        f"{_numbers(busy.cores)} by {busy.threads} threads",
+        state,
         "sched_getaffinity of every thread that computed",
-        "" if kept else "a library shrank the mask when it was imported: take KMP_AFFINITY and OMP_PROC_BIND away",
+        "a library changed the mask when it was imported: take KMP_AFFINITY and OMP_PROC_BIND away"
+        if state == CONTRADICTED
+        else "",
     )
 
 
@@ -233,9 +258,9 @@ def isa(asked: Mapping[str, str]) -> Finding:
         "isa",
         ", ".join(wanted) or "all that the processor has",
         ", ".join([*(limits or ["no limit is set"]), amx]),
-        CONTRADICTED if limits != wanted or refused else VERIFIED,
+        CONTRADICTED if limits != wanted else UNKNOWN if refused else VERIFIED,
         "environment, /proc/cpuinfo, arch_prctl",
-        "an AMX tile needs the kernel's permission: look at the container's seccomp profile" if refused else "",
+        "AMX needs the kernel's permission: Linux 5.16, and a seccomp profile that has arch_prctl" if refused else "",
     )
 
 

@@ -73,6 +73,19 @@ def build_module(source: str, name: str, image_size: int, classes: int) -> nn.Mo
     return built.eval()
 
 
+def count_operations(source: str, name: str, size: int) -> float:
+    """Return the operations of one image's inference in units of 10⁹, as PyTorch's FlopCounterMode counts them."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with torch.device("meta"):
+        module = build_module(source, name, size, 10)
+        with counter, torch.inference_mode():
+            module(torch.zeros(1, 3, size, size))
+    return counter.get_total_flops() / 1e9
+
+
 def pretrained_module(source: str, name: str) -> nn.Module:
     """Return an architecture with the weights its library publishes, in evaluation mode.
 

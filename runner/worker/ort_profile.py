@@ -33,7 +33,7 @@ PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "i
 
 
 def weight_shapes(graph: Any) -> dict[str, list[int]]:
-    """Return the shape of every convolution's constant weights by the name of its node, from the graph as it was optimised.
+    """Return the shape of every convolution's constant weights by the name of its node, from the optimised graph.
 
     A kernel that has packed its weights no longer shows them to the profiler.
     """
@@ -68,7 +68,7 @@ def precision(asked: str, events: Sequence[Event], weights: Mapping[str, list[in
         for event, count in zip(heavy, counts, strict=True)
     ]
     unit = "multiply-accumulates" if counted else "their time"
-    return arithmetic.precision(asked, works, unit, "ONNX Runtime's profiler", facts)
+    return arithmetic.precision(asked, works, unit, "ONNX Runtime's profiler", facts=facts)
 
 
 def _tensors(event: Event, which: str) -> list[Tensor]:

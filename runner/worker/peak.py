@@ -14,11 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from runner.protocol import Load, Peaks, decode, encode
 from runner.worker.build import die_with_parent
-from runner.worker.models import build_module
+from runner.worker.models import count_operations
 
 SIZE = 2048
 """Rows and columns: 16 MiB in fp32, 17 billion operations."""
@@ -75,16 +74,6 @@ def _fastest(product: Product) -> float:
         product()
         best = min(best, time.perf_counter() - begin)
     return best
-
-
-def count_operations(source: str, name: str, size: int) -> float:
-    """Return the operations of one image's inference in units of 10⁹, as PyTorch's FlopCounterMode counts them."""
-    counter = FlopCounterMode(display=False)
-    with torch.device("meta"):
-        module = build_module(source, name, size, 10)
-        with counter, torch.inference_mode():
-            module(torch.zeros(1, 3, size, size))
-    return counter.get_total_flops() / 1e9
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
 import time
@@ -14,7 +13,6 @@ import numpy as np
 from runner.protocol import (
     CONTRADICTED,
     PACKAGES,
-    UNKNOWN,
     VERIFIED,
     Evaluated,
     Finding,
@@ -32,7 +30,7 @@ from runner.worker.build import Gathered, build_apart, gather
 from runner.worker.busy import observe
 from runner.worker.cache import Cache, Missing, Recipe, package_versions
 from runner.worker.datasets import Images
-from runner.worker.evidence import collect
+from runner.worker.evidence import collect, guarded
 from runner.worker.failures import Unsupported
 from runner.worker.heap import Heap
 from runner.worker.isa import cpu_flags
@@ -132,23 +130,14 @@ class Session:
         )
 
     def observe(self) -> Observed:
-        """Tell what took effect: what must not have changed while it was timed, the process's settings, the arithmetic.
-
-        What a runtime cannot tell is `unknown`, with the error: evidence that fails is no reason to lose a measurement.
-        """
+        """Tell what took effect: what must not have changed while it was timed, the settings, the arithmetic."""
         job, parts = self._job, self._parts
         before = self._before_timing
         found = [_recompilations(before, parts.runtime.counters())] if before else []
         busy = observe(self._steps)
         found += collect(job.expectations, self._affinity, parts.settings.threads_per_request, job.threads, busy)
         images, _ = next(parts.dataset.batches(parts.dataset.evaluation, job.batch_size))
-        try:
-            found += parts.runtime.evidence(images)
-        except Exception as error:
-            logging.exception("the runtime's evidence could not be collected")
-            told = f"{type(error).__name__}: {error}".splitlines()[0]
-            found.append(Finding("precision", job.precision, told, UNKNOWN, "none: an exception, see the log"))
-        return Observed(found)
+        return Observed(found + guarded("precision", lambda: parts.runtime.evidence(images)))
 
     def evaluate(self, path: str, *, cached: bool) -> Evaluated:
         """Write logits and labels of the evaluation set to an .npz file.

@@ -12,6 +12,7 @@ from runner.protocol import CONTRADICTED, VERIFIED, Finding
 from runner.worker import arithmetic, onednn
 from runner.worker.backends.base import Settings, Step
 from runner.worker.datasets import Images
+from runner.worker.models import Network, count_operations
 
 
 class TorchModule:
@@ -25,6 +26,8 @@ class TorchModule:
         self._module: Any = None
         self._compiled = False
         """Whether who inherits compiles it by torch.compile."""
+        self._network: Network | None = None
+        """What it was made of, whose work is known; None for a module of another kind."""
 
     def requests(self) -> int:
         """Return one, or one per thread."""
@@ -64,7 +67,10 @@ class TorchModule:
         """Return in which precision a batch was computed, and what was compiled."""
         works = onednn.run_verbosely(self.bind(images), _verbose())
         source = "oneDNN's and MKL's verbose lines"
-        found = [arithmetic.precision(self._settings.precision, works, "multiply-accumulates", source)]
+        expected = _multiply_accumulates(self._network) * len(images)
+        found = [
+            arithmetic.precision(self._settings.precision, works, "multiply-accumulates", source, expected=expected)
+        ]
         if self._compiled:
             graphs, breaks = _dynamo("stats", "unique_graphs"), _dynamo("graph_break")
             found.append(
@@ -85,6 +91,11 @@ class TorchModule:
         threads = self._settings.threads_per_request
         if threads is not None and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+
+
+def _multiply_accumulates(network: Network | None) -> float:
+    """Return those of one image's inference, 0 where they are not known; two operations are one."""
+    return 0.0 if network is None else count_operations(network.source, network.name, network.image_size) * 1e9 / 2
 
 
 @contextmanager

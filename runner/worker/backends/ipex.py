@@ -43,6 +43,7 @@ class Runtime(TorchModule):
 
     def load(self, network: Network, artifact: Path | None) -> None:
         """Optimise the module, and trace or compile it."""
+        self._network = network
         import intel_extension_for_pytorch as ipex
 
         dtype = torch.bfloat16 if self._settings.precision == "bf16" else torch.float32

@@ -146,7 +146,16 @@ class Runtime:
                 works.append(Work(PRECISIONS.get(kept, kept), amount, info["primitiveType"].astype(str)))
             left += info["layerType"].astype(str) == "FakeQuantize"
         source = "OpenVINO's get_runtime_model()"
-        return [arithmetic.precision(self._precision, works, "multiply-accumulates", source, {"qdq": left})]
+        return [
+            arithmetic.precision(
+                self._precision,
+                works,
+                "multiply-accumulates",
+                source,
+                expected=sum(self._work.values()),
+                facts={"qdq": left},
+            )
+        ]
 
 
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}

@@ -56,6 +56,7 @@ class Runtime(TorchModule):
 
     def load(self, network: Network, artifact: Path | None) -> None:
         """Build the module or load the quantised program, and compile it where that is asked for."""
+        self._network = network
         if artifact is None:
             self._module = network.module().to(memory_format=self._layout)  # type: ignore[call-overload]  # it takes it
         else:
