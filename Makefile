@@ -60,7 +60,7 @@ check: test
 bench: $(READY) ## What the program promises about itself: fidelity, A/A, quiet host, overhead, benchmark_app (20 minutes)
 	$(BIN)/python -m benchmarks
 
-aa: $(READY) ## A/A ten times over, in pairs and one after the other, and the README's figure of it (half an hour)
+aa: $(READY) ## A/A ten times over, in pairs and one after the other, and its figure docs/aa.png (half an hour)
 	$(BIN)/python -m benchmarks.aa
 
 screenshot: $(READY) ## Take the README's picture of the MLflow UI (needs chromium and chromium-driver)
