@@ -189,6 +189,9 @@ class MeasureConfig:
     settle_iterations: int = 3
     """Untimed batches after a thaw at least: the first ones fault in memory that the kernel, or a hypervisor, took back
     while the process was frozen, and were seen to take up to twice as long."""
+    guards: bool = True
+    """Measure a round again that something outside disturbed. false: every round counts, for a machine that is never
+    quiet; what disturbed it is in rounds.csv all the same."""
     warmup_s: float = 20.0
     """Seconds after which warm-up gives up waiting for a steady speed."""
     warmup_tolerance: float = 0.03

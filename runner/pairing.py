@@ -34,11 +34,13 @@ class Round:
     baseline_batch_size: int
     noise: Noise = field(default_factory=Noise)
     """The worse of what happened around the two slices."""
+    guarded: bool = True
+    """Whether that may keep it from counting: `measure.guards`."""
 
     @property
     def calm(self) -> bool:
-        """Return whether nothing from outside disturbed it."""
-        return not self.noise.disturbances()
+        """Return whether it counts: nothing from outside disturbed it, or nobody asks."""
+        return not self.guarded or not self.noise.disturbances()
 
     @property
     def candidate_throughput(self) -> float:
@@ -129,6 +131,7 @@ class Pair:
             batch_size=self.batch_size,
             baseline_batch_size=self.baseline_batch_size,
             noise=worst([candidate[1], baseline[1]]),
+            guarded=self.measure.guards,
         )
 
     def _run_baseline_slice(self) -> tuple[list[Slice], Noise]:

@@ -117,7 +117,7 @@ def test_an_ablation_end_to_end(run_program: RunProgram):
         "ablate=true",
         'reference=["precision=fp32","backend=fake"]',
         'baseline=["precision=fp32","backend=fake","backend.options.batch_s=0.02"]',
-        "measure.slice_s=0.2",
+        "measure.slice_s=0.1",
     )
     whole, words, speed = done.results()
     assert whole.measurement.speedup.value == pytest.approx(4, rel=0.1), done.out

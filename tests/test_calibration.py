@@ -59,7 +59,7 @@ def test_a_broken_file_is_told_and_passed_over(hydra_context, tmp_path):
 def test_aa_measures_a_configuration_against_itself_and_keeps_what_it_finds(run_program: RunProgram):
     """Three runs of a 5 ms sleep against itself, though its baseline is another, each a fresh pair."""
     sleeps = ("backend.options.batch_s=0.005", 'baseline=["backend=fake","backend.options.batch_s=0.02"]')
-    done = run_program(*FAKE, *sleeps, "aa=3", "measure.slice_s=0.1")
+    done = run_program(*FAKE, *sleeps, "aa=3", "measure.slice_s=0.04")
     assert done.code == 0, done.err
     results = done.results()
     assert [result.label.rpartition("A/A")[2] for result in results] == [" 1 of 3", " 2 of 3", " 3 of 3"]
@@ -71,7 +71,7 @@ def test_aa_measures_a_configuration_against_itself_and_keeps_what_it_finds(run_
     [file] = done.output_dir.glob("cache/noise/*/resnet18-quick-fake-fp32-*.json")
     kept = json.loads(file.read_text())
     assert kept["speedups"] == [result.measurement.speedup.value for result in results]
-    [later] = run_program(*FAKE, *sleeps).results()
+    [later] = run_program(*FAKE, *sleeps, "measure.slice_s=0.04").results()
     assert later.measurement.noise_floor == max(0.03, kept["noise_floor"])
     assert later.measurement.verdict == "faster"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from runner.pairing import gave_up
 from runner.protocol import Slice
 from runner.result import Status, load
 from runner.statistics import Verdict
-from tests.conftest import FAKE, TESTS, RunProgram
+from tests.conftest import FAKE, TESTS
 from tests.test_pairing import MEASURE, pair
 
 HOG = "while True: pass"
@@ -88,6 +89,16 @@ def test_a_disturbed_round_is_measured_again_whatever_its_value():
     assert shown == [(1, 0), (1, 1), (2, 1), (3, 1)]
 
 
+def test_without_guards_every_round_counts():
+    """What disturbed it is in the record all the same."""
+    measure = dataclasses.replace(MEASURE, guards=False)
+    rounds = list(
+        pair([100] * 9, [200] * 9, noises=[Noise(steal=0.5)] * 18, measure=measure).run_rounds(0, lambda *_: None)
+    )
+    assert len(rounds) == MEASURE.rounds_min
+    assert all(one.calm and one.noise.steal == 0.5 for one in rounds)
+
+
 def test_most_rounds_disturbed_is_too_noisy_however_many_are_calm():
     """Calm and disturbed rounds: given up where the disturbed are more than the calm, and than there must be calm."""
     given_up = [gave_up(*counts, MEASURE) for counts in ((3, 3), (3, 4), (4, 4), (4, 5), (0, 3), (0, 4))]
@@ -102,7 +113,7 @@ def test_a_machine_that_stays_noisy_is_given_up():
 
 def hogged(environment, tmp_path, *overrides: str, seconds: float):
     """Return the result of a run in whose middle both cores are taken for a while."""
-    arguments = [*FAKE, "measure.slice_s=0.2", *overrides, f"output_dir={tmp_path}"]
+    arguments = [*FAKE, "measure.guards=true", "measure.slice_s=0.2", *overrides, f"output_dir={tmp_path}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "runner", "--config-dir", str(TESTS / "conf"), *arguments],
         cwd=PROJECT,
@@ -149,8 +160,3 @@ def test_rounds_beside_a_hog_that_ends_are_measured_again(environment, tmp_path)
     kept = table.read_text().splitlines()[1:]
     assert len(kept) == measured.rounds + measured.rounds_disturbed
     assert sum("other processes used" in line for line in kept) == measured.rounds_disturbed
-
-
-def test_a_noisy_run_says_so_below_the_table(run_program: RunProgram):
-    """What the person reads; a machine at rest has no such line."""
-    assert "too noisy" not in run_program(*FAKE).out

@@ -218,3 +218,16 @@ def test_markdown_and_csv_by_hand():
     frame = read_csv(csv_table([MEASURED, FAILED]))
     assert frame["metrics.speedup"].tolist()[0] == "3.2049"
     assert frame["tags.label"].tolist() == ["ort int8", "torch bf16"]
+
+
+def test_a_noisy_row_says_so_below_the_table():
+    """With the figures, and what to do."""
+    noisy = MEASURED | {
+        "tags.verdict": "too noisy",
+        "tags.disturbances": "other processes used 38% of the cores' time",
+        "metrics.rounds_disturbed": 9.0,
+    }
+    assert notes([noisy]) == [
+        "ort int8: too noisy: 9 rounds were disturbed (other processes used 38% of the cores' time): "
+        "stop what else runs here, or measure at another time"
+    ]
