@@ -34,6 +34,7 @@ LIAR = (
     "measure=quick",
     "measure.slice_s=0.05",
     "measure.warmup_s=1",
+    "measure.guards=false",
     "tracking=none",
     'baseline=["backend=liar","backend.options.lie=","threading=default"]',
     'reference=["backend=liar","backend.options.lie=","threading=default"]',

@@ -88,6 +88,7 @@ SMALL = (
     "measure.slice_s=0.05",
     "measure.rounds_max=4",
     "measure.warmup_s=2",
+    "measure.guards=false",
     "tracking=none",
 )
 """A small real network, measured for as short as it goes."""
@@ -115,7 +116,7 @@ def test_instances_and_pytorchs_launcher_take_effect(run_program: RunProgram):
     if len(this_machine().cores) < 2:
         pytest.skip("two instances need two cores")
     launcher = "threading=default,xeon_run_cpu"
-    done = run_program(*SMALL, launcher, "allocator=tcmalloc", "instances=2")
+    done = run_program(*SMALL, launcher, "allocator=tcmalloc", "instances=2", "measure.slice_s=0.3")
     assert done.code == 0, done.err + done.out
     alone, launched = done.results()
     for result in (alone, launched):

@@ -234,7 +234,7 @@ def affinity(before: set[int], bound: set[int], asked: int | None, busy: Busy) -
     return Finding(
         "affinity",
         _numbers(allowed),
-        f"{_numbers(busy.cores)} by {busy.threads} threads",
+        _numbers(busy.cores),
         state,
         "sched_getaffinity of every thread that computed",
         "a library changed the mask when it was imported: take KMP_AFFINITY and OMP_PROC_BIND away"
