@@ -1,6 +1,6 @@
 """``python -m runner.machine``: what this machine is, which settings can work on it, and how noisy it is.
 
-It measures the peak of its arithmetic and the noise floor by a short A/A, about a minute; ``--no-measure`` does not.
+It measures the peak of its arithmetic and the noise floor by a short A/A, about two minutes; ``--no-measure`` does not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from runner.result import RunFailed
 WATCHED_S = 1.0
 """How long the machine is watched at rest."""
 SHORT_AA = ("aa=5", "measure=quick", "model=resnet18", "data.evaluation_samples=8", "tracking=none")
-"""A/A that takes under a minute."""
+"""A/A that takes a minute or two."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_aa(output_dir: Path, console: Console) -> str:
     """Calibrate the noise floor of a small network; return what went wrong, empty where nothing did."""
-    console.print("A/A: a small network against itself, about a minute …")
+    console.print("A/A: a small network against itself, about two minutes …")
     command = [sys.executable, "-m", "runner", *SHORT_AA, f"output_dir={output_dir}", "wait=true"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     return "" if done.returncode == 0 else f"the noise floor was not calibrated: exit code {done.returncode}"
