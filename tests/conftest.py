@@ -96,6 +96,17 @@ def run_program(tmp_path: Path, environment: dict[str, str]) -> RunProgram:
     return run
 
 
+def start_program(environment: dict[str, str], *overrides: str) -> subprocess.Popen[bytes]:
+    """Start ``python -m runner`` with overrides in the background; what it prints is not kept."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "runner", "--config-dir", str(TESTS / "conf"), *overrides],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
 @pytest.fixture
 def hydra_context() -> Iterator[None]:
     """Initialise Hydra on conf/, for composing in the test's own process."""

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from runner.config import PROJECT
 from runner.noise import TICKS, Noise, Reading, Watch, worst
 from runner.pairing import gave_up
 from runner.protocol import Slice
 from runner.result import Status, load
 from runner.statistics import Verdict
-from tests.conftest import FAKE, TESTS
+from tests.conftest import FAKE, start_program
 from tests.test_pairing import MEASURE, pair
 
 HOG = "while True: pass"
@@ -114,13 +113,7 @@ def test_a_machine_that_stays_noisy_is_given_up():
 def hogged(environment, tmp_path, *overrides: str, seconds: float):
     """Return the result of a run in whose middle both cores are taken for a while."""
     arguments = [*FAKE, "measure.guards=true", "measure.slice_s=0.2", *overrides, f"output_dir={tmp_path}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "runner", "--config-dir", str(TESTS / "conf"), *arguments],
-        cwd=PROJECT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start_program(environment, *arguments)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("sweeps/*/*/baseline.log")) and time.monotonic() < deadline:
         time.sleep(0.05)

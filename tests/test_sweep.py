@@ -17,7 +17,7 @@ from runner.config import PROJECT
 from runner.plans import distinct_labels
 from runner.result import Status
 from runner.sweep import exit_code
-from tests.conftest import FAKE, TESTS, RunProgram
+from tests.conftest import FAKE, TESTS, RunProgram, start_program
 
 
 def workers() -> list[psutil.Process]:
@@ -228,13 +228,7 @@ def test_interrupt_stops_the_sweep_and_every_process(environment, tmp_path):
 def test_workers_die_with_the_host(environment, tmp_path, launcher):
     """The host is killed without a chance to clean up: no worker survives it, nor a launcher that stands between."""
     arguments = [*FAKE, *launcher, faults("fault: hang, at: step"), f"output_dir={tmp_path}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "runner", "--config-dir", str(TESTS / "conf"), *arguments],
-        cwd=PROJECT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start_program(environment, *arguments)
     deadline = time.monotonic() + 60
     while not workers() and time.monotonic() < deadline:
         time.sleep(0.1)
