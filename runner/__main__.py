@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from runner import compose
 from runner.config import PROJECT, ConfigurationError, Mistake
+from runner.lock import MachineBusy
 
 CONF = PROJECT / "conf"
 EXIT_MISTAKE, EXIT_INTERRUPTED = 2, 130
@@ -38,6 +39,9 @@ def main() -> None:
         sys.exit(EXIT_INTERRUPTED)
     except ConfigurationError as error:
         _refuse(error)
+    except MachineBusy as error:
+        print(f"nothing was launched: {error}", file=sys.stderr)
+        sys.exit(EXIT_MISTAKE)
     except compose.COMPOSITION_ERRORS as error:
         from hydra_plugins.runner_plugins import ConfigDirectory
 

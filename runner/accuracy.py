@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -37,22 +37,25 @@ class Accuracy:
     """Share of images whose label has the largest logit; None where the data have no labels for this model."""
     reference_top1: float | None
     delta_pp: float | None
-    """Top-1 minus the reference's, in percentage points."""
+    """Top-1 (or F1) minus the reference's, in percentage points; of generated text, by how many per cent the likelihood
+    of a token, the inverse of perplexity, differs from the reference's."""
     delta_low_pp: float | None
     delta_high_pp: float | None
     agreement_top1: float
-    """Share of images with the same top-1 class as fp32."""
+    """Share of samples with the same top-1 class as fp32; of answers with its span; of tokens that are the same."""
     flips: int
-    """Images with another top-1 class than fp32."""
+    """Samples with another answer than fp32."""
     sqnr_db: float | None
     """Signal to quantisation noise of the logits, in dB; None where the logits are identical."""
-    kl: float
-    """Mean Kullback-Leibler divergence of the softmax outputs from fp32's, in nats."""
+    kl: float | None
+    """Mean Kullback-Leibler divergence of the softmax outputs from fp32's, in nats; None where these are no classes."""
     gate: Gate | None
     gate_certain: bool
     """Whether the paired interval of the delta lies on one side of the bar."""
     gate_samples: int | None
     """About how many images would decide the gate, where it is not certain."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """What tasks other than classification are judged by: `f1`, `exact_match` and `f1_with_fp32`, or `perplexity`."""
 
 
 def check_logits(logits: Logits) -> None:

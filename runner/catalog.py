@@ -7,13 +7,15 @@ sources of the installed packages, as text.
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib.util
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from runner.worker import backends
+from runner.worker import backends, optimum
 from runner.worker.datasets import IMAGE_SUFFIXES
 
 WEIGHT_SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -28,6 +30,12 @@ class Option:
     """The values that it allows; none where they are not a closed list."""
     help: str
     """What the constructor's docstring says of it."""
+    kinds: tuple[str, ...] = ()
+    """The types that its annotation names: int, float, str, None; none where words say all."""
+
+    def takes(self, value: object) -> bool:
+        """Return whether a value is of one of the types that the option has."""
+        return not self.kinds or ("None" if value is None else type(value).__name__) in self.kinds
 
 
 Options = dict[str, Option]
@@ -55,11 +63,55 @@ def model_names(source: str) -> frozenset[str]:
     )
 
 
+def nearest(name: str, known: Iterable[str], count: int = 5) -> list[str]:
+    """Return the known names that are most like `name`, best first."""
+    return difflib.get_close_matches(name, list(known), n=count, cutoff=0.4)
+
+
+TASK_TABLES = {
+    "text-classification": "SEQUENCE_CLASSIFICATION",
+    "question-answering": "QUESTION_ANSWERING",
+    "text-generation": "CAUSAL_LM",
+    "image-classification": "IMAGE_CLASSIFICATION",
+}
+"""Tasks, and what Transformers calls its table of the architectures that can do them."""
+
+
 @cache
-def backend_options() -> dict[str, Options]:
-    """Return the options of every backend: the keywords behind the bare ``*`` of its constructor."""
+def _architectures_by_task() -> dict[str, frozenset[str]]:
+    """Return what Transformers registers, empty where it is not installed."""
+    spec = importlib.util.find_spec("transformers")
+    if spec is None or spec.origin is None:
+        return {}
+    source = (Path(spec.origin).parent / "models" / "auto" / "modeling_auto.py").read_text(encoding="utf-8")
+    found = {}
+    for task, table in TASK_TABLES.items():
+        entries = re.search(
+            rf"^MODEL_FOR_{table}_MAPPING_NAMES = OrderedDict\(\n(.*?)^\)", source, re.MULTILINE | re.DOTALL
+        )
+        found[task] = frozenset(re.findall(r'^ +\("([\w.-]+)",', entries.group(1), re.MULTILINE) if entries else ())
+    return found
+
+
+def architectures() -> frozenset[str]:
+    """Return the kinds of models that Transformers has for any of the tasks."""
+    return frozenset().union(*_architectures_by_task().values())
+
+
+def tasks_of(architecture: str) -> list[str]:
+    """Return what an architecture can do."""
+    return [task for task, known in _architectures_by_task().items() if architecture in known]
+
+
+@cache
+def backend_options(*, hub: bool = False) -> dict[str, Options]:
+    """Return the options of every backend: the keywords behind the bare ``*`` of its constructor.
+
+    Args:
+        hub: of those that run models of Transformers; else of those that run networks of torchvision and timm.
+    """
     found: dict[str, Options] = {}
-    for folder in map(Path, backends.__path__):
+    for folder in map(Path, (optimum if hub else backends).__path__):
         for file in sorted(folder.glob("*.py")):
             options = _constructor_options(ast.parse(file.read_text(encoding="utf-8")))
             if options is not None:
@@ -84,9 +136,16 @@ def _options(constructor: ast.FunctionDef) -> Options:
             default=ast.literal_eval(default) if default else None,
             words=_words(argument.annotation),
             help=described.get(argument.arg, ""),
+            kinds=_kinds(argument.annotation),
         )
         for argument, default in zip(constructor.args.kwonlyargs, constructor.args.kw_defaults, strict=True)
     }
+
+
+def _kinds(annotation: ast.expr | None) -> tuple[str, ...]:
+    """Return the names in an annotation like ``int | None``, none where it is of another form."""
+    found = ast.unparse(annotation).split(" | ") if annotation is not None else []
+    return tuple(found) if found and {*found} <= {"int", "float", "str", "None"} else ()
 
 
 def _words(annotation: ast.expr | None) -> tuple[object, ...]:

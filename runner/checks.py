@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from runner import catalog
 from runner.config import (
-    BackendConfig,
+    DataConfig,
     DataKind,
     Mistake,
     ModelConfig,
+    ModelSource,
     RowConfig,
     RunConfig,
     Scenario,
@@ -23,13 +22,9 @@ from runner.config import (
     WeightsConfig,
     WeightsKind,
 )
+from runner.hub_checks import check_hub_model
 from runner.machine import ISA_FLAGS, this_machine
 from runner.worker import datasets
-
-
-def nearest(name: str, known: Iterable[str], count: int = 5) -> list[str]:
-    """Return the known names that are most like `name`, best first."""
-    return difflib.get_close_matches(name, list(known), n=count, cutoff=0.4)
 
 
 def check(config: RunConfig) -> list[Mistake]:
@@ -37,7 +32,8 @@ def check(config: RunConfig) -> list[Mistake]:
     return [
         *_check_numbers(config),
         *_check_model(config.model),
-        *_check_backend(config.backend),
+        *check_hub_model(config),
+        *_check_backend(config),
         *_check_instances(config),
         *_check_weights(config.weights),
         *_check_data(config),
@@ -67,8 +63,6 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
         ("measure.warmup_s", measure.warmup_s, 0),
         ("measure.noise_floor", measure.noise_floor, 0),
     ]
-    if config.threading.threads is not None:
-        at_least.append(("threading.threads", config.threading.threads, 0))
     positive = {
         "measure.goal": measure.goal,
         "measure.warmup_tolerance": measure.warmup_tolerance,
@@ -78,6 +72,12 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
     mistakes = [
         Mistake(name, value, f"{least} or more") for name, value, least in at_least if not least <= value < math.inf
     ]
+    threads, cores = config.threading.threads, len(this_machine().cores)
+    if threads is not None and not 0 <= threads <= cores:
+        allowed = (
+            f"1 to {cores}, the cores of this machine; 0 for all of a process's own; null for the runtime's choice"
+        )
+        mistakes.append(Mistake("threading.threads", threads, allowed))
     if config.aa == 1:
         mistakes.append(Mistake("aa", 1, "0, or 2 or more", "One run says nothing of how far the next will lie"))
     if config.aa and config.ablate:
@@ -93,12 +93,14 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
 def _check_model(model: ModelConfig) -> list[Mistake]:
     if model.name == "???":
         return [Mistake("model.name", None, f"a name of {model.source}", "Add model.name=…, for example resnet50")]
+    if model.source is ModelSource.transformers:
+        return []
     names = catalog.model_names(str(model.source))
     if not names:  # the library is not installed: the run says so, as `unavailable`
         return []
     if model.name.split(".")[0] in names:  # timm writes a set of pretrained weights behind a dot
         return []
-    near = ", ".join(nearest(model.name, names)) or "none"
+    near = ", ".join(catalog.nearest(model.name, names)) or "none"
     return [
         Mistake(
             "model.name",
@@ -109,8 +111,11 @@ def _check_model(model: ModelConfig) -> list[Mistake]:
     ]
 
 
-def _check_backend(backend: BackendConfig) -> list[Mistake]:
-    known = catalog.backend_options()
+def _check_backend(config: RunConfig) -> list[Mistake]:
+    backend = config.backend
+    known = catalog.backend_options(hub=config.model.source is ModelSource.transformers)
+    if backend.name not in known and backend.name in catalog.backend_options():
+        return []  # the run says so, as `unsupported`
     if backend.name not in known:
         return [Mistake("backend.name", backend.name, ", ".join(sorted(known)))]
     options = known[backend.name]
@@ -127,6 +132,10 @@ def _check_backend(backend: BackendConfig) -> list[Mistake]:
                     ", ".join("null" if word is None else str(word) for word in words),
                     options[name].help,
                 )
+            )
+        elif not options[name].takes(value):
+            mistakes.append(
+                Mistake(f"backend.options.{name}", value, " or ".join(options[name].kinds), options[name].help)
             )
     return mistakes
 
@@ -175,15 +184,26 @@ def _check_weights(weights: WeightsConfig) -> list[Mistake]:
     return []
 
 
+def _check_room(data: DataConfig) -> list[Mistake]:
+    """Return the mistake of asking for more samples than the program brings."""
+    if str(data.name) in datasets.BROUGHT:
+        training, evaluation = datasets.BROUGHT[str(data.name)]
+        rooms = (
+            ("evaluation_samples", data.evaluation_samples, evaluation),
+            ("calibration_samples", data.calibration_samples, training),
+        )
+        for name, wanted, room in rooms:
+            if wanted > room:
+                return [Mistake(f"data.{name}", wanted, f"at most {room} with data={data.name}")]
+    return []
+
+
 def _check_data(config: RunConfig) -> list[Mistake]:
     data = config.data
-    if data.name is DataKind.digits:
-        room = datasets.DIGITS_EVALUATION
-        if data.evaluation_samples > room:
-            return [Mistake("data.evaluation_samples", data.evaluation_samples, f"at most {room} with data=digits")]
-        room = datasets.DIGITS_TRAINING
-        if data.calibration_samples > room:
-            return [Mistake("data.calibration_samples", data.calibration_samples, f"at most {room} with data=digits")]
+    if data.name is DataKind.text_file:
+        return []  # see runner.hub_checks
+    if short := _check_room(data):
+        return short
     if data.name is not DataKind.image_folder:
         if data.path is None:
             return []

@@ -6,9 +6,11 @@ alone, and everything that is wrong is told at once, a line each.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from enum import Enum
 from typing import Any
 
 from hydra import compose
@@ -44,6 +46,28 @@ def typed(settings: DictConfig) -> RunConfig:
     config = OmegaConf.to_object(settings)
     assert isinstance(config, RunConfig)
     return config
+
+
+def unknown_fields(settings: DictConfig) -> list[Mistake]:
+    """Return a mistake for every field that nothing reads: Hydra lets ``+name=value`` add whatever it likes."""
+    known = flatten(OmegaConf.structured(RunConfig))
+    mistakes: list[Mistake] = []
+
+    def walk(node: DictConfig, prefix: str) -> None:
+        schema = OmegaConf.get_type(node)
+        fields = {field.name for field in dataclasses.fields(schema)} if dataclasses.is_dataclass(schema) else None
+        for key in node:
+            name = f"{prefix}{key!s}"
+            if fields is not None and key not in fields:
+                near = ", ".join(difflib.get_close_matches(name, [*known, *fields], n=3))
+                allowed = "the fields and groups that python -m runner --help lists"
+                remedy = f"There is no such field{f'; the nearest: {near}' if near else ''}"
+                mistakes.append(Mistake(name, OmegaConf.select(settings, name), allowed, remedy))
+            elif OmegaConf.is_dict(node._get_node(key)):
+                walk(node[key], f"{name}.")
+
+    walk(settings, "")
+    return mistakes
 
 
 def derive(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -181,7 +205,12 @@ def _explain(key: str, value: str | None, error: Exception) -> Mistake:
             f"There is no such field{'; the nearest: ' + ', '.join(near) if near else ''}",
         )
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    return Mistake(name, value, _allowed(cause), f"The default is {OmegaConf.select(settings, name)!r}")
+    return Mistake(name, value, _allowed(cause), f"The default is {_plain(OmegaConf.select(settings, name))}")
+
+
+def _plain(value: object) -> object:
+    """Return a value as it is written in YAML, not as Python shows it."""
+    return str(value) if isinstance(value, Enum) else value
 
 
 def _allowed(error: BaseException) -> str:
@@ -190,6 +219,8 @@ def _allowed(error: BaseException) -> str:
     words = re.search(r"expected one of \[([^\]]*)\]", first_line)
     if words:
         return words.group(1)
+    if "is not a ListConfig" in first_line:
+        return "a list, for example 'baseline=[\"backend=ort\"]'"
     kind = re.search(r"could not be converted to (\w+)|is not a valid (\w+)", first_line)
     names = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "bool": "true or false"}
     if kind:

@@ -24,6 +24,27 @@ class ModelSource(StrEnum):
 
     torchvision = "torchvision"
     timm = "timm"
+    transformers = "transformers"
+
+
+class Task(StrEnum):
+    """What a model does, in the words of Transformers' pipelines."""
+
+    image_classification = "image-classification"
+    text_classification = "text-classification"
+    question_answering = "question-answering"
+    text_generation = "text-generation"
+
+
+class Scope(StrEnum):
+    """What one inference is.
+
+    `model`: from tensors to tensors. `pipeline`: from text to answers, by Transformers' own pipeline, so that
+    tokenising counts.
+    """
+
+    model = "model"
+    pipeline = "pipeline"
 
 
 class Precision(StrEnum):
@@ -32,6 +53,11 @@ class Precision(StrEnum):
     fp32 = "fp32"
     bf16 = "bf16"
     int8 = "int8"
+    int8_dynamic = "int8_dynamic"
+    """The ranges of activations are taken anew in every inference: no calibration."""
+    int8_weights = "int8_weights"
+    """Weights are stored in 8 bits, and the rest is left to the runtime: for text generation."""
+    int4_weights = "int4_weights"
 
 
 Scenario = StrEnum("Scenario", {"sync": "sync", "async": "async"})  # a class cannot have a member named async
@@ -56,11 +82,16 @@ class WeightsKind(StrEnum):
 
 
 class DataKind(StrEnum):
-    """Where images and labels come from."""
+    """Where images or texts, and what is known of them, come from."""
 
     digits = "digits"
     synthetic = "synthetic"
     image_folder = "image_folder"
+    sentences = "sentences"
+    questions = "questions"
+    passages = "passages"
+    one_text = "one_text"
+    text_file = "text_file"
 
 
 @dataclass
@@ -72,6 +103,18 @@ class ModelConfig:
     """The name under which `source` registers the architecture, for example resnet50."""
     image_size: int = 224
     """Height and width of the input in pixels. Smaller is faster; some architectures allow only their own size."""
+    task: str = "image-classification"
+    """With source=transformers: what the model does, a word of :class:`Task`."""
+    id: str | None = None
+    """With weights=pretrained: a name on the Hugging Face Hub, or a folder in Transformers' format."""
+    architecture: str | None = None
+    """With other weights: what Transformers calls the kind of model (model_type), for example distilbert."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Fields of the architecture's configuration that differ from its defaults, for example n_layers."""
+    sequence_length: int | None = 128
+    """Tokens of every text, by padding and cutting; null pads to the longest of a batch."""
+    new_tokens: int = 32
+    """Tokens that are generated of every text, greedily."""
 
 
 @dataclass
@@ -149,15 +192,17 @@ class WeightsConfig:
 
 @dataclass
 class DataConfig:
-    """Which images: to calibrate int8 on, and to compare accuracy on. The two sets are disjoint."""
+    """Which images or texts: to calibrate int8 on, and to compare accuracy on. The two sets are disjoint."""
 
     name: DataKind = MISSING
     path: str | None = None
-    """With name=image_folder: a folder with one folder of images per class."""
+    """With name=image_folder: a folder with one folder of images per class; with name=text_file: a file."""
+    text: str | None = None
+    """With name=one_text: the text that every sample is."""
     evaluation_samples: int = 400
-    """Images the accuracy is computed on. More narrow the interval of the delta, and cost time in every run."""
+    """Samples the accuracy is computed on. More narrow the interval of the delta, and cost time in every run."""
     calibration_samples: int = 128
-    """Images int8 ranges are calibrated on."""
+    """Samples int8 ranges are calibrated on."""
 
 
 @dataclass
@@ -256,10 +301,14 @@ class RunConfig:
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     batch_size: int = 8
-    """Images per inference."""
+    """Samples (images or texts) per inference."""
     instances: int = 1
     """Processes that share the cores, each with its part of them; their throughput is added up."""
     scenario: Scenario = Scenario["sync"]
+    scope: Scope = Scope.model
+    """What one inference is: of tensors, or of text in and answers out (models of Transformers)."""
+    pipeline_batch_size: int = 1
+    """With scope=pipeline: texts that the pipeline gives the model at once; 1 is its own default."""
     memory_format: MemoryFormat = MemoryFormat.contiguous
     """PyTorch's image layout; the other runtimes choose their own."""
     seed: int = 0

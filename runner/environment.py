@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import catalog
-from runner.config import PROJECT, RunConfig
+from runner.config import PROJECT, ModelSource, RunConfig
 from runner.machine import Machine, find_library
 from runner.protocol import Job
 from runner.result import RunFailed, Status
@@ -78,6 +78,12 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
             Status.unsupported,
             f"threading={config.threading.name} sets OpenMP, which backend={config.backend.name} does not use: "
             "take threading=all_cores",
+        )
+    if config.backend.name not in catalog.backend_options(hub=config.model.source is ModelSource.transformers):
+        raise RunFailed(
+            Status.unsupported,
+            f"backend={config.backend.name} does not run models of {config.model.source}: take backend=torch, ort or "
+            "openvino",
         )
     threads = config.threading.threads
     cores = share(machine.cores, config.instances, instance)
@@ -211,6 +217,8 @@ def cache_dir(config: RunConfig) -> Path:
 def describe(config: RunConfig) -> str:
     """Return the configuration in a few words: the choices that people compare."""
     words = [config.model.name, config.backend.name, str(config.precision.name)]
+    if config.scope != "model":
+        words.append(str(config.scope))
     if config.memory_format != "contiguous":
         words.append(str(config.memory_format))
     for choice, usual in (
@@ -220,7 +228,7 @@ def describe(config: RunConfig) -> str:
     ):
         if choice != usual:
             words.append(choice)
-    defaults = catalog.backend_options().get(config.backend.name, {})
+    defaults = catalog.backend_options(hub=config.model.source is ModelSource.transformers).get(config.backend.name, {})
     words += [
         f"{name}={value}"
         for name, value in config.backend.options.items()
@@ -256,12 +264,26 @@ def _build_job(config: RunConfig, threads: int | None, expectations: dict[str, A
         python=sys.executable,
         options=dict(config.backend.options),
         expectations=expectations,
+        task=config.model.task,
+        model_id=_folder_or_name(config.model.id),
+        architecture=config.model.architecture,
+        model_config=dict(config.model.config),
+        sequence_length=config.model.sequence_length,
+        new_tokens=config.model.new_tokens,
+        scope=str(config.scope),
+        pipeline_batch_size=config.pipeline_batch_size,
+        data_text=config.data.text,
     )
 
 
 def _real(preloaded: Sequence[Path]) -> str:
     """Return the file behind the links, as a process's maps show it, empty where nothing is preloaded."""
     return str(preloaded[0].resolve()) if preloaded else ""
+
+
+def _folder_or_name(model_id: str | None) -> str | None:
+    """Return a folder's absolute path, or a name on the Hub as it is."""
+    return _absolute(model_id) if model_id is not None and Path(model_id).is_dir() else model_id
 
 
 def _absolute(path: str | None) -> str | None:

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from runner import accuracy
 from runner.accuracy import Accuracy, InvalidOutput
 from runner.calibration import noise_floor
 from runner.config import MeasureConfig, RunConfig
@@ -39,6 +38,7 @@ from runner.protocol import Evaluate, Evaluated, Finding, Loaded, Observe, Obser
 from runner.result import Measurement, Result, RunFailed, Status, blamed_on, write_json
 from runner.screen import Screen
 from runner.statistics import Estimate, Verdict, geometric_mean, judge, rounds_to_settle
+from runner.text_accuracy import compare_answers
 
 
 @dataclass
@@ -241,6 +241,7 @@ def run_experiment(run: Run, bench: Bench) -> Result:
         evidence=measured.evidence,
         digests={"weights": loaded.weights_digest, "data": loaded.data_digest} if loaded else {},
         packages=loaded.packages if loaded else {},
+        notes=loaded.notes if loaded else [],
         exception=exception,
         log_tail=log_tail,
     )
@@ -332,7 +333,7 @@ def _compare(run: Run, bench: Bench, candidate: LoadedWorker, baseline: LoadedWo
                     f"its fp32 reference has other {subject}: they changed during the sweep, or `reference` does it"
                 )
                 raise RunFailed(Status.failed, reason)
-        return accuracy.compare(own["logits"], reference["logits"], own["labels"])
+        return compare_answers(own, reference)
 
 
 def _conclude(plan: Plan, measured: _Measured) -> Measurement:
@@ -363,10 +364,28 @@ def _conclude(plan: Plan, measured: _Measured) -> Measurement:
         latency_samples=len(times),
         round_throughput=[one.candidate_throughput for one in rounds],
         noise_floor=floor,
+        **_token_times(rounds, plan.config),
         minor_faults_per_batch=_faults_per_batch(rounds, measure.settle_iterations),
         rounds_disturbed=len(disturbed),
         disturbances=worst(one.noise for one in disturbed).disturbances() if disturbed else [],
     )
+
+
+def _token_times(rounds: list[Round], config: RunConfig) -> dict[str, Any]:
+    """Return the median times of the first token and of each further one, where text is generated; else nothing."""
+    first, further = [], []
+    for one in [part for round_ in rounds for part in round_.candidate if part.marks_ns]:
+        [stamps] = one.stamps_ns
+        for begin, mark, end in zip(stamps[:-1], one.marks_ns, stamps[1:], strict=True):
+            first.append((mark - begin) / 1e6)
+            further.append((end - mark) / 1e6 / (config.model.new_tokens - 1))
+    if not first:
+        return {}
+    return {
+        "first_token_ms": float(np.median(first)),
+        "token_ms": float(np.median(further)),
+        "new_tokens": config.model.new_tokens,
+    }
 
 
 def _faults_per_batch(rounds: list[Round], settle_iterations: int) -> float:

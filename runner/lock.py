@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from runner.config import ConfigurationError, Mistake
-
 LOCK_VARIABLE = "RUNNER_LOCK"
 """Environment variable that names another file: for tests."""
 FOLDERS = (Path("/run/lock"), Path("/tmp"))  # noqa: S108 -- all users share it; a link there is not followed
+
+
+class MachineBusy(Exception):
+    """Another measurement runs on this machine."""
 
 
 def lock_file() -> Path:
@@ -35,7 +37,7 @@ def only_measurement(*, wait: bool, tell: Callable[[str], None], path: Path | No
         path: of the lock, :func:`lock_file` by default.
 
     Raises:
-        ConfigurationError: another process holds it, and `wait` is false.
+        MachineBusy: another process holds it, and `wait` is false.
         OSError: the file cannot be opened.
     """
     path = path or lock_file()
@@ -45,9 +47,8 @@ def only_measurement(*, wait: bool, tell: Callable[[str], None], path: Path | No
         except BlockingIOError:
             holder = f"process {file.read().strip() or 'unknown'}"
             if not wait:
-                allowed = "one measurement at a time on a machine: each would be the other's noise"
-                raise ConfigurationError(
-                    [Mistake("wait", wait, allowed, f"{holder} measures: add wait=true")]
+                raise MachineBusy(
+                    f"{holder} measures on this machine, and two would be each other's noise: add wait=true"
                 ) from None
             tell(f"waiting for {holder}, which measures on this machine")
             fcntl.flock(file, fcntl.LOCK_EX)

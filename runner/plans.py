@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from runner.checks import check
-from runner.compose import COMPOSITION_ERRORS, compose_settings, derive, diagnose, flatten, parse, typed
+from runner.compose import COMPOSITION_ERRORS, compose_settings, derive, diagnose, flatten, parse, typed, unknown_fields
 from runner.config import PROJECT, ConfigurationError, Mistake, Precision, RowConfig, RunConfig
 from runner.environment import describe
 from runner.machine import Machine, as_dict, this_machine
@@ -68,7 +68,7 @@ def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
     for overrides in jobs:
         settings = compose_settings(overrides)
         config = typed(settings)
-        found = check(config)
+        found = [*unknown_fields(settings), *check(config)]
         mistakes += found
         if not found:
             baseline, of_baseline = derived_config("baseline", settings, config.baseline)

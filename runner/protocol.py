@@ -28,6 +28,11 @@ PACKAGES = (
     "openvino",
     "nncf",
     "numpy",
+    "transformers",
+    "tokenizers",
+    "optimum",
+    "optimum-onnx",
+    "optimum-intel",
 )
 """Packages whose version a result depends on, whatever was run."""
 
@@ -64,6 +69,19 @@ class Job:
     """The interpreter that makes artifacts: the host's own, whichever one measures."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keywords for the backend's constructor."""
+    task: str = "image-classification"
+    """A word of :class:`runner.config.Task`."""
+    model_id: str | None = None
+    architecture: str | None = None
+    model_config: dict[str, Any] = field(default_factory=dict)
+    sequence_length: int | None = None
+    """Tokens of every text; None pads to the longest of a batch."""
+    new_tokens: int = 0
+    """Tokens that are generated of every text."""
+    scope: str = "model"
+    """model or pipeline; see :class:`runner.config.Scope`."""
+    pipeline_batch_size: int = 1
+    data_text: str | None = None
     expectations: dict[str, Any] = field(default_factory=dict)
     """Settings of the environment that the worker is to verify in its own process: allocator, huge pages, …"""
 
@@ -109,11 +127,12 @@ class Observe:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Write the logits of the evaluation set to ``path``; answered by :class:`Evaluated`."""
+    """Write the answers to the evaluation set to ``path``; answered by :class:`Evaluated`."""
 
     path: str
-    """An ``.npz`` file: ``logits`` (samples × classes, float32), ``labels`` (samples, int64, or none), and the digests
-    ``weights`` and ``data``, by which the host sees that two files speak of the same network and images."""
+    """An ``.npz`` file: the backend's answers (:meth:`runner.worker.backends.base.Runtime.answers`), ``labels``
+    (samples, int64, or none), ``right`` (for questions, the right answers as JSON), and the digests ``weights`` and
+    ``data``, by which the host sees that two files speak of the same network and samples."""
     cached: bool
     """Take the logits from the cache where they are: only for the fp32 reference, never for a candidate."""
 
@@ -155,8 +174,10 @@ class Loaded:
     """Artifacts that were not in the cache and were made, in a process of their own."""
     weights_digest: str
     data_digest: str
-    """Hash over evaluation images and labels and calibration images."""
+    """Hash over evaluation samples and labels and calibration samples."""
     packages: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+    """What whoever reads the result must know of the samples."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +197,8 @@ class Slice:
     """For each request in flight, CLOCK_MONOTONIC before its first batch and after each: one more than batches."""
     major_faults: int
     """Page faults that needed the disk, in the slice and while it settled."""
+    marks_ns: list[int] = field(default_factory=list)
+    """CLOCK_MONOTONIC when each timed batch's first tokens were there; empty where no text is generated."""
     minor_faults: int = 0
     """Page faults that did not, likewise: memory that the allocator had given back and asked for again."""
 

@@ -21,6 +21,7 @@ CHOICES = {
     "threading": "threading.name",
     "instances": "instances",
     "scenario": "scenario",
+    "scope": "scope",
 }
 """Parameters that are always there, by these names, and the settings they repeat."""
 
@@ -68,6 +69,9 @@ def metrics(result: Result) -> dict[str, float]:
             "noise_floor": measured.noise_floor,
             "rounds_disturbed": measured.rounds_disturbed,
             "minor_faults_per_batch": measured.minor_faults_per_batch,
+            "first_token_ms": measured.first_token_ms,
+            "token_ms": measured.token_ms,
+            "tokens_per_s": measured.throughput.value * measured.new_tokens or None,
         }
     if result.accuracy is not None:
         accuracy = result.accuracy
@@ -83,6 +87,7 @@ def metrics(result: Result) -> dict[str, float]:
             "kl": accuracy.kl,
             "accuracy_samples": accuracy.samples,
             "accuracy_gate_samples": accuracy.gate_samples,
+            **accuracy.scores,
         }
     return {name: float(value) for name, value in values.items() if value is not None}
 
@@ -104,6 +109,7 @@ def tags(result: Result) -> dict[str, str]:
         "published": "derived" if published(result, "derived") else "",
         "evidence": summary(result.evidence),
         "disturbances": "",
+        "notes": "; ".join(result.notes),
     }
     if (measured := result.shown) is not None:
         words["verdict"] = str(measured.verdict)

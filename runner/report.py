@@ -6,7 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 DASH = "–"
+DISPENSABLE = (
+    "prepare s", "p99 ms", "published samples/s", "peak share", "Δ pp (95 % interval)", "agree %", "first token ms",
+    "ms per token", "SQNR dB", "evidence", "p50 ms", "gate", "top-1", "quality",
+)  # fmt: skip
+"""Columns that a narrow terminal does without, the first to go first."""
 UNFOLDED = 10_000
 """Columns at most where the output is not a terminal: a table is never folded into a file."""
 
@@ -68,9 +73,19 @@ def _interval(name: str, low: str, high: str, pattern: str, unit: str = "") -> C
 
 def _sqnr(row: Row) -> str:
     value = number(row, "sqnr_db")
-    if value is None:
-        return DASH if number(row, "agreement_top1") is None else "exact"
-    return f"{value:.1f}"
+    if value is not None:
+        return f"{value:.1f}"
+    judged_by_logits = number(row, "agreement_top1") is not None and number(row, "perplexity") is None
+    return "exact" if judged_by_logits else DASH
+
+
+def _quality(row: Row) -> str:
+    """Return what a task is judged by: top-1, F1, or perplexity."""
+    for name, pattern in (("accuracy_top1", "{:.3f}"), ("f1", "F1 {:.3f}"), ("perplexity", "perplexity {:.2f}")):
+        value = number(row, name)
+        if value is not None:
+            return pattern.format(value)
+    return DASH
 
 
 def _published_speedup(row: Row) -> str:
@@ -90,6 +105,12 @@ TABLE_COLUMNS = (
     Column("peak share", _plain("peak_share", "{:.0f} %", 100)),
 )
 """What it shows before the status."""
+TOKEN_COLUMNS = (
+    Column("tokens/s", _plain("tokens_per_s", "{:.1f}")),
+    Column("first token ms", _plain("first_token_ms", "{:.1f}")),
+    Column("ms per token", _plain("token_ms", "{:.2f}")),
+)
+"""What rows that generate text show behind their latency."""
 COLUMNS = (
     Column("configuration", lambda row: _word(row, "label"), right=False),
     Column("samples/s (95 % interval)", _interval("throughput", "throughput_ci_low", "throughput_ci_high", "{:.1f}")),
@@ -97,7 +118,7 @@ COLUMNS = (
     Column("verdict", lambda row: _word(row, "verdict"), right=False),
     Column("p50 ms", _plain("latency_p50_ms", "{:.1f}")),
     Column("p99 ms", _plain("latency_p99_ms", "{:.1f}")),
-    Column("top-1", _plain("accuracy_top1", "{:.3f}")),
+    Column("top-1", _quality),
     Column(
         "Δ pp (95 % interval)",
         _interval("accuracy_delta_pp", "accuracy_delta_ci_low_pp", "accuracy_delta_ci_high_pp", "{:+.2f}"),
@@ -112,12 +133,17 @@ COLUMNS = (
 
 
 def columns(rows: Sequence[Row]) -> list[Column]:
-    """Return the columns that the rows need: those of a published table have more."""
-    if not any(_word(row, "table") != DASH for row in rows):
-        return list(COLUMNS)
-    named = {column.title: index for index, column in enumerate(COLUMNS)}
-    speed, status = named["speedup (95 % interval)"], named["status"]
+    """Return the columns that the rows need: those of a published table have more, and those that generate text."""
     ours = list(COLUMNS)
+    if any(number(row, name) is not None for row in rows for name in ("f1", "perplexity")):
+        ours = [replace(column, title="quality") if column.title == "top-1" else column for column in ours]
+    if any(number(row, "tokens_per_s") is not None for row in rows):
+        behind = [column.title for column in ours].index("p99 ms") + 1
+        ours[behind:behind] = TOKEN_COLUMNS
+    if not any(_word(row, "table") != DASH for row in rows):
+        return ours
+    named = {column.title: index for index, column in enumerate(ours)}
+    speed, status = named["speedup (95 % interval)"], named["status"]
     printed = PUBLISHED_COLUMNS if any(number(row, "published_speedup") is not None for row in rows) else ()
     return [ours[0], *printed, *ours[1 : speed + 1], *TABLE_COLUMNS, *ours[speed + 1 : status], ours[status]]
 
@@ -129,12 +155,30 @@ def rows_of(frame: pd.DataFrame) -> list[Row]:
 
 def rich_table(rows: Sequence[Row], title: str) -> Table:
     """Return the table for a terminal."""
+    return _rich_table(rows, title, columns(rows))
+
+
+def _rich_table(rows: Sequence[Row], title: str, shown: Sequence[Column]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold")
-    for column in columns(rows):
+    for column in shown:
         table.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(column.show(row) for column in columns(rows)))
+        table.add_row(*(column.show(row) for column in shown))
     return table
+
+
+def _narrowed(console: Console, rows: Sequence[Row], title: str) -> tuple[Table, list[str]]:
+    """Return the table with as many columns as a terminal is wide, and the titles of those that were left out."""
+    shown = columns(rows)
+    left_out: list[str] = []
+    unfolded = console.options.update(max_width=UNFOLDED)
+    for dispensable in DISPENSABLE:
+        table = _rich_table(rows, title, shown)
+        if console.measure(table, options=unfolded).maximum <= console.width:
+            break
+        left_out += [column.title for column in shown if column.title == dispensable]
+        shown = [column for column in shown if column.title != dispensable]
+    return _rich_table(rows, title, shown), left_out
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
@@ -164,6 +208,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
             lines.append(f"{label}: {_word(row, 'status')}: {reason}")
         if _word(row, "row_reason") != DASH:
             lines.append(f"{label}: {_word(row, 'row_verdict')}: {_word(row, 'row_reason')}")
+        if _word(row, "notes") != DASH:
+            lines.append(f"{label}: {_word(row, 'notes')}")
         if _word(row, "verdict") == Verdict.too_noisy:
             disturbed = number(row, "rounds_disturbed") or 0
             lines.append(
@@ -215,11 +261,17 @@ def time_line(results: Sequence[Result], wall_s: float, besides: Mapping[str, fl
 
 def print_table(console: Console, rows: Sequence[Row], title: str, conclusions: Sequence[str] = ()) -> None:
     """Print the table, the notes on its rows, and what was concluded from all of them."""
-    table = rich_table(rows, title)
-    if not console.is_terminal:
+    left_out: list[str] = []
+    if console.is_terminal:
+        table, left_out = _narrowed(console, rows, title)
+    else:
+        table = rich_table(rows, title)
         needed = console.measure(table, options=console.options.update(max_width=UNFOLDED)).maximum
         console.width = max(console.width, needed)
     console.print(table)
+    if left_out:
+        told = f"left out for this terminal's width: {', '.join(left_out)} (python -m runner.report --format markdown)"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     for line in [*notes(rows), *conclusions]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

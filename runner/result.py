@@ -95,6 +95,12 @@ class Measurement:
     """The candidate's throughput in each round that counts, in order."""
     noise_floor: float
     """δ, within which a speedup is no effect: calibrated by A/A on this machine, else `measure.noise_floor`."""
+    first_token_ms: float | None = None
+    """Median time from a batch's beginning to its first tokens, where text is generated."""
+    token_ms: float | None = None
+    """Median time of each token after the first."""
+    new_tokens: int = 0
+    """Tokens that are generated of each text."""
     minor_faults_per_batch: float = 0.0
     """Page faults of the candidate that gave it new memory: how often it returns and takes it, batch by batch."""
     rounds_disturbed: int = 0
@@ -133,6 +139,8 @@ class Result:
     """What was asked of the candidate, and what was observed."""
     digests: dict[str, str] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What must be known of the samples, for example that some were cut."""
     exception: str = ""
     log_tail: str = ""
 

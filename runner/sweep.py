@@ -152,11 +152,14 @@ class Sweep:
         (folder / "config.yaml").write_text(plan.yaml, encoding="utf-8")
         screen.begin(plan.label)
         begin = time.monotonic()
+        run = Run(plan, folder, screen)
         try:
-            result = run_experiment(Run(plan, folder, screen), bench)
+            result = run_experiment(run, bench)
         except KeyboardInterrupt:
             bench.close()
-            result = self._unmeasured(plan, Status.interrupted, "stopped by Ctrl-C", begin)
+            left = len(self._plans) - number - 1
+            reason = "stopped by the person" + (f"; {left} more were not begun" if left else "")
+            result = replace(self._unmeasured(plan, Status.interrupted, reason, begin), phases=run.watch.seconds)
         except Exception as error:  # a defect of this program: it ends a run, never a sweep
             bench.close()
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -193,7 +196,7 @@ def conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
     """Make a sweep where no other measurement runs, record it, print its table; return the process's exit code.
 
     Raises:
-        ConfigurationError: another measurement runs on this machine.
+        MachineBusy: another measurement runs on this machine.
         OSError: the sweep's folder cannot be written.
     """
     with only_measurement(wait=plans[0].config.wait, tell=lambda line: _say(console, line)):
@@ -219,6 +222,7 @@ def _conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
     conclusions = [
         *_guarded("diagnosis", lambda: diagnosis.lines(plans, results, machine)),
         *_guarded("ablation", lambda: ablation.lines(plans, results)),
+        *_guarded("noise floor", lambda: _raised_floors(plans, results)),
         *_guarded("calibration", lambda: _calibrate(plans, results, machine)),
     ]
     (folder / NOTES_FILE).write_text("".join(f"{line}\n" for line in conclusions), encoding="utf-8")
@@ -254,6 +258,17 @@ def _warn_of_noise(machine: Machine, console: Console) -> None:
         _say(console, f"this machine is not at rest: {disturbance}; disturbed rounds will be measured again")
 
 
+def _raised_floors(plans: Sequence[Plan], results: Sequence[Result]) -> list[str]:
+    """Tell by which δ it was judged, where that is not the one that `measure` names."""
+    floors = {
+        result.shown.noise_floor
+        for plan, result in zip(plans, results, strict=False)
+        if result.shown and result.shown.noise_floor > plan.config.measure.noise_floor
+    }
+    source = "by A/A runs on this machine (python -m runner.machine lists them)"
+    return [f"δ is {floor:.1%} here, {source}" for floor in sorted(floors)]
+
+
 def _calibrate(plans: Sequence[Plan], results: Sequence[Result], machine: Machine) -> list[str]:
     """Keep the noise floor that the A/A runs of a sweep found; return it in words."""
     by_config: dict[str, tuple[RunConfig, list[float]]] = {}
@@ -261,7 +276,7 @@ def _calibrate(plans: Sequence[Plan], results: Sequence[Result], machine: Machin
         speedups = by_config.setdefault(repr(plan.config), (plan.config, []))[1]
         if result.shown and result.shown.verdict is not Verdict.too_noisy:
             speedups.append(result.shown.speedup.value)
-    told = []
+    told, output_dir = [], plans[0].config.output_dir
     for config, speedups in by_config.values():
         if config.aa and len(speedups) < config.aa:
             told.append(
@@ -272,7 +287,8 @@ def _calibrate(plans: Sequence[Plan], results: Sequence[Result], machine: Machin
             told.append(
                 f"{len(speedups)} A/A runs of {describe(config)}: mean |speedup - 1| {found.mean_error:.2%}; "
                 f"the next will lie within ±{found.noise_floor:.1%}, and δ is not under that for model={found.model} "
-                f"measure={found.measure} from now on"
+                f"measure={found.measure} under these settings from now on (kept in {output_dir}/cache/noise: remove "
+                "it to undo that)"
             )
     return told
 

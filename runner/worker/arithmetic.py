@@ -7,15 +7,27 @@ from dataclasses import dataclass
 
 from runner.protocol import CONTRADICTED, UNKNOWN, VERIFIED, Finding
 
-REQUIRED_SHARE = {"fp32": 0.999, "bf16": 0.8, "int8": 0.8}
+REQUIRED_SHARE = {
+    "fp32": 0.999,
+    "bf16": 0.8,
+    "int8": 0.8,
+    "int8_dynamic": 0.8,
+    "int8_weights": 0.8,
+    "int4_weights": 0.8,
+}
 """Of the convolutions' and matrix products' work that must be of the precision asked for. fp32 is the truth that the
 others are compared with, so it must be whole; a quantiser may leave out what it cannot quantise."""
+EXECUTED_AS = {"int8_dynamic": "int8"}
+"""Precisions whose arithmetic has another's name."""
 SEEN_LEAST = 0.9
 """Of the work that a network is known to be, which must have been seen: a library may print nothing of its kernels."""
 REMEDIES = {
     "fp32": "the runtime lowered the precision by itself: set its precision hint",
     "bf16": "the runtime kept fp32: this processor may have no bf16 arithmetic",
-    "int8": "the quantiser left too much out: look at its log, or take precision=bf16",
+    **dict.fromkeys(
+        ("int8", "int8_dynamic", "int8_weights", "int4_weights"),
+        "the quantiser left too much out: look at its log, or take precision=bf16",
+    ),
 }
 
 
@@ -43,7 +55,7 @@ def precision(
     """Tell in which precision the work was done.
 
     Args:
-        asked: fp32, bf16 or int8.
+        asked: a word of ``runner.config.Precision``.
         works: everything that was executed.
         unit: of the amounts, in words.
         source: where the works were seen.
@@ -61,7 +73,7 @@ def precision(
     observed = ", ".join(f"{_percent(share)} {name}" for name, share in ranked)
     observed += f" of {unit}, {len(works)} operations" + (f" ({', '.join(kernels[:4])})" if kernels else "")
     unseen = max(0.0, 1 - total / expected) if expected else 0.0
-    if shares.get(asked, 0.0) < REQUIRED_SHARE[asked]:
+    if shares.get(EXECUTED_AS.get(asked, asked), 0.0) < REQUIRED_SHARE[asked]:
         state = CONTRADICTED
     else:
         state = VERIFIED if 1 - unseen >= SEEN_LEAST else UNKNOWN

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from runner.protocol import Built, Failure, Job, Load, decode, encode
 from runner.worker.backends.base import Runtime, Settings
@@ -23,6 +24,7 @@ from runner.worker.cache import Cache, Fetch
 from runner.worker.datasets import Dataset, open_dataset
 from runner.worker.failures import BuildFailed, as_failure
 from runner.worker.models import Network
+from runner.worker.optimum.subject import open_subject as open_hub
 from runner.worker.weights import open_weights
 
 NOT_FOR_BUILDING = ("LD_PRELOAD", "OMP_", "KMP_", "GLIBC_TUNABLES", "MALLOC_", "THP_")
@@ -38,7 +40,8 @@ class Gathered:
     settings: Settings
     runtime: Runtime
     dataset: Dataset
-    network: Network
+    network: Any
+    """A Network, or a Checkpoint of Transformers: the runtime is of the kind that takes it."""
     artifact: Path | None
     """The folder with what the runtime loads."""
 
@@ -55,7 +58,8 @@ def gather(job: Job, fetch: Fetch) -> Gathered:
         ModuleNotFoundError: a library is not installed.
         Missing: from `fetch`.
     """
-    module = importlib.import_module(f"runner.worker.backends.{job.backend}")
+    hub = job.model_source == "transformers"
+    module = importlib.import_module(f"runner.worker.{'optimum' if hub else 'backends'}.{job.backend}")
     settings = Settings(
         precision=job.precision,
         batch_size=job.batch_size,
@@ -65,19 +69,16 @@ def gather(job: Job, fetch: Fetch) -> Gathered:
         cores=len(os.sched_getaffinity(0)),
     )
     runtime: Runtime = module.Runtime(settings, **job.options)
-    dataset = open_dataset(
-        job.data,
-        path=job.data_path,
-        size=job.image_size,
-        evaluation_samples=job.evaluation_samples,
-        calibration_samples=job.calibration_samples,
-        seed=job.seed,
-        fetch=fetch,
-    )
-    weights = open_weights(job, dataset, fetch)
-    network = Network(job.model_source, job.model_name, job.image_size, weights)
+    dataset, network = open_hub(job, fetch) if hub else _open_network(job, fetch)
     recipe = runtime.recipe(network, dataset, fetch)
     return Gathered(settings, runtime, dataset, network, fetch(recipe) if recipe else None)
+
+
+def _open_network(job: Job, fetch: Fetch) -> tuple[Dataset, Any]:
+    """Return the images of a job, and its network of torchvision or timm."""
+    dataset = open_dataset(job, fetch)
+    weights = open_weights(job, dataset, fetch)
+    return dataset, Network(job.model_source, job.model_name, job.image_size, weights)
 
 
 def build_apart(job: Job) -> list[str]:

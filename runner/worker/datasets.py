@@ -1,23 +1,27 @@
-"""Images and labels: what int8 ranges are calibrated on, and what accuracy is computed on.
+"""Samples and labels: what int8 ranges are calibrated on, and what accuracy is computed on.
 
-Every data set is split once, by its seed, into evaluation and training images; calibration images are the first of
-the training images. The two never share an image. Images are float32, channels × size × size, normalised with
+Every data set is split once, by its seed, into evaluation and training samples; calibration samples are the first of
+the training samples. The two never share one. Samples are images here, and texts in
+:mod:`runner.worker.optimum.texts`. Images are float32, channels × size × size, normalised with
 ImageNet's mean and standard deviation, and made when they are asked for.
 """
 
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runner.protocol import Job
 from runner.worker.cache import Fetch, Recipe
+from runner.worker.failures import BadInput
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -28,6 +32,14 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 DIGITS_TRAINING = 1000
 """Of scikit-learn's 1,797 digits, those that the probe is fitted on and calibration is drawn from."""
 DIGITS_EVALUATION = 797
+
+BROUGHT = {
+    "digits": (DIGITS_TRAINING, DIGITS_EVALUATION),
+    "sentences": (1600, 800),
+    "questions": (800, 400),
+    "passages": (800, 400),
+}
+"""Of the data that this program brings, how many samples are for training, and how many for evaluation."""
 
 FITTING_SAMPLES = 1000
 """Training images that fit the probe's classifier, at most; 500 lose a ResNet one to two points of top-1."""
@@ -40,25 +52,48 @@ CENTRE_CROP = 0.875
 
 
 class Source(Protocol):
-    """Where single images come from; the split and the batching are :class:`Dataset`'s."""
+    """Where single samples come from; the split and the batching are :class:`Dataset`'s."""
 
     classes: int
     labels: Labels | None
-    """One label per image, or None where labels would mean nothing."""
+    """One label per sample, or None where labels would mean nothing."""
+    answers: Sequence[tuple[str, ...]] | None
+    """For each question all that is right; None where nothing is asked."""
 
     def __len__(self) -> int:
-        """Return the number of images."""
+        """Return the number of samples."""
 
+    def batch(self, indices: Sequence[int]) -> Any:
+        """Return the samples at `indices` as a network takes them: images stacked, texts with their tokens."""
+
+    def fingerprint(self, index: int) -> bytes:
+        """Return bytes that change when the sample or its label changes."""
+
+    def notes(self, indices: Sequence[int]) -> list[str]:
+        """Return what whoever reads a result must know of the samples at `indices`."""
+
+
+class ImageSource(ABC):
+    """What all sources of images share."""
+
+    answers: Sequence[tuple[str, ...]] | None = None
+
+    @abstractmethod
     def image(self, index: int) -> Images:
         """Return one image, 3 × size × size."""
 
-    def fingerprint(self, index: int) -> bytes:
-        """Return bytes that change when the image or its label changes."""
+    def batch(self, indices: Sequence[int]) -> Images:
+        """Return the images at `indices`, stacked: samples × 3 × size × size."""
+        return np.stack([self.image(index) for index in indices])
+
+    def notes(self, indices: Sequence[int]) -> list[str]:  # noqa: ARG002 -- texts need them
+        """Return nothing."""
+        return []
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A source of images, split into evaluation and training images."""
+    """A source of samples, split into evaluation and training samples."""
 
     source: Source
     evaluation: Sequence[int]
@@ -67,16 +102,16 @@ class Dataset:
 
     @property
     def calibration(self) -> Sequence[int]:
-        """The training images that int8 ranges are calibrated on."""
+        """The training samples that int8 ranges are calibrated on."""
         return self.training[: self.calibration_samples]
 
     @cached_property
     def digest(self) -> str:
-        """A hash over the evaluation and the calibration images and their labels."""
+        """A hash over the evaluation and the calibration samples and their labels."""
         return self.digest_of(self.evaluation, self.calibration)
 
     def digest_of(self, *parts: Sequence[int]) -> str:
-        """Return a hash over parts of the data set: their images and labels, in order."""
+        """Return a hash over parts of the data set: their samples and labels, in order."""
         digest = hashlib.sha256()
         for part in parts:
             for index in part:
@@ -84,24 +119,20 @@ class Dataset:
             digest.update(b"|")
         return digest.hexdigest()
 
-    def images(self, indices: Sequence[int]) -> Images:
-        """Return the images at `indices`, stacked: samples × 3 × size × size."""
-        return np.stack([self.source.image(index) for index in indices])
-
     def labels(self, indices: Sequence[int]) -> Labels:
         """Return the labels at `indices`; an empty array where the source has none."""
         if self.source.labels is None:
             return np.empty(0, np.int64)
         return self.source.labels[np.asarray(indices, dtype=np.int64)]
 
-    def batches(self, indices: Sequence[int], batch_size: int) -> Iterator[tuple[Images, int]]:
-        """Yield full batches and how many of their images count.
+    def batches(self, indices: Sequence[int], batch_size: int) -> Iterator[tuple[Any, int]]:
+        """Yield full batches and how many of their samples count.
 
-        The last batch is filled up by repeating its last image, so that a compiled model sees one shape only.
+        The last batch is filled up by repeating its last sample, so that a compiled model sees one shape only.
         """
         for start in range(0, len(indices), batch_size):
             part = list(indices[start : start + batch_size])
-            yield self.images(part + [part[-1]] * (batch_size - len(part))), len(part)
+            yield self.source.batch(part + [part[-1]] * (batch_size - len(part))), len(part)
 
 
 def normalise(pixels: NDArray[np.uint8]) -> Images:
@@ -110,7 +141,7 @@ def normalise(pixels: NDArray[np.uint8]) -> Images:
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
 
-class Digits:
+class Digits(ImageSource):
     """scikit-learn's bundled handwritten digits: 1,797 real images of 8 × 8 pixels, 10 classes."""
 
     classes = 10
@@ -154,7 +185,7 @@ def digits_recipe() -> Recipe:
     return Recipe("digits", {}, build)
 
 
-class Synthetic:
+class Synthetic(ImageSource):
     """Normally distributed noise of a seed: for speed only, so it has no labels."""
 
     classes = 10
@@ -178,7 +209,7 @@ class Synthetic:
         return f"{self._seed}:{index}:{self._size}".encode()
 
 
-class ImageFolder:
+class ImageFolder(ImageSource):
     """A folder with one folder of images per class; classes are numbered in the order of their names."""
 
     def __init__(self, path: Path, size: int) -> None:
@@ -217,34 +248,38 @@ class ImageFolder:
         return hashlib.sha256(self._files[index].read_bytes()).digest() + str(self.labels[index]).encode()
 
 
-def open_dataset(
-    kind: str,
-    *,
-    path: str | None,
-    size: int,
-    evaluation_samples: int,
-    calibration_samples: int,
-    seed: int,
-    fetch: Fetch,
-) -> Dataset:
-    """Return the data set of a kind, split by the seed.
+def open_dataset(job: Job, fetch: Fetch) -> Dataset:
+    """Return the images of a job, split by its seed.
 
     Raises:
-        ValueError: the kind is unknown, or the source holds fewer images than asked for.
+        BadInput: the kind is unknown, or the source holds fewer images than asked for.
     """
     source: Source
-    if kind == "digits":
-        source = Digits(size, fetch)
-    elif kind == "synthetic":
-        source = Synthetic(size, evaluation_samples + calibration_samples, seed)
-    elif kind == "image_folder" and path is not None:
-        source = ImageFolder(Path(path), size)
+    if job.data == "digits":
+        source = Digits(job.image_size, fetch)
+    elif job.data == "synthetic":
+        source = Synthetic(job.image_size, job.evaluation_samples + job.calibration_samples, job.seed)
+    elif job.data == "image_folder" and job.data_path is not None:
+        source = ImageFolder(Path(job.data_path), job.image_size)
     else:
-        raise ValueError(f"unknown data {kind!r}")
-    order = np.random.default_rng(seed).permutation(len(source)).tolist()
-    evaluation, training = order[:evaluation_samples], order[evaluation_samples:]
-    if kind == "digits":  # the same training images, however many are evaluated: the probe does not change with it
-        evaluation, training = order[DIGITS_TRAINING:][:evaluation_samples], order[:DIGITS_TRAINING]
-    if len(evaluation) < evaluation_samples or len(training) < calibration_samples:
-        raise ValueError(f"{kind} holds {len(source)} images, fewer than evaluation and calibration ask for")
-    return Dataset(source, evaluation, training, calibration_samples)
+        raise BadInput(f"data={job.data} has no images")
+    return split(source, job)
+
+
+def split(source: Source, job: Job) -> Dataset:
+    """Return a source's samples, split by the job's seed.
+
+    Raises:
+        BadInput: there are fewer than asked for.
+    """
+    order = np.random.default_rng(job.seed).permutation(len(source)).tolist()
+    evaluation, training = order[: job.evaluation_samples], order[job.evaluation_samples :]
+    if job.data in BROUGHT:  # the same training samples, however many are evaluated: the probe does not change with it
+        fixed, _ = BROUGHT[job.data]
+        evaluation, training = order[fixed:][: job.evaluation_samples], order[:fixed]
+    if len(evaluation) < job.evaluation_samples or len(training) < job.calibration_samples:
+        raise BadInput(
+            f"data={job.data} holds {len(source)} samples, fewer than data.evaluation_samples and "
+            "data.calibration_samples ask for: lower them"
+        )
+    return Dataset(source, evaluation, training, job.calibration_samples)

@@ -114,6 +114,7 @@ COUNTS: dict[str, Callable[[str], float]] = {
     "deconvolution": _convolution,
     "inner_product": _inner_product,
     "matmul": _matmul,
+    "gemm_api": _matmul,  # integer products that are called without making a primitive, as torch._int_mm does
 }
 
 

@@ -27,7 +27,9 @@ PRODUCTS = frozenset(
     }
 )
 """Matrix products; with convolutions they do nearly all of a network's arithmetic."""
-INTEGER = frozenset({"DynamicQuantizeMatMul"})
+ATTENTION = frozenset({"Attention", "QAttention", "MultiHeadAttention"})
+"""Fused attention: the first two with the products that make queries, keys and values."""
+INTEGER = frozenset({"DynamicQuantizeMatMul", "QAttention"})
 """Those that compute in integers although their input is floating point."""
 PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8"}
 
@@ -50,7 +52,7 @@ def precision(asked: str, events: Sequence[Event], weights: Mapping[str, list[in
     """Tell in which precision the convolutions and matrix products ran, and how many Q/DQ nodes were left unfused.
 
     Args:
-        asked: fp32 or int8.
+        asked: fp32, int8 or int8_dynamic.
         events: of the profiler, of any number of runs.
         weights: shapes of the convolutions' weights, see :func:`weight_shapes`.
     """
@@ -58,7 +60,7 @@ def precision(asked: str, events: Sequence[Event], weights: Mapping[str, list[in
     left = [event for event in kernels if event["args"]["op_name"] in ("QuantizeLinear", "DequantizeLinear")]
     duration = sum(event["dur"] for event in kernels)
     facts = {"qdq": float(len(left)), "qdq_share": sum(event["dur"] for event in left) / max(1, duration)}
-    heavy = [event for event in kernels if event["args"]["op_name"] in WEIGHT_INPUT.keys() | PRODUCTS]
+    heavy = [event for event in kernels if event["args"]["op_name"] in WEIGHT_INPUT.keys() | PRODUCTS | ATTENTION]
     counts = [_multiply_accumulates(event, weights) for event in heavy]
     counted = all(count is not None for count in counts)
     works = [
@@ -92,8 +94,18 @@ def _multiply_accumulates(event: Event, weights: Mapping[str, list[int]]) -> flo
         return None
     if event["args"]["op_name"] in PRODUCTS:
         return math.prod(outputs[0][1]) * inputs[0][1][-1]
+    if event["args"]["op_name"] in ATTENTION:
+        return _attention(event["args"]["op_name"], inputs, outputs)
     kernel = weights.get(event["name"].removesuffix("_kernel_time"))
     shown = inputs[WEIGHT_INPUT[event["args"]["op_name"]] :]
     if kernel is None and shown and len(shown[0][1]) > 2:  # computed, and so not packed
         kernel = shown[0][1]
     return None if kernel is None else math.prod(outputs[0][1]) * math.prod(kernel[1:])
+
+
+def _attention(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> float:
+    """Return the multiply-accumulates of a fused attention: texts × tokens × width in and out."""
+    texts, tokens, width = inputs[0][1][:3]
+    wide = outputs[0][1][2]
+    products = 2 * tokens * wide  # with the keys, and with the values
+    return float(texts * tokens * (products if name == "MultiHeadAttention" else products + 3 * width * wide))

@@ -64,7 +64,7 @@ def make_probe(module: nn.Module, dataset: Dataset, classes: int, seed: int) -> 
     indices = dataset.training[: FITTING_SAMPLES if normalised else TRANSFORMER_FITTING_SAMPLES]
     setting = dataset.training[: SETTLING_SAMPLES if normalised else TRANSFORMER_SETTLING_SAMPLES]
     with torch.no_grad():
-        settling = torch.from_numpy(dataset.images(setting))
+        settling = torch.from_numpy(dataset.source.batch(setting))
         set_backbone(module, settling, torch.Generator().manual_seed(seed))
         features = collect_features(module, classifier, dataset, indices)
         fit_classifier(classifier, features, torch.from_numpy(dataset.labels(indices)), classes)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runner.protocol import (
     CONTRADICTED,
@@ -25,17 +28,17 @@ from runner.protocol import (
     WarmUp,
 )
 from runner.worker import timing
-from runner.worker.backends.base import Step
+from runner.worker.backends.base import Answers, Step
 from runner.worker.build import Gathered, build_apart, gather
 from runner.worker.busy import observe
 from runner.worker.cache import Cache, Missing, Recipe, package_versions
-from runner.worker.datasets import Images
 from runner.worker.evidence import collect, guarded
 from runner.worker.failures import Unsupported
 from runner.worker.heap import Heap
 from runner.worker.isa import cpu_flags
 
-REFERENCE_VERSION = 2
+ANSWERS_FILE = "answers.npz"
+REFERENCE_VERSION = 3
 """Raised when the way the reference is computed changes, so that cached ones are no longer found."""
 
 
@@ -97,6 +100,7 @@ class Session:
             weights_digest=network.weights.digest,
             data_digest=dataset.digest,
             packages=package_versions(*PACKAGES),
+            notes=dataset.source.notes(dataset.evaluation),
         )
 
     def warm_up(self, request: WarmUp) -> Warm:
@@ -123,8 +127,10 @@ class Session:
                 minimum_iterations=request.minimum_iterations,
             )
             after = resource.getrusage(resource.RUSAGE_SELF)
+        marks = self._parts.runtime.marks()
         return Slice(
             stamps_ns=stamps,
+            marks_ns=marks[-(len(stamps[0]) - 1) :] if marks else [],
             major_faults=after.ru_majflt - before.ru_majflt,
             minor_faults=after.ru_minflt - before.ru_minflt,
         )
@@ -150,20 +156,23 @@ class Session:
         dataset, network = self._parts.dataset, self._parts.network
         recipe = self._reference_recipe()
         from_cache = cached and self._cache.find(recipe) is not None
-        logits = np.load(self._cache.get(recipe) / "logits.npy") if cached else self._infer_evaluation_set()
+        answers = _read(self._cache.get(recipe) / ANSWERS_FILE) if cached else self._answer_evaluation_set()
         labels = dataset.labels(dataset.evaluation)
-        if logits.shape[1] != dataset.source.classes:
+        if labels.size and answers["logits"].shape[1] != dataset.source.classes:
             labels = labels[:0]  # the model's classes are not the data's: a label means nothing to it
-        np.savez(path, logits=logits, labels=labels, weights=network.weights.digest, data=dataset.digest)
+        known = dataset.source.answers
+        right = [] if known is None else [json.dumps(known[index]) for index in dataset.evaluation]
+        arrays: dict[str, Any] = {**answers, "labels": labels, "right": right}
+        np.savez(path, **arrays, weights=network.weights.digest, data=dataset.digest)
         return Evaluated(path=path, seconds=time.monotonic() - begin, from_cache=from_cache)
 
-    def _infer_evaluation_set(self) -> Images:
+    def _answer_evaluation_set(self) -> Answers:
         runtime, dataset = self._parts.runtime, self._parts.dataset
-        outputs = [
-            runtime.logits(runtime.bind(images)())[:count].copy()  # a runtime may reuse the memory of its outputs
-            for images, count in dataset.batches(dataset.evaluation, self._job.batch_size)
+        found = [
+            (runtime.answers(batch), count)
+            for batch, count in dataset.batches(dataset.evaluation, self._job.batch_size)
         ]
-        return np.concatenate(outputs).astype(np.float32, copy=False)
+        return {name: _join([answers[name][:count] for answers, count in found]) for name in found[0][0]}
 
     def _reference_recipe(self) -> Recipe:
         job = self._job
@@ -177,15 +186,30 @@ class Session:
             "threads": job.threads,
             "batch_size": job.batch_size,
             "expectations": job.expectations,
+            "new_tokens": job.new_tokens,
             "isa": sorted(cpu_flags()),
             "packages": package_versions(*PACKAGES),
             "version": REFERENCE_VERSION,
         }
 
         def build(folder: Path) -> None:
-            np.save(folder / "logits.npy", self._infer_evaluation_set())
+            answers: dict[str, Any] = dict(self._answer_evaluation_set())
+            np.savez(folder / ANSWERS_FILE, **answers)
 
         return Recipe("reference", key, build)
+
+
+def _join(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return the answers to batches, one after the other; texts of fewer tokens are filled up with zeros."""
+    width = max(part.shape[-1] for part in parts)
+    if parts[0].ndim == 1 or all(part.shape[-1] == width for part in parts):
+        return np.concatenate(parts)
+    return np.concatenate([np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, width - part.shape[-1])]) for part in parts])
+
+
+def _read(path: Path) -> Answers:
+    with np.load(path) as stored:
+        return dict(stored)
 
 
 def _recompilations(before: dict[str, int], after: dict[str, int]) -> Finding:

@@ -10,7 +10,7 @@ import torch
 
 from runner.protocol import CONTRADICTED, VERIFIED, Finding
 from runner.worker import arithmetic, onednn
-from runner.worker.backends.base import Settings, Step
+from runner.worker.backends.base import Answers, Settings, Step
 from runner.worker.datasets import Images
 from runner.worker.models import Network, count_operations
 
@@ -20,6 +20,7 @@ class TorchModule:
 
     def __init__(self, settings: Settings) -> None:
         """Keep the settings, and tell torch how many threads a request has."""
+        settings.refuse_text_precision()
         self._settings = settings
         self._set_threads()
         self._layout = torch.channels_last if settings.memory_format == "channels_last" else torch.contiguous_format
@@ -54,43 +55,61 @@ class TorchModule:
 
         return step
 
-    def logits(self, outputs: torch.Tensor) -> Images:
+    def answers(self, images: Images) -> Answers:
         """Return the outputs in fp32."""
-        found: Images = outputs.float().numpy()
-        return found
+        return {"logits": self.bind(images)().float().numpy()}
+
+    def marks(self) -> list[int]:
+        """Return nothing: no text is generated."""
+        return []
 
     def counters(self) -> dict[str, int]:
         """Return how many graphs torch.compile has made."""
-        return {"graphs compiled": _dynamo("stats", "unique_graphs")} if self._compiled else {}
+        return compile_counters() if self._compiled else {}
 
     def evidence(self, images: Images) -> list[Finding]:
         """Return in which precision a batch was computed, and what was compiled."""
-        works = onednn.run_verbosely(self.bind(images), _verbose())
-        source = "oneDNN's and MKL's verbose lines"
         expected = _multiply_accumulates(self._network) * len(images)
-        found = [
-            arithmetic.precision(self._settings.precision, works, "multiply-accumulates", source, expected=expected)
-        ]
-        if self._compiled:
-            graphs, breaks = _dynamo("stats", "unique_graphs"), _dynamo("graph_break")
-            found.append(
-                Finding(
-                    knob="compile",
-                    asked="compiled",
-                    observed=f"graphs: {graphs}, graph breaks: {breaks}",
-                    state=VERIFIED if graphs else CONTRADICTED,
-                    source="torch._dynamo counters",
-                    remedy="" if graphs else "torch.compile fell back to eager: look at the log",
-                    facts={"graphs": graphs, "breaks": breaks},
-                )
-            )
-        return found
+        return executed(self.bind(images), self._settings.precision, compiled=self._compiled, expected=expected)
 
     def _set_threads(self) -> None:
         """Tell the calling thread how many threads it computes with: a new one has OpenMP's default, all cores."""
         threads = self._settings.threads_per_request
         if threads is not None and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+
+
+def executed(step: Step, precision: str, *, compiled: bool, expected: float = 0.0) -> list[Finding]:
+    """Return in which precision a step computes, and what torch.compile has made.
+
+    Args:
+        step: is run once, under verbose flags.
+        precision: the one that was asked for.
+        compiled: whether torch.compile was.
+        expected: multiply-accumulates that the step should show; 0 where that is not known.
+    """
+    works = onednn.run_verbosely(step, _verbose())
+    source = "oneDNN's and MKL's verbose lines"
+    found = [arithmetic.precision(precision, works, "multiply-accumulates", source, expected=expected)]
+    if compiled:
+        graphs, breaks = _dynamo("stats", "unique_graphs"), _dynamo("graph_break")
+        found.append(
+            Finding(
+                knob="compile",
+                asked="compiled",
+                observed=f"graphs: {graphs}, graph breaks: {breaks}",
+                state=VERIFIED if graphs else CONTRADICTED,
+                source="torch._dynamo counters",
+                remedy="" if graphs else "torch.compile fell back to eager: look at the log",
+                facts={"graphs": graphs, "breaks": breaks},
+            )
+        )
+    return found
+
+
+def compile_counters() -> dict[str, int]:
+    """Return how many graphs torch.compile has made."""
+    return {"graphs compiled": _dynamo("stats", "unique_graphs")}
 
 
 def _multiply_accumulates(network: Network | None) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,15 +48,14 @@ def open_weights(job: Job, dataset: Dataset, fetch: Fetch) -> Weights:
 
 def _digits(job: Job, fetch: Fetch) -> Dataset:
     """Return the digits: what the probe is fitted on where the job's own images have no labels."""
-    return open_dataset(
-        "digits",
-        path=None,
-        size=job.image_size,
+    digits = replace(
+        job,
+        data="digits",
+        data_path=None,
         evaluation_samples=DIGITS_EVALUATION,
         calibration_samples=DIGITS_TRAINING,
-        seed=job.seed,
-        fetch=fetch,
     )
+    return open_dataset(digits, fetch)
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,13 @@ class Runtime:
 
         return step
 
-    def logits(self, outputs):
+    def answers(self, images):
         """Return the outputs, which are logits already."""
-        return outputs
+        return {"logits": self.bind(images)()}
+
+    def marks(self):
+        """Generate no text."""
+        return []
 
     def counters(self):
         """Count batches where told to, as if each were a compilation."""

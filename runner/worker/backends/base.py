@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from runner.protocol import Finding
 from runner.worker.cache import Fetch, Recipe
 from runner.worker.datasets import Dataset, Images
 from runner.worker.failures import Unsupported
 from runner.worker.models import Network
 
+Answers = dict[str, NDArray[Any]]
+"""By name, what a model says of a batch: the first dimension is the batch's."""
 Step = Callable[[], Any]
 """Runs one inference on the batch that it was bound to, and returns the runtime's own outputs."""
 
@@ -49,6 +53,15 @@ class Settings:
         if self.memory_format != "contiguous":
             raise Unsupported("this runtime chooses its own layout: take memory_format=contiguous, or backend=torch")
 
+    def refuse_text_precision(self) -> None:
+        """Refuse a precision that only models of Transformers have here.
+
+        Raises:
+            Unsupported: it is one.
+        """
+        if self.precision not in ("fp32", "bf16", "int8"):
+            raise Unsupported(f"precision={self.precision} is for model.source=transformers: take precision=int8")
+
     @property
     def threads_per_request(self) -> int | None:
         """Compute threads of one request: all of them, or one where every core has a request of its own."""
@@ -61,7 +74,7 @@ class Settings:
 
 
 class Runtime(Protocol):
-    """What a worker asks of a runtime, in this order: recipe, load, requests, bind, counters, evidence, logits."""
+    """What a worker asks of a runtime, in this order: recipe, load, requests, bind, counters, evidence, answers."""
 
     def __init__(self, settings: Settings) -> None:
         """Keep the settings.
@@ -89,8 +102,14 @@ class Runtime(Protocol):
         The step keeps the images alive as long as it lives.
         """
 
-    def logits(self, outputs: Any) -> Images:
-        """Return a step's outputs as batch × classes, float32."""
+    def answers(self, images: Images) -> Answers:
+        """Return what accuracy is judged by: of images their ``logits``, batch × classes, float32."""
+
+    def marks(self) -> list[int]:
+        """Return when the first token of each batch was there since this was last asked, in nanoseconds; [] if none is.
+
+        The clock is CLOCK_MONOTONIC.
+        """
 
     def counters(self) -> dict[str, int]:
         """Return, by what is counted, numbers that must not change while it is timed; {} where there are none."""

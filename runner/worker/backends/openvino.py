@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from runner.protocol import Finding
 from runner.worker import arithmetic
 from runner.worker.arithmetic import Work
-from runner.worker.backends.base import Settings, Step
+from runner.worker.backends.base import Answers, Settings, Step
 from runner.worker.cache import Fetch, Recipe, package_versions
 from runner.worker.datasets import CALIBRATION_BATCH, Dataset, Images
 from runner.worker.export import ONNX_FILE, onnx_recipe
@@ -55,6 +56,7 @@ class Runtime:
             Unsupported: an image layout is asked for.
         """
         settings.refuse_layout()
+        settings.refuse_text_precision()
         self._settings = settings
         self._precision = settings.precision
         self._hint = hint or ("throughput" if settings.scenario == "async" else "latency")
@@ -79,7 +81,11 @@ class Runtime:
         return Recipe(
             "openvino-int8",
             key,
-            lambda folder: quantise(fetch(exported) / ONNX_FILE, folder / IR_FILE, dataset),
+            lambda folder: quantise(
+                fetch(exported) / ONNX_FILE,
+                folder / IR_FILE,
+                [images for images, _ in dataset.batches(dataset.calibration, CALIBRATION_BATCH)],
+            ),
         )
 
     def load(self, network: Network, artifact: Path | None) -> None:
@@ -123,10 +129,13 @@ class Runtime:
 
         return step
 
-    def logits(self, outputs: Any) -> Images:
-        """Return the request's only output."""
-        found: Images = outputs.get_output_tensor().data
-        return found
+    def answers(self, images: Images) -> Answers:
+        """Return the request's only output, copied: the request will use its memory again."""
+        return {"logits": self.bind(images)().get_output_tensor().data.copy()}
+
+    def marks(self) -> list[int]:
+        """Return nothing: no text is generated."""
+        return []
 
     def counters(self) -> dict[str, int]:
         """Count nothing."""
@@ -134,32 +143,41 @@ class Runtime:
 
     def evidence(self, images: Images) -> list[Finding]:
         """Return the precision in which the layers of the compiled model run that do the arithmetic."""
-        works, left = [], 0
-        todo = dict(self._work)
-        for node in self._compiled.get_runtime_model().get_ops():  # in the order of execution
-            info = node.get_rt_info()
-            names = info["originalLayersNames"].astype(str).split(",")
-            # A layer may have the name of the product or of the bias that was fused into it; it counts once.
-            amount = sum(todo.pop(heavy, 0.0) for heavy in {self._heavy.get(name, "") for name in names})
-            kept = info["runtimePrecision"].astype(str)
-            if amount:
-                works.append(Work(PRECISIONS.get(kept, kept), amount, info["primitiveType"].astype(str)))
-            left += info["layerType"].astype(str) == "FakeQuantize"
-        source = "OpenVINO's get_runtime_model()"
-        return [
-            arithmetic.precision(
-                self._precision,
-                works,
-                "multiply-accumulates",
-                source,
-                expected=sum(self._work.values()),
-                facts={"qdq": left},
-            )
-        ]
+        return [executed(self._precision, self._compiled, self._work, self._heavy)]
 
 
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 """OpenVINO's words for what this program calls a precision."""
+
+
+DEQUANTISED = "/DequantizationMultiply"
+"""What OpenVINO puts behind the name of a product that it has turned into an integer one."""
+
+
+def executed(precision: str, compiled: Any, work: Mapping[str, float], heavy: Mapping[str, str]) -> Finding:
+    """Return the precision in which the layers of a compiled model run that do the arithmetic.
+
+    Args:
+        precision: the one that was asked for.
+        compiled: the model as the plugin executes it.
+        work: of the model that was compiled, see :func:`count_work`.
+        heavy: likewise.
+    """
+    works, left = [], 0
+    todo = dict(work)
+    for node in compiled.get_runtime_model().get_ops():  # in the order of execution
+        info = node.get_rt_info()
+        names = [name.removesuffix(DEQUANTISED) for name in info["originalLayersNames"].astype(str).split(",")]
+        # A layer may have the name of the product or of the bias that was fused into it; it counts once.
+        amount = sum(todo.pop(found, 0.0) for found in {heavy.get(name, "") for name in names})
+        kept = info["runtimePrecision"].astype(str)
+        if amount:
+            works.append(Work(PRECISIONS.get(kept, kept), amount, info["primitiveType"].astype(str)))
+        left += info["layerType"].astype(str) == "FakeQuantize"
+    source = "OpenVINO's get_runtime_model()"
+    return arithmetic.precision(
+        precision, works, "multiply-accumulates", source, expected=sum(work.values()), facts={"qdq": left}
+    )
 
 
 def count_work(model: Any) -> tuple[dict[str, float], dict[str, str]]:
@@ -200,20 +218,28 @@ def _names(node: Any) -> list[str]:
     return names
 
 
-def quantise(source: Path, target: Path, dataset: Dataset) -> None:
-    """Write a model quantised to int8 by NNCF, calibrated on the data set's calibration images."""
+def quantise(source: Path, target: Path, batches: Sequence[Any]) -> None:
+    """Write a model quantised to int8 by NNCF, calibrated on batches as the model takes them."""
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    model = openvino.Core().read_model(source)
+    model = read_model(source)
     # Attention has a softmax inside the network; a classifier that ends in logits has none.
     attention = any(node.get_type_name() == "Softmax" for node in model.get_ops())
-    batches = [images for images, _ in dataset.batches(dataset.calibration, CALIBRATION_BATCH)]
     quantised = nncf.quantize(
         model,
         nncf.Dataset(batches),
         subset_size=len(batches),
         model_type=nncf.ModelType.TRANSFORMER if attention else None,
     )
-    # The default would store what stays in floating point in 16 bits.
-    openvino.save_model(quantised, target, compress_to_fp16=False)
+    save_model(quantised, target)
+
+
+def read_model(path: Path) -> Any:
+    """Return the model in a file."""
+    return openvino.Core().read_model(path)
+
+
+def save_model(model: Any, path: Path) -> None:
+    """Write a model; by default what stays in floating point would be stored in 16 bits."""
+    openvino.save_model(model, path, compress_to_fp16=False)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import onnxruntime
+from numpy.typing import NDArray
 
 from runner.protocol import Finding
 from runner.worker import ort_profile
-from runner.worker.backends.base import Settings, Step
+from runner.worker.backends.base import Answers, Settings, Step
 from runner.worker.cache import Fetch, Recipe, package_versions
 from runner.worker.datasets import CALIBRATION_BATCH, Dataset, Images
 from runner.worker.export import INPUT, ONNX_FILE, OUTPUT, onnx_recipe
@@ -20,6 +22,8 @@ from runner.worker.failures import Unsupported
 from runner.worker.isa import has_vnni
 from runner.worker.models import Network
 
+Feed = dict[str, NDArray[Any]]
+"""A batch, by the names of a model's inputs."""
 LEVELS = {
     "none": "ORT_DISABLE_ALL",
     "basic": "ORT_ENABLE_BASIC",
@@ -58,18 +62,19 @@ class Runtime:
             Unsupported: precision is bf16, or an image layout is asked for.
         """
         settings.refuse_layout()
-        if settings.precision == "bf16":
-            raise Unsupported(
-                "ONNX Runtime's CPU provider has no bf16 arithmetic on x86: "
-                "take precision=int8 here, or backend=openvino or torch for bf16"
-            )
+        refuse_bf16(settings.precision)
+        settings.refuse_text_precision()
         self._settings = settings
         self._precision = settings.precision
-        self._graph_optimization = graph_optimization
-        self._execution_mode = execution_mode
-        self._inter_threads = inter_threads
-        self._spinning = spinning
-        self._affinity = affinity
+        self._options = partial(
+            session_options,
+            threads=settings.threads_per_request,
+            graph_optimization=graph_optimization,
+            execution_mode=execution_mode,
+            inter_threads=inter_threads,
+            spinning=spinning,
+            affinity=affinity,
+        )
         self._session: Any = None
         self._path: Path
 
@@ -89,7 +94,9 @@ class Runtime:
         }
 
         def build(folder: Path) -> None:
-            quantise(fetch(exported) / ONNX_FILE, folder / ONNX_FILE, dataset, reduce_range)
+            batches = dataset.batches(dataset.calibration, CALIBRATION_BATCH)
+            feeds = ({INPUT: images} for images, _ in batches)
+            quantise(fetch(exported) / ONNX_FILE, folder / ONNX_FILE, feeds, reduce_range)
 
         return Recipe("ort-int8", key, build)
 
@@ -98,22 +105,6 @@ class Runtime:
         assert artifact is not None
         self._path = artifact / ONNX_FILE
         self._session = self._open(self._options())
-
-    def _options(self) -> Any:
-        """Return what a session is opened with."""
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors
-        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[self._graph_optimization])
-        options.execution_mode = getattr(onnxruntime.ExecutionMode, f"ORT_{self._execution_mode.upper()}")
-        if self._inter_threads is not None:
-            options.inter_op_num_threads = self._inter_threads
-        if self._settings.threads_per_request is not None:
-            options.intra_op_num_threads = self._settings.threads_per_request
-        if not self._spinning:
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if self._affinity is not None:
-            options.add_session_config_entry("session.intra_op_thread_affinities", self._affinity)
-        return options
 
     def _open(self, options: Any) -> Any:
         return onnxruntime.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
@@ -128,10 +119,13 @@ class Runtime:
         session = self._session
         return lambda: session.run([OUTPUT], feed)
 
-    def logits(self, outputs: Any) -> Images:
+    def answers(self, images: Images) -> Answers:
         """Return the only output."""
-        found: Images = outputs[0]
-        return found
+        return {"logits": self.bind(images)()[0]}
+
+    def marks(self) -> list[int]:
+        """Return nothing: no text is generated."""
+        return []
 
     def counters(self) -> dict[str, int]:
         """Count nothing."""
@@ -139,22 +133,81 @@ class Runtime:
 
     def evidence(self, images: Images) -> list[Finding]:
         """Return in which precision a second session, opened alike but with the profiler on, computed a batch."""
-        import onnx  # here, not above: a measured process needs it only now
 
-        with tempfile.TemporaryDirectory(prefix="runner-ort-") as folder:
-            options = self._options()
-            options.enable_profiling = True
-            options.profile_file_prefix = str(Path(folder) / "profile")
-            options.optimized_model_filepath = str(Path(folder) / ONNX_FILE)
+        def run(options: Any) -> Any:
             session = self._open(options)
             session.run([OUTPUT], {INPUT: images})
-            events = json.loads(Path(session.end_profiling()).read_text())
-            graph = onnx.load(options.optimized_model_filepath, load_external_data=False).graph
-            return [ort_profile.precision(self._precision, events, ort_profile.weight_shapes(graph))]
+            return session
+
+        return [profiled(self._precision, self._options(), run)]
 
 
-def quantise(source: Path, target: Path, dataset: Dataset, reduce_range: bool) -> None:
+def refuse_bf16(precision: str) -> None:
+    """Refuse a precision that ONNX Runtime has no arithmetic for.
+
+    Raises:
+        Unsupported: it is bf16.
+    """
+    if precision == "bf16":
+        raise Unsupported(
+            "ONNX Runtime's CPU provider has no bf16 arithmetic on x86: "
+            "take precision=int8 here, or backend=openvino or torch for bf16"
+        )
+
+
+def session_options(
+    *,
+    threads: int | None,
+    graph_optimization: str,
+    execution_mode: str,
+    inter_threads: int | None,
+    spinning: bool,
+    affinity: str | None,
+) -> Any:
+    """Return what a session is opened with: the options of :class:`Runtime`, and its compute threads."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[graph_optimization])
+    options.execution_mode = getattr(onnxruntime.ExecutionMode, f"ORT_{execution_mode.upper()}")
+    if inter_threads is not None:
+        options.inter_op_num_threads = inter_threads
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if not spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if affinity is not None:
+        options.add_session_config_entry("session.intra_op_thread_affinities", affinity)
+    return options
+
+
+def profiled(precision: str, options: Any, run: Callable[[Any], Any]) -> Finding:
+    """Return in which precision a session computed.
+
+    Args:
+        precision: the one that was asked for.
+        options: of the session; the profiler is switched on in them.
+        run: opens a session with them, runs it, and returns it.
+    """
+    import onnx  # here, not above: a measured process needs it only now
+
+    with tempfile.TemporaryDirectory(prefix="runner-ort-") as folder:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        options.optimized_model_filepath = str(Path(folder) / ONNX_FILE)
+        session = run(options)
+        events = json.loads(Path(session.end_profiling()).read_text())
+        graph = onnx.load(options.optimized_model_filepath, load_external_data=False).graph
+        return ort_profile.precision(precision, events, ort_profile.weight_shapes(graph))
+
+
+def quantise(source: Path, target: Path, feeds: Iterable[Feed], reduce_range: bool) -> None:
     """Write a static int8 model in QDQ form: unsigned activations, signed weights per channel.
+
+    Args:
+        source: the exported model.
+        target: the file to write.
+        feeds: what it is calibrated on.
+        reduce_range: give weights 7 bits.
 
     A graph with attention has only its linear layers quantised, and their outputs left in fp32: on ViT-B/16 that kept
     26 dB of the logits where quantising everything kept 9, and was the fastest of the variants tried.
@@ -170,7 +223,7 @@ def quantise(source: Path, target: Path, dataset: Dataset, reduce_range: bool) -
     quantize_static(
         prepared,
         target,
-        calibration_reader(dataset),
+        calibration_reader(feeds),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         reduce_range=reduce_range,
@@ -182,16 +235,15 @@ def quantise(source: Path, target: Path, dataset: Dataset, reduce_range: bool) -
     prepared.unlink()
 
 
-def calibration_reader(dataset: Dataset) -> Any:
-    """Return the calibration images as ONNX Runtime's quantiser reads them."""
+def calibration_reader(feeds: Iterable[Feed]) -> Any:
+    """Return batches, by the names of a model's inputs, as ONNX Runtime's quantiser reads them."""
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
         def __init__(self) -> None:
-            self._batches: Iterator[tuple[Images, int]] = dataset.batches(dataset.calibration, CALIBRATION_BATCH)
+            self._feeds = iter(feeds)
 
-        def get_next(self) -> dict[str, Images] | None:
-            images, _ = next(self._batches, (None, 0))
-            return None if images is None else {INPUT: images}
+        def get_next(self) -> Feed | None:
+            return next(self._feeds, None)
 
     return Reader()

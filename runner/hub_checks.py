@@ -1,0 +1,130 @@
+"""Mistakes in what is asked of models of Transformers, and of texts, told before anything is launched."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from runner import catalog
+from runner.config import DataKind, Mistake, ModelConfig, ModelSource, RunConfig, Scope, Task, WeightsKind
+
+IMAGES = (DataKind.digits, DataKind.synthetic, DataKind.image_folder)
+DATA = {
+    Task.image_classification: IMAGES,
+    Task.text_classification: (DataKind.sentences, DataKind.one_text, DataKind.text_file),
+    Task.question_answering: (DataKind.questions, DataKind.text_file),
+    Task.text_generation: (DataKind.passages, DataKind.one_text, DataKind.text_file),
+}
+"""What each task can be asked about."""
+COLUMNS = {
+    Task.text_classification: ("text", "label"),
+    Task.question_answering: ("question", "context", "answers"),
+    Task.text_generation: ("text",),
+}
+"""Columns of a file of texts."""
+FILES = (".csv", ".jsonl")
+
+
+def check_hub_model(config: RunConfig) -> list[Mistake]:
+    """Return the mistakes in a model of Transformers, and in what only such a model can be asked."""
+    model = config.model
+    if model.task not in [str(task) for task in Task]:
+        return [Mistake("model.task", model.task, ", ".join(Task))]
+    found = _check_data_of(config)
+    if model.source is not ModelSource.transformers:
+        if model.task != Task.image_classification:
+            found.append(Mistake("model.task", model.task, f"{Task.image_classification} with source={model.source}"))
+        if config.scope is not Scope.model:
+            found.append(Mistake("scope", str(config.scope), "model, or a model with source=transformers"))
+        return found
+    if model.sequence_length is not None and model.sequence_length < 2:
+        found.append(Mistake("model.sequence_length", model.sequence_length, "2 or more, or null"))
+    if model.new_tokens < 2:
+        found.append(Mistake("model.new_tokens", model.new_tokens, "2 or more", "One token has no time per token"))
+    if config.pipeline_batch_size < 1:
+        found.append(Mistake("pipeline_batch_size", config.pipeline_batch_size, "1 or more"))
+    return [*found, *_check_origin(model, config.weights.name)]
+
+
+def _check_origin(model: ModelConfig, weights: WeightsKind) -> list[Mistake]:
+    """Return the mistakes in where a model comes from, and whether it can do its task."""
+    if weights is WeightsKind.pretrained:
+        if not model.id:
+            remedy = "Add model.id=…, or take weights=random"
+            return [Mistake("model.id", model.id, "a name on the Hugging Face Hub, or a folder", remedy)]
+        return _check_task(model, _architecture_in(Path(model.id)))
+    known = catalog.architectures()
+    if not known:  # the library is not installed: the run says so, as `unavailable`
+        return []
+    if model.architecture is None:
+        remedy = "Add model.architecture=…, or take weights=pretrained with model.id"
+        return [Mistake("model.architecture", None, "what Transformers calls the kind of model", remedy)]
+    if model.architecture not in known:
+        near = ", ".join(catalog.nearest(model.architecture, known)) or "none"
+        allowed = f"one of the {len(known)} that Transformers knows"
+        return [Mistake("model.architecture", model.architecture, allowed, f"The nearest: {near}")]
+    return _check_task(model, model.architecture)
+
+
+def _check_task(model: ModelConfig, architecture: str | None) -> list[Mistake]:
+    tasks = catalog.tasks_of(architecture) if architecture else []
+    if not tasks or model.task in tasks:
+        return []
+    return [Mistake("model.task", model.task, ", ".join(tasks), f"{architecture} has no other")]
+
+
+def _architecture_in(folder: Path) -> str | None:
+    """Return the kind of the model in a folder, None where it is no folder or does not say."""
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError):  # the worker, which needs it, tells what is wrong
+        return None
+    return str(kind)
+
+
+def _check_data_of(config: RunConfig) -> list[Mistake]:
+    """Return the mistakes in the choice of data for a task, and in a file of texts."""
+    data, task = config.data, Task(config.model.task)
+    if data.name not in DATA[task]:
+        allowed = f"{', '.join(DATA[task])} for {task}"
+        return [Mistake("data", str(data.name), allowed, f"Add data={DATA[task][0]}")]
+    if data.name is DataKind.one_text:
+        if not (data.text or "").strip():
+            return [Mistake("data.text", data.text, "a text that is not empty", "Add 'data.text=…'")]
+    elif data.text is not None:
+        return [Mistake("data.text", data.text, "only with data=one_text", "Add data=one_text")]
+    return _check_file(config, task) if data.name is DataKind.text_file else []
+
+
+def _check_file(config: RunConfig, task: Task) -> list[Mistake]:
+    path = config.data.path
+    allowed = f"a {' or '.join(FILES)} file with the columns {', '.join(COLUMNS[task])}"
+    if path is None:
+        return [Mistake("data.path", None, allowed, "Add data.path=…")]
+    file = Path(path)
+    if not file.is_file() or file.suffix not in FILES:
+        return [Mistake("data.path", path, allowed, "Check the path")]
+    try:
+        columns, count = _columns(file)
+    except (ValueError, csv.Error, UnicodeDecodeError) as error:
+        return [Mistake("data.path", path, allowed, f"Its first line cannot be read: {error}")]
+    missing = [name for name in COLUMNS[task] if name not in columns]
+    if missing:
+        return [Mistake("data.path", path, allowed, f"It has no column {' and '.join(missing)}: {', '.join(columns)}")]
+    wanted = config.data.evaluation_samples + config.data.calibration_samples
+    if count < wanted:
+        allowed = f"at least {wanted} records (evaluation and calibration together)"
+        remedy = f"It holds {count}: lower data.evaluation_samples or data.calibration_samples"
+        return [Mistake("data.path", path, allowed, remedy)]
+    return []
+
+
+def _columns(file: Path) -> tuple[list[str], int]:
+    """Return the columns of a file of texts, and the number of its records."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        if file.suffix == ".csv":
+            reader = csv.DictReader(stream)
+            return list(reader.fieldnames or ()), sum(1 for _ in reader)
+        lines = [line for line in stream if line.strip()]
+        return list(json.loads(lines[0])) if lines else [], len(lines)

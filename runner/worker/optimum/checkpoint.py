@@ -1,0 +1,196 @@
+"""A model as a folder in Transformers' format, from which every runtime begins."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.protocol import Job
+from runner.worker.cache import DIGEST_FILE, Fetch, Recipe, package_versions
+from runner.worker.datasets import FITTING_SAMPLES, Dataset
+from runner.worker.failures import BadInput, Unsupported
+from runner.worker.models import declare_torchvision_operators
+from runner.worker.optimum.hub import fetch_model, fresh_config, origin
+from runner.worker.optimum.tokenizers import open_tokenizer, tokenizer_recipe
+from runner.worker.weights import read_state
+
+if TYPE_CHECKING:
+    from torch import nn
+
+AUTO_CLASSES = {
+    "text-classification": "SequenceClassification",
+    "question-answering": "QuestionAnswering",
+    "text-generation": "CausalLM",
+    "image-classification": "ImageClassification",
+}
+"""Tasks, and what Transformers', ONNX Runtime's and OpenVINO's classes of models are called behind their `For`."""
+CHECKPOINT_VERSION = 1
+"""Raised when the way checkpoints are made changes, so that cached ones are no longer found."""
+WEIGHTS_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model's folder, and how it is to be asked."""
+
+    folder: Path
+    """config.json, model.safetensors, and the tokenizer's files where it takes text."""
+    digest: str
+    """Of its weights."""
+    task: str
+    scope: str
+    """``model``: tensors in, tensors out. ``pipeline``: text in, answers out."""
+    pipeline_batch_size: int
+    sequence_length: int | None
+    new_tokens: int
+    image_size: int
+
+    @property
+    def weights(self) -> Checkpoint:
+        """Itself: a network's weights have a digest."""
+        return self
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What everything that is made of it depends on."""
+        return {"checkpoint": self.digest, "task": self.task, "packages": package_versions("torch", "transformers")}
+
+    def module(self) -> nn.Module:
+        """Return the model as Transformers loads it, in evaluation mode, in fp32."""
+        import torch
+
+        found: nn.Module = auto_class(self.task).from_pretrained(
+            self.folder, dtype=torch.float32, local_files_only=True
+        )
+        return found.eval()
+
+    def tokenizer(self) -> Any:
+        """Return the model's tokenizer."""
+        return open_tokenizer(self.folder)
+
+    def refuse_unexportable(self, exporter: str) -> None:
+        """Refuse an architecture that Optimum cannot export.
+
+        Args:
+            exporter: onnx or openvino.
+
+        Raises:
+            Unsupported: with the nearest that it can.
+        """
+        import optimum.exporters.onnx.model_configs  # tells the tasks manager what each can
+        import optimum.exporters.openvino  # noqa: F401
+        from optimum.exporters.tasks import TasksManager
+
+        kind = json.loads((self.folder / "config.json").read_text())["model_type"]
+        # Its own get_supported_model_type_for_task stops at an architecture that only another exporter knows.
+        table = TasksManager._SUPPORTED_MODEL_TYPE
+        known = [name for name, exporters in table.items() if self.task in exporters.get(exporter, {})]
+        if kind not in known:
+            near = ", ".join(difflib.get_close_matches(kind, known, n=3, cutoff=0.3)) or ", ".join(sorted(known)[:3])
+            raise Unsupported(
+                f"Optimum cannot export {kind} for {self.task} to {exporter}; the nearest that it can: {near}: "
+                "take one of them, or backend=torch"
+            )
+
+
+def auto_class(task: str) -> Any:
+    """Return Transformers' class that loads models for a task."""
+    declare_torchvision_operators()  # transformers imports torchvision
+    import transformers
+
+    return getattr(transformers, f"AutoModelFor{AUTO_CLASSES[task]}")
+
+
+def checkpoint_recipe(job: Job, dataset: Dataset, fetch: Fetch) -> Recipe:
+    """Return how the checkpoint of a job is made.
+
+    Args:
+        job: what to run.
+        dataset: the job's; a probe is fitted on its training samples.
+        fetch: gets the tokenizer.
+    """
+    text = job.task != "image-classification"
+    tokenizer = tokenizer_recipe(job) if text else None
+    key: dict[str, Any] = {
+        "task": job.task,
+        "weights": job.weights,
+        "tokenizer": tokenizer.identity if tokenizer else None,
+        "packages": package_versions("torch", "transformers"),
+        "version": CHECKPOINT_VERSION,
+    }
+    if job.weights == "pretrained":
+        key |= origin(job)
+    else:
+        key |= {
+            "architecture": job.architecture,
+            "config": job.model_config,
+            "image_size": job.image_size,
+            "seed": job.seed,
+            "classes": dataset.source.classes,
+        }
+    if job.weights == "probe":
+        key["training"] = dataset.digest_of(dataset.training[:FITTING_SAMPLES])
+    if job.weights == "file" and job.weights_path is not None:
+        import hashlib
+
+        key["file"] = hashlib.sha256(Path(job.weights_path).read_bytes()).hexdigest()
+
+    def build(folder: Path) -> None:
+        opened = open_tokenizer(fetch(tokenizer)) if tokenizer else None
+        module = _make(job, opened, dataset)
+        if opened is not None and module.can_generate():
+            module.generation_config.pad_token_id = opened.pad_token_id
+        module.save_pretrained(folder)
+        if opened is not None:
+            opened.save_pretrained(folder)
+
+    return Recipe("checkpoint", key, build)
+
+
+def _make(job: Job, tokenizer: Any, dataset: Dataset) -> Any:
+    """Return a job's model with its weights.
+
+    Raises:
+        BadInput: the file of weights does not fit.
+        Unavailable: published weights cannot be had.
+    """
+    import torch
+
+    if job.weights == "pretrained":
+        folder = fetch_model(job)
+        try:
+            return auto_class(job.task).from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+        except (OSError, ValueError) as error:
+            raise BadInput(
+                f"model.id={job.model_id} cannot be loaded for {job.task}: {str(error).splitlines()[0]}"
+            ) from error
+    torch.manual_seed(job.seed)
+    module = auto_class(job.task).from_config(fresh_config(job, tokenizer, dataset.source.classes)).eval()
+    if job.weights == "probe":
+        from runner.worker.optimum.probe import make_probe
+
+        make_probe(module, job.task, dataset, job.seed)
+    if job.weights == "file" and job.weights_path is not None:
+        try:
+            module.load_state_dict(read_state(Path(job.weights_path)))
+        except RuntimeError as error:  # torch's one error for missing, unexpected and misshapen tensors
+            wrong = " ".join(line.strip() for line in str(error).splitlines()[1:3])[:200]
+            raise BadInput(f"weights.path={job.weights_path} does not fit {job.architecture}: {wrong}") from error
+    return module
+
+
+def open_checkpoint(job: Job, folder: Path) -> Checkpoint:
+    """Return the checkpoint that lies in a folder of the cache."""
+    return Checkpoint(
+        folder=folder,
+        digest=json.loads((folder / DIGEST_FILE).read_text())["files"][WEIGHTS_FILE],
+        task=job.task,
+        scope=job.scope,
+        pipeline_batch_size=job.pipeline_batch_size,
+        sequence_length=job.sequence_length,
+        new_tokens=job.new_tokens,
+        image_size=job.image_size,
+    )
