@@ -5,20 +5,22 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 # Further overrides for any run: make sweep ARGS="model=resnet18 measure=quick"
 ARGS ?=
 MODEL ?= resnet50
 MEASURE ?= standard
 PORT ?= 5000
 
-.PHONY: help setup system sweep rand2025 beyond2025 ipex machine ui report test check bench aa screenshot clean-cache
+.PHONY: help setup system sweep rand2025 beyond2025 optimum ipex machine ui report test check bench aa screenshot clean-cache
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) '.[dev,transformers]' || \
+	  (echo "models of Transformers will be unavailable: their packages do not install beside the others" && $(INSTALL) '.[dev]')
 	$(BIN)/python -m runner.provision
 	@touch $@
 
@@ -35,6 +37,9 @@ rand2025: $(READY) ## The published table of Rand 2025, every row (MODEL=vit_bas
 
 beyond2025: $(READY) ## Rows of our own, past the article (MODEL=vit_base MEASURE=quick)
 	$(BIN)/python -m runner -m '+experiments/beyond2025=glob(*)' model=$(MODEL) measure=$(MEASURE) $(ARGS)
+
+optimum: $(READY) ## Hugging Face's guide to inference on CPUs, every claim a row (MEASURE=quick)
+	$(BIN)/python -m runner -m '+experiments/optimum_cpu_guide=glob(*)' measure=$(MEASURE) $(ARGS)
 
 ipex: $(READY) ## Make .venvs/ipex for backend=ipex: torch 2.8 and IPEX 2.8, about 7 GB
 	$(PYTHON) -m venv .venvs/ipex
@@ -64,7 +69,7 @@ aa: $(READY) ## A/A ten times over, in pairs and one after the other, and its fi
 	$(BIN)/python -m benchmarks.aa
 
 screenshot: $(READY) ## Take the README's picture of the MLflow UI (needs chromium and chromium-driver)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(INSTALL) '.[docs]'
 	$(BIN)/python -m docs.screenshot
 
 clean-cache: ## Remove cached artifacts: exports, quantised models, probe weights

@@ -158,6 +158,12 @@ def _check_row(row: RowConfig) -> list[Mistake]:
         for name, value in (("throughput", published.throughput), ("speedup", published.speedup)):
             if value is not None and not 0 < value < math.inf:
                 mistakes.append(Mistake(f"row.published.{model}.{name}", value, "a number, more than 0"))
+        if (
+            published.speedup_high is not None
+            and not (published.speedup or math.inf) < published.speedup_high < math.inf
+        ):
+            allowed = "more than the speedup, the lower end of the range"
+            mistakes.append(Mistake(f"row.published.{model}.speedup_high", published.speedup_high, allowed))
         if published.throughput is None and published.speedup is None:
             mistakes.append(Mistake(f"row.published.{model}", "nothing", "a throughput, a speedup, or both"))
     for name in row.needs:

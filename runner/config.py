@@ -265,7 +265,9 @@ class Published:
     throughput: float | None = None
     """Samples per second."""
     speedup: float | None = None
-    """Over the table's own baseline."""
+    """Over the table's own baseline; the lower end where a range was published."""
+    speedup_high: float | None = None
+    """The upper end of a range."""
     derived: bool = False
     """Whether it follows from other published numbers, instead of being printed itself."""
 

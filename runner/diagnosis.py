@@ -21,8 +21,8 @@ USUAL = {
     "scenario": "sync",
 }
 """What a row is expected to beat in each setting, where it differs in nothing else."""
-PRECISIONS = ("fp32", "bf16", "int8")
-"""From slow to fast."""
+PRECISIONS = {"fp32": 0, "bf16": 1, "int8_weights": 1, "int8_dynamic": 2, "int4_weights": 2, "int8": 3}
+"""From slow to fast: those with one number are not expected to beat each other."""
 HARDWARE = {
     "int8": ("AVX-512 VNNI", "AVX-VNNI", "AMX INT8"),
     "bf16": ("AVX-512 BF16", "AMX BF16"),
@@ -73,7 +73,7 @@ def _rivals(plan: Plan, rows: Sequence[tuple[Plan, Result]]) -> Iterator[tuple[s
         [setting] = differing
         ours, theirs = plan.settings.get(setting), other.settings.get(setting)
         if setting == "precision.name":
-            if PRECISIONS.index(ours) > PRECISIONS.index(theirs):
+            if PRECISIONS[str(ours)] > PRECISIONS[str(theirs)]:
                 yield setting, result
         elif theirs == USUAL.get(setting, ours):
             yield setting, result

@@ -45,8 +45,8 @@ def peak_share(peaks: Peaks, measurement: Measurement, precision: str) -> float 
 
     A network's operations are counted once for every precision, so int8 and bf16 runs are held against their own peak.
     """
-    peak = peaks.gops.get(f"{precision}_{peaks.cores}")
-    return measurement.throughput.value * peaks.gops_per_sample / peak if peak else None
+    peak = peaks.gops.get(f"{precision.removesuffix('_dynamic')}_{peaks.cores}")
+    return measurement.throughput.value * peaks.gops_per_sample / peak if peak and peaks.gops_per_sample else None
 
 
 def describe(peaks: Peaks) -> str:

@@ -255,7 +255,7 @@ class Peaks:
     """10⁹ operations per second by precision and threads (``bf16_2``); a product and its addition are two."""
     cores: int
     gops_per_sample: float
-    """10⁹ operations of one image's inference."""
+    """10⁹ operations of one sample's inference; 0 where they are not known."""
 
 
 @dataclass(frozen=True)

@@ -38,35 +38,47 @@ class Comparison:
     """One line where the two differ, else empty."""
 
 
-def compare(published: float | None, speedup: Estimate, noise_floor: float, missing: Sequence[str]) -> Comparison:
+def compare(
+    published: float | None,
+    speedup: Estimate,
+    noise_floor: float,
+    missing: Sequence[str],
+    *,
+    published_high: float | None = None,
+) -> Comparison:
     """Return what may be said of a row.
 
     Args:
-        published: speedup over the table's baseline, None where none was published for this model.
+        published: speedup over the table's baseline, or the lower end of a published range; None where none was
+            published for this model.
         speedup: the measured one, over the same baseline.
         noise_floor: δ; within ±δ a ratio has no direction.
         missing: instruction sets that the published number rests on and this machine lacks.
+        published_high: the upper end of a range.
     """
     if published is None:
         return Comparison(RowVerdict.unpublished, "")
-    ratio = speedup.value / published
-    told = f"measured {ratio:.2f} of the published {published:.2f}×"
+    high = published_high or published
+    nearest = min(max(speedup.value, published), high)
+    ratio = speedup.value / nearest
+    shown = f"{published:.2f}×" if high == published else f"{published:g}× to {high:g}×"
+    told = f"measured {speedup.value:.2f}×, {ratio:.2f} of the published {shown}"
     if missing:
         lacks = " and ".join(missing)
         return Comparison(RowVerdict.not_comparable, f"this machine lacks {lacks}; {told}")
-    verdict = _judge_row(published, speedup, noise_floor)
+    verdict = _judge_row(published, high, speedup, noise_floor)
     differs = verdict is RowVerdict.not_reproduced or abs(ratio - 1) > FAR
     return Comparison(verdict, told if differs else "")
 
 
-def _judge_row(published: float, speedup: Estimate, noise_floor: float) -> RowVerdict:
-    held = speedup.low / (1 + WIDENING) <= published <= speedup.high * (1 + WIDENING)
+def _judge_row(published: float, high: float, speedup: Estimate, noise_floor: float) -> RowVerdict:
+    held = speedup.low / (1 + WIDENING) <= high and published <= speedup.high * (1 + WIDENING)
     if held and speedup.half_width <= WIDE:
         return RowVerdict.reproduced
     measured = judge(speedup, noise_floor)
     if held or measured is Verdict.inconclusive:
         return RowVerdict.inconclusive
-    exact = Estimate(published, published, published)
+    exact = Estimate(published, published, high)
     return RowVerdict.same_direction if judge(exact, noise_floor) is measured else RowVerdict.not_reproduced
 
 

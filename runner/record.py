@@ -46,6 +46,7 @@ def metrics(result: Result) -> dict[str, float]:
         "peak_share": result.peak_share,
         "published_throughput": published(result, "throughput"),
         "published_speedup": published(result, "speedup"),
+        "published_speedup_high": published(result, "speedup_high"),
         "steady": result.steady,
     }
     values |= {f"phase_{name.replace(' ', '_').replace('-', '_')}_s": s for name, s in result.phases.items()}
@@ -121,6 +122,7 @@ def tags(result: Result) -> dict[str, str]:
                 measured.speedup,
                 measured.noise_floor,
                 missing_isa(needs, this_machine().isa),
+                published_high=published(result, "speedup_high"),
             )
             note = str(result.settings.get("row.note") or "")
             words |= {

@@ -92,6 +92,9 @@ def _published_speedup(row: Row) -> str:
     value = number(row, "published_speedup")
     if value is None:
         return DASH
+    high = number(row, "published_speedup_high")
+    if high is not None:
+        return f"{value:g}× to {high:g}×"
     return f"{value:.2f}×" + (" (derived)" if _word(row, "published") == "derived" else "")
 
 

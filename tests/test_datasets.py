@@ -29,8 +29,8 @@ def open_data(cache):
     """Return a function that opens a data set, for what the test does not say with small numbers."""
 
     def opened(kind: str = "digits", **changed) -> Dataset:
-        usual = {"path": None, "size": SIZE, "evaluation_samples": 40, "calibration_samples": 16, "seed": 0}
-        return open_dataset(kind, **(usual | changed), fetch=cache.get)
+        few = dataclasses.replace(PROBE, data=kind, image_size=SIZE, evaluation_samples=40, calibration_samples=16)
+        return open_dataset(dataclasses.replace(few, **changed), cache.get)
 
     return opened
 
@@ -56,14 +56,14 @@ def folder(tmp_path) -> Path:
 def open_folder(open_data, folder: Path, **changed) -> Dataset:
     """Return an image folder, five images to evaluate and one to calibrate on."""
     few = {"evaluation_samples": 5, "calibration_samples": 1}
-    return open_data("image_folder", path=str(folder), **(few | changed))
+    return open_data("image_folder", data_path=str(folder), **(few | changed))
 
 
 def test_digits_are_real_digits(open_data):
     """1,797 labelled images of ten classes; each channel is the same normalised grey, finite, and of its size."""
     data = open_data()
     assert (len(data.source), data.source.classes) == (1797, 10)
-    images = data.images(data.evaluation)
+    images = data.source.batch(data.evaluation)
     assert (images.shape, images.dtype) == ((40, 3, SIZE, SIZE), np.float32)
     grey = pixels(images[0])
     np.testing.assert_allclose(grey[..., 0], grey[..., 2], atol=1e-3)
@@ -106,7 +106,7 @@ def test_batches_are_full_and_say_how_many_images_count(open_data, samples, coun
     assert [count for _, count in batches] == counts
     assert {images.shape for images, _ in batches} == {(4, 3, SIZE, SIZE)}
     counted = np.concatenate([images[:count] for images, count in batches])
-    np.testing.assert_array_equal(counted, data.images(data.evaluation))
+    np.testing.assert_array_equal(counted, data.source.batch(data.evaluation))
     images, count = batches[-1]
     for filled in images[count:]:
         np.testing.assert_array_equal(filled, images[count - 1])
@@ -115,7 +115,7 @@ def test_batches_are_full_and_say_how_many_images_count(open_data, samples, coun
 def test_synthetic_has_no_labels_and_comes_from_its_seed(open_data):
     """The same noise for the same seed, other noise for another; evaluation and calibration do not meet."""
     first, again, other = open_data("synthetic"), open_data("synthetic"), open_data("synthetic", seed=1)
-    np.testing.assert_array_equal(first.images(first.evaluation), again.images(again.evaluation))
+    np.testing.assert_array_equal(first.source.batch(first.evaluation), again.source.batch(again.evaluation))
     assert first.digest == again.digest != other.digest
     assert not np.array_equal(first.source.image(0), other.source.image(0))
     assert first.source.image(0).dtype == np.float32
@@ -142,7 +142,7 @@ def test_image_folder_takes_the_centre(open_data, tmp_path, shape):
     ramp[..., 0], ramp[..., 1] = np.arange(width)[None, :], np.arange(height)[:, None]
     (tmp_path / "ramp").mkdir()
     Image.fromarray(ramp).save(tmp_path / "ramp" / "a.png")
-    data = open_folder(open_data, tmp_path, evaluation_samples=1, calibration_samples=0, size=64)
+    data = open_folder(open_data, tmp_path, evaluation_samples=1, calibration_samples=0, image_size=64)
     image = data.source.image(0)
     assert (image.shape, image.dtype) == ((3, 64, 64), np.float32)
     seen = pixels(image)
@@ -195,7 +195,7 @@ def test_probe_classifies_digits(tmp_path_factory):
     parts.runtime.load(parts.network, parts.artifact)
     data = parts.dataset
     logits = np.concatenate(
-        [parts.runtime.logits(parts.runtime.bind(images)())[:n] for images, n in data.batches(data.evaluation, 8)]
+        [parts.runtime.answers(images)["logits"][:n] for images, n in data.batches(data.evaluation, 8)]
     )
     assert compare(logits, logits, data.labels(data.evaluation)).top1 >= 0.90
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from runner.protocol import Load, Peaks, decode, encode
+from runner.protocol import Job, Load, Peaks, decode, encode
 from runner.worker.build import die_with_parent
 from runner.worker.models import count_operations
 
@@ -33,7 +33,16 @@ def main(request: Path, reply: Path) -> None:
     cores = len(os.sched_getaffinity(0))
     peaks = {f"{precision}_{threads}": _measure(precision, threads) for threads in {1, cores} for precision in PRODUCTS}
     job = message.job
-    reply.write_bytes(encode(Peaks(peaks, cores, count_operations(job.model_source, job.model_name, job.image_size))))
+    reply.write_bytes(encode(Peaks(peaks, cores, _operations(job))))
+
+
+def _operations(job: Job) -> float:
+    """Return the operations of one sample's inference in units of 10⁹; 0 where they cannot be told."""
+    if job.model_source != "transformers":
+        return count_operations(job.model_source, job.model_name, job.image_size)
+    from runner.worker.optimum.checkpoint import count_hub_operations
+
+    return count_hub_operations(job)
 
 
 Product = Callable[[], object]

@@ -187,6 +187,7 @@ class Session:
             "batch_size": job.batch_size,
             "expectations": job.expectations,
             "new_tokens": job.new_tokens,
+            "sequence_length": job.sequence_length,
             "isa": sorted(cpu_flags()),
             "packages": package_versions(*PACKAGES),
             "version": REFERENCE_VERSION,

@@ -96,7 +96,7 @@ class Runtime:
         def build(folder: Path) -> None:
             batches = dataset.batches(dataset.calibration, CALIBRATION_BATCH)
             feeds = ({INPUT: images} for images, _ in batches)
-            quantise(fetch(exported) / ONNX_FILE, folder / ONNX_FILE, feeds, reduce_range)
+            quantise(fetch(exported) / ONNX_FILE, folder / ONNX_FILE, feeds, reduce_range=reduce_range)
 
         return Recipe("ort-int8", key, build)
 
@@ -200,7 +200,7 @@ def profiled(precision: str, options: Any, run: Callable[[Any], Any]) -> Finding
         return ort_profile.precision(precision, events, ort_profile.weight_shapes(graph))
 
 
-def quantise(source: Path, target: Path, feeds: Iterable[Feed], reduce_range: bool) -> None:
+def quantise(source: Path, target: Path, feeds: Iterable[Feed], *, reduce_range: bool, symbolic: bool = True) -> None:
     """Write a static int8 model in QDQ form: unsigned activations, signed weights per channel.
 
     Args:
@@ -208,6 +208,7 @@ def quantise(source: Path, target: Path, feeds: Iterable[Feed], reduce_range: bo
         target: the file to write.
         feeds: what it is calibrated on.
         reduce_range: give weights 7 bits.
+        symbolic: infer shapes with names for what is not known; it stops at the masks of language models.
 
     A graph with attention has only its linear layers quantised, and their outputs left in fp32: on ViT-B/16 that kept
     26 dB of the logits where quantising everything kept 9, and was the fastest of the variants tried.
@@ -217,7 +218,7 @@ def quantise(source: Path, target: Path, feeds: Iterable[Feed], reduce_range: bo
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = target.with_name("prepared.onnx")
-    quant_pre_process(source, prepared)
+    quant_pre_process(source, prepared, skip_symbolic_shape=not symbolic)
     attention = any(node.op_type == "Softmax" for node in onnx.load(prepared).graph.node)
     linear = ["Conv", "MatMul", "Gemm"]
     quantize_static(

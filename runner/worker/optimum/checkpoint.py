@@ -13,7 +13,7 @@ from runner.worker.cache import DIGEST_FILE, Fetch, Recipe, package_versions
 from runner.worker.datasets import FITTING_SAMPLES, Dataset
 from runner.worker.failures import BadInput, Unsupported
 from runner.worker.models import declare_torchvision_operators
-from runner.worker.optimum.hub import fetch_model, fresh_config, origin
+from runner.worker.optimum.hub import bare_config, fetch_model, fresh_config, origin
 from runner.worker.optimum.tokenizers import open_tokenizer, tokenizer_recipe
 from runner.worker.weights import read_state
 
@@ -102,6 +102,28 @@ def auto_class(task: str) -> Any:
     import transformers
 
     return getattr(transformers, f"AutoModelFor{AUTO_CLASSES[task]}")
+
+
+def count_hub_operations(job: Job) -> float:
+    """Return the operations of one sample's inference in units of 10⁹, as PyTorch's FlopCounterMode counts them.
+
+    0 for a model that generates, which computes less for each further token, and for one that is known by its id only.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    if job.task == "text-generation" or job.architecture is None:
+        return 0.0
+    config = fresh_config(job, None, 2) if job.task == "image-classification" else bare_config(job)
+    counter = FlopCounterMode(display=False)
+    module = auto_class(job.task).from_config(config).eval()
+    if job.task == "image-classification":
+        inputs = {"pixel_values": torch.zeros(1, 3, job.image_size, job.image_size)}
+    else:
+        inputs = {"input_ids": torch.zeros(1, job.sequence_length or 128, dtype=torch.long)}
+    with counter, torch.inference_mode():
+        module(**inputs)
+    return counter.get_total_flops() / 1e9
 
 
 def checkpoint_recipe(job: Job, dataset: Dataset, fetch: Fetch) -> Recipe:

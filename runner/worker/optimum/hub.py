@@ -63,9 +63,6 @@ def fresh_config(job: Job, tokenizer: Any, classes: int) -> Any:
     Raises:
         BadInput: the architecture has no such field, or not such a value for one.
     """
-    declare_torchvision_operators()  # transformers imports torchvision
-    from transformers import AutoConfig
-
     fields: dict[str, Any] = {"num_labels": classes}
     if tokenizer is None:
         fields["image_size"] = job.image_size
@@ -74,6 +71,18 @@ def fresh_config(job: Job, tokenizer: Any, classes: int) -> Any:
         fields |= {f"{name}_token_id": number for name, number in marks.items() if number is not None}
     if job.task == "text-generation":
         fields["tie_word_embeddings"] = False  # the probe's output weights would be its input's
+    return bare_config(job, **fields)
+
+
+def bare_config(job: Job, **fields: Any) -> Any:
+    """Return the configuration of a job's architecture at its defaults, but for the fields given and the job's own.
+
+    Raises:
+        BadInput: the architecture has no such field, or not such a value for one.
+    """
+    declare_torchvision_operators()  # transformers imports torchvision
+    from transformers import AutoConfig
+
     assert job.architecture is not None
     try:
         default = AutoConfig.for_model(job.architecture)

@@ -101,7 +101,11 @@ class Runtime(Served):
             quantise(source / IR_FILE, folder / IR_FILE, batches)
             _accompany(source, folder)
 
-        return Recipe("openvino-hub-int8", key | {"calibration": dataset.digest_of(dataset.calibration)}, build)
+        return Recipe(
+            "openvino-hub-int8",
+            key | {"calibration": [dataset.digest_of(dataset.calibration), network.sequence_length]},
+            build,
+        )
 
     def load(self, network: Checkpoint, artifact: Path | None) -> None:
         """Read the model by Optimum's class for the task, give it its shape, and compile it."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from runner.protocol import Finding
 from runner.worker.backends.base import Settings
 from runner.worker.backends.ort import profiled, quantise, refuse_bf16, session_options
-from runner.worker.cache import Fetch, Recipe, package_versions
+from runner.worker.cache import DIGEST_FILE, Fetch, Recipe, package_versions
 from runner.worker.datasets import CALIBRATION_BATCH, Dataset
 from runner.worker.export import ONNX_FILE
 from runner.worker.failures import Unsupported
@@ -117,11 +117,16 @@ class Runtime(Served):
         def build(folder: Path) -> None:
             source = fetch(exported)
             batches = dataset.batches(dataset.calibration, CALIBRATION_BATCH)
-            quantise(source / ONNX_FILE, folder / ONNX_FILE, (arrays(batch) for batch, _ in batches), reduce_range)
+            feeds = (arrays(batch) for batch, _ in batches)
+            quantise(source / ONNX_FILE, folder / ONNX_FILE, feeds, reduce_range=reduce_range, symbolic=False)
             (folder / "config.json").write_bytes((source / "config.json").read_bytes())
 
         calibration = dataset.digest_of(dataset.calibration)
-        key |= {"calibration": calibration, "reduce_range": reduce_range, "version": EXPORT_VERSION}
+        key |= {
+            "calibration": [calibration, network.sequence_length],
+            "reduce_range": reduce_range,
+            "version": EXPORT_VERSION,
+        }
         return Recipe("optimum-int8", key, build)
 
     def load(self, network: Checkpoint, artifact: Path | None) -> None:
@@ -182,8 +187,8 @@ def quantise_dynamic(source: Path, target: Path, plan: str) -> None:
 
     config = getattr(AutoQuantizationConfig, plan)(is_static=False, per_channel=True)
     quantizer = ORTQuantizer.from_pretrained(source, file_name=ONNX_FILE)
-    written = quantizer.quantize(save_dir=target, quantization_config=config)
-    _settle(source, Path(written), target)
+    quantizer.quantize(save_dir=target, quantization_config=config)
+    _settle(source, target)
 
 
 def optimise(source: Path, target: Path, level: str) -> None:
@@ -194,12 +199,13 @@ def optimise(source: Path, target: Path, level: str) -> None:
     ORTOptimizer.from_pretrained(source, file_names=[ONNX_FILE]).optimize(
         save_dir=target, optimization_config=getattr(AutoOptimizationConfig, level)()
     )
-    _settle(source, next(target.glob("*.onnx")), target)
+    _settle(source, target)
 
 
-def _settle(source: Path, written: Path, target: Path) -> None:
-    """Give a model that Optimum wrote its usual name, and what must stand beside it."""
+def _settle(source: Path, target: Path) -> None:
+    """Give the model that Optimum wrote its usual name, and what must stand beside it."""
+    [written] = target.glob("*.onnx")
     written.rename(target / ONNX_FILE)
     for file in source.glob("*.json"):
-        if not (target / file.name).exists() and file.name != "digest.json":
+        if not (target / file.name).exists() and file.name != DIGEST_FILE:
             (target / file.name).write_bytes(file.read_bytes())

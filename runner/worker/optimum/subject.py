@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from runner.protocol import Job
 from runner.worker.cache import Fetch
-from runner.worker.datasets import Dataset, open_dataset, split
+from runner.worker.datasets import BROUGHT, Dataset, open_dataset, split
 from runner.worker.failures import BadInput
 from runner.worker.optimum.checkpoint import checkpoint_recipe, open_checkpoint
 from runner.worker.optimum.hub import fresh_config, longest
@@ -22,7 +23,27 @@ def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Any]:
         Missing: from `fetch`.
     """
     dataset = open_dataset(job, fetch) if job.task == "image-classification" else _texts(job, fetch)
-    return dataset, open_checkpoint(job, fetch(checkpoint_recipe(job, dataset, fetch)))
+    fitted = dataset
+    if job.weights == "probe" and _tells_nothing(job, dataset):
+        own = FITTED_ON[job.task]
+        training, evaluation = BROUGHT[own]
+        labelled = replace(job, data=own, evaluation_samples=evaluation, calibration_samples=training)
+        fitted = open_dataset(labelled, fetch) if own == "digits" else _texts(labelled, fetch)
+    return dataset, open_checkpoint(job, fetch(checkpoint_recipe(job, fitted, fetch)))
+
+
+def _tells_nothing(job: Job, dataset: Dataset) -> bool:
+    """Return whether a probe cannot be fitted on a job's own samples: one text, or nothing known of them."""
+    return job.data == "one_text" or (job.task.endswith("-classification") and dataset.source.labels is None)
+
+
+FITTED_ON = {
+    "image-classification": "digits",
+    "text-classification": "sentences",
+    "question-answering": "questions",
+    "text-generation": "passages",
+}
+"""What a probe is fitted on where the job's own samples cannot tell."""
 
 
 def _texts(job: Job, fetch: Fetch) -> Dataset:

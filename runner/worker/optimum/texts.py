@@ -125,14 +125,13 @@ class Texts:
         return self._encoder.encode([self._items[index] for index in indices])
 
     def fingerprint(self, index: int) -> bytes:
-        """Return the text, what is known of it, and its tokens."""
+        """Return the text and what is known of it: its tokens follow from the tokenizer."""
         known = [
             self._items[index],
             None if self.labels is None else int(self.labels[index]),
             None if self.answers is None else self.answers[index],
         ]
-        tokens = self._encoder.encode([self._items[index]]).inputs["input_ids"]
-        return json.dumps(known).encode() + tokens.tobytes()
+        return json.dumps(known).encode()
 
     def notes(self, indices: Sequence[int]) -> list[str]:
         """Return in words how many of the texts at `indices` are cut."""
