@@ -58,8 +58,12 @@ class Accuracy:
     """What tasks other than classification are judged by: `f1`, `exact_match` and `f1_with_fp32`, or `perplexity`."""
 
 
-def check_logits(logits: Logits) -> None:
+def check_logits(logits: Logits, *, differing: bool = True) -> None:
     """Refuse outputs that no working model gives.
+
+    Args:
+        logits: samples × classes.
+        differing: whether the samples differ from each other, so that their logits should.
 
     Raises:
         InvalidOutput: a logit is NaN or infinite, or every image has the same logits.
@@ -67,25 +71,26 @@ def check_logits(logits: Logits) -> None:
     finite = np.isfinite(logits)
     if not finite.all():
         raise InvalidOutput(f"{int((~finite).sum())} of {logits.size} logits are NaN or infinite")
-    if len(logits) > 1 and np.ptp(logits, axis=0).max() == 0:
-        raise InvalidOutput("all images have the same logits")
+    if differing and len(logits) > 1 and np.ptp(logits, axis=0).max() == 0:
+        raise InvalidOutput("all samples have the same logits")
 
 
-def compare(logits: Logits, reference: Logits, labels: NDArray[np.int64]) -> Accuracy:
+def compare(logits: Logits, reference: Logits, labels: NDArray[np.int64], *, differing: bool = True) -> Accuracy:
     """Compare logits with the reference's and with the labels.
 
     Args:
         logits: samples × classes.
         reference: the fp32 logits of the same images, same shape.
         labels: one per sample, or empty where the data have none for this model's classes.
+        differing: whether the samples differ from each other.
 
     Raises:
         InvalidOutput: the logits are NaN, infinite, constant, or of another shape than the reference's.
     """
     if logits.shape != reference.shape:
         raise InvalidOutput(f"logits have the shape {logits.shape}, the fp32 reference has {reference.shape}")
-    check_logits(logits)
-    check_logits(reference)
+    check_logits(logits, differing=differing)
+    check_logits(reference, differing=differing)
     chosen, expected = logits.argmax(axis=1), reference.argmax(axis=1)
     flips = int((chosen != expected).sum())
     samples = len(logits)

@@ -38,13 +38,25 @@ def check_hub_model(config: RunConfig) -> list[Mistake]:
         if config.scope is not Scope.model:
             found.append(Mistake("scope", str(config.scope), "model, or a model with source=transformers"))
         return found
+    return [*found, *_check_asking(config), *_check_origin(model, config.weights.name)]
+
+
+def _check_asking(config: RunConfig) -> list[Mistake]:
+    """Return the mistakes in how a model of Transformers is asked."""
+    model = config.model
+    found: list[Mistake] = []
     if model.sequence_length is not None and model.sequence_length < 2:
         found.append(Mistake("model.sequence_length", model.sequence_length, "2 or more, or null"))
     if model.new_tokens < 2:
         found.append(Mistake("model.new_tokens", model.new_tokens, "2 or more", "One token has no time per token"))
     if config.pipeline_batch_size < 1:
         found.append(Mistake("pipeline_batch_size", config.pipeline_batch_size, "1 or more"))
-    return [*found, *_check_origin(model, config.weights.name)]
+    if config.pipeline_batch_size != 1 and config.scope is not Scope.pipeline:
+        found.append(Mistake("pipeline_batch_size", config.pipeline_batch_size, "only with scope=pipeline"))
+    if config.scope is Scope.pipeline and model.sequence_length is not None:
+        remedy = "Add model.sequence_length=null: a pipeline takes every text as long as it is"
+        found.append(Mistake("model.sequence_length", model.sequence_length, "null with scope=pipeline", remedy))
+    return found
 
 
 def _check_origin(model: ModelConfig, weights: WeightsKind) -> list[Mistake]:
@@ -127,4 +139,7 @@ def _columns(file: Path) -> tuple[list[str], int]:
             reader = csv.DictReader(stream)
             return list(reader.fieldnames or ()), sum(1 for _ in reader)
         lines = [line for line in stream if line.strip()]
-        return list(json.loads(lines[0])) if lines else [], len(lines)
+        first = json.loads(lines[0]) if lines else {}
+        if not isinstance(first, dict):
+            raise ValueError("it is no JSON object")
+        return list(first), len(lines)

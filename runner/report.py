@@ -236,7 +236,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
         if "uncertain" in _word(row, "accuracy_gate"):
             needed = "no number of" if images is None else f"about {images:.0f}"
             have = number(row, "accuracy_samples") or 0
-            lines.append(f"{label}: the gate is uncertain on {have:.0f} images: {needed} images would decide it")
+            lines.append(f"{label}: the gate is uncertain on {have:.0f} samples: {needed} samples would decide it")
     return lines
 
 

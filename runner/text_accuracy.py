@@ -23,7 +23,7 @@ def compare_answers(own: Answers, reference: Answers) -> Accuracy:
 
     Args:
         own: the candidate's arrays: ``logits`` of classes, or those of :func:`compare_spans`, or of
-            :func:`compare_generated`; and ``labels``.
+            :func:`compare_generated`; ``labels``, and ``differing``: whether the samples differ from each other.
         reference: fp32's.
 
     Raises:
@@ -33,7 +33,7 @@ def compare_answers(own: Answers, reference: Answers) -> Accuracy:
         return compare_generated(own, reference)
     if "spans" in own:
         return compare_spans(own, reference)
-    return compare(own["logits"], reference["logits"], own["labels"])
+    return compare(own["logits"], reference["logits"], own["labels"], differing=bool(own["differing"]))
 
 
 def compare_spans(own: Answers, reference: Answers) -> Accuracy:
@@ -50,7 +50,7 @@ def compare_spans(own: Answers, reference: Answers) -> Accuracy:
     logits, truth = own["logits"], reference["logits"]
     if not np.isfinite(logits).all() or not np.isfinite(truth).all():
         raise InvalidOutput("logits are NaN or infinite")
-    if len(logits) > 1 and np.ptp(logits, axis=0).max() == 0:
+    if own["differing"] and len(logits) > 1 and np.ptp(logits, axis=0).max() == 0:
         raise InvalidOutput("all questions have the same logits")
     right = [tuple(json.loads(str(answers))) for answers in own["right"]]
     texts, expected = [str(text) for text in own["texts"]], [str(text) for text in reference["texts"]]
@@ -59,7 +59,9 @@ def compare_spans(own: Answers, reference: Answers) -> Accuracy:
     same = (own["spans"] == reference["spans"]).all(axis=1)
     noise = sqnr_db(logits, truth)
     delta = scores - wanted
-    mean, margin = float(delta.mean()), Z_95 * float(delta.std()) / math.sqrt(len(delta))
+    # As in accuracy.paired_interval, one observation more keeps a width where no answer changed.
+    variance = (float(np.square(delta).sum()) + 1) / (len(delta) + 2) - float(delta.mean()) ** 2
+    mean, margin = float(delta.mean()), Z_95 * math.sqrt(variance / (len(delta) + 2))
     bar = -(1 - GATE) * float(wanted.mean())
     overlap = [f1(text, (answer,) if answer else ()) for text, answer in zip(texts, expected, strict=True)]
     return Accuracy(
@@ -100,6 +102,8 @@ def compare_generated(own: Answers, reference: Answers) -> Accuracy:
     if not np.isfinite(nll).all() or not np.isfinite(truth).all():
         raise InvalidOutput("likelihoods are NaN or infinite")
     total = float(own["tokens_scored"].sum())
+    if not total:
+        raise InvalidOutput("no token has one before it from which it could be told: take longer texts")
     same = own["tokens"] == reference["tokens"]
     difference = nll - truth
     mean = float(difference.sum()) / total

@@ -96,7 +96,7 @@ def test_kl_divergence():
     [
         (np.array([[np.nan, 1.0], [0.0, 1.0]], np.float32), "1 of 4 logits are NaN or infinite"),
         (np.array([[np.inf, 1.0], [0.0, 1.0]], np.float32), "NaN or infinite"),
-        (np.array([[2.0, 1.0], [2.0, 1.0]], np.float32), "all images have the same logits"),
+        (np.array([[2.0, 1.0], [2.0, 1.0]], np.float32), "all samples have the same logits"),
     ],
 )
 def test_outputs_that_are_no_answers(logits, said):

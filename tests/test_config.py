@@ -25,6 +25,12 @@ NEEDS = {
     "model=timm": ["model.name=vit_tiny_patch16_224"],
     "weights=file": ["weights.path=weights.pt"],
     "data=image_folder": ["data.path=images"],
+    "model=transformers": ["model.architecture=bert"],
+    "data=sentences": ["model=distilbert"],
+    "data=questions": ["model=roberta_squad2"],
+    "data=passages": ["model=gpt2"],
+    "data=one_text": ["model=distilbert", "data.text=fine"],
+    "data=text_file": ["model=distilbert", "data.path=texts.csv"],
 }
 """What an option needs beside itself."""
 
@@ -34,6 +40,7 @@ def user_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand in a folder with weights and images, as a user would."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights.pt").write_bytes(b"weights")
+    (tmp_path / "texts.csv").write_text("text,label\n" + "a text,1\n" * 600)
     for label, number in itertools.product("ab", range(300)):
         (tmp_path / "images" / label).mkdir(parents=True, exist_ok=True)
         (tmp_path / "images" / label / f"{number}.png").write_bytes(b"image")
@@ -122,6 +129,29 @@ def test_model_names_are_those_of_the_libraries():
         (["tracking.uri='http://host:port'"], "tracking.uri", "does not parse"),
         (["tracking.uri=sqlite://"], "tracking.uri", "sqlite:///"),
         (["output_dir=/proc/outputs"], "output_dir", "a folder that can be written"),
+        (["threading.threads=9999"], "threading.threads", "the cores of this machine"),
+        (["backend=ort", "backend.options.inter_threads=x"], "backend.options.inter_threads", "int or None"),
+        (["model.task=poetry"], "model.task", "text-classification, question-answering"),
+        (["model.task=text-generation", "data=passages"], "model.task", "image-classification with source=torchvision"),
+        (["scope=pipeline"], "scope", "source=transformers"),
+        (["data=sentences"], "data", "digits, synthetic, image_folder for image-classification"),
+        (
+            ["model=distilbert", "model.task=image-classification", "data=digits"],
+            "model.task",
+            "distilbert has no other",
+        ),
+        (["model=distilbert", "model.architecture=distlbert"], "model.architecture", "The nearest: distilbert"),
+        (["model=transformers"], "model.architecture", "weights=pretrained with model.id"),
+        (["model=distilbert", "weights=pretrained", "model.id=null"], "model.id", "take weights=random"),
+        (["model=distilbert", "data=one_text", "data.text=' '"], "data.text", "a text that is not empty"),
+        (["model=distilbert", "data.text=fine"], "data.text", "only with data=one_text"),
+        (["model=distilbert", "data=text_file"], "data.path", ".csv or .jsonl file with the columns text, label"),
+        (["model=distilbert", "data=text_file", "data.path=nowhere.csv"], "data.path", "Check the path"),
+        (["model=distilbert", "data.evaluation_samples=801"], "data.evaluation_samples", "at most 800 with data=sent"),
+        (["model=distilbert", "model.sequence_length=1"], "model.sequence_length", "2 or more, or null"),
+        (["model=gpt2", "model.new_tokens=1"], "model.new_tokens", "no time per token"),
+        (["model=distilbert", "pipeline_batch_size=2"], "pipeline_batch_size", "only with scope=pipeline"),
+        (["model=distilbert", "scope=pipeline"], "model.sequence_length", "null with scope=pipeline"),
     ],
 )
 def test_mistakes_of_values(overrides, field, said, tmp_path, monkeypatch):
@@ -166,6 +196,38 @@ def test_options_and_instances(overrides, told):
     """What an option allows is read from its annotation; instances need cores of their own."""
     [mistake] = check(composed(*overrides))
     assert told in str(mistake)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.csv", "sentence,label\nfine,1\n", "It has no column text: sentence, label"),
+        ("a.jsonl", '{"text": "fine"}\n', "It has no column label: text"),
+        ("a.jsonl", "fine\n", "Its first line cannot be read"),
+        ("a.csv", "text,label\nfine,1\n", "It holds 1: lower data.evaluation_samples"),
+        ("a.txt", "fine", ".csv or .jsonl"),
+    ],
+)
+def test_file_of_texts_that_cannot_be_used(tmp_path, name, content, told):
+    """Its columns and the number of its records are looked at before anything is launched."""
+    (tmp_path / name).write_text(content)
+    [mistake] = check(composed("model=distilbert", "data=text_file", f"data.path={tmp_path / name}"))
+    assert mistake.field == "data.path"
+    assert told in str(mistake)
+
+
+def test_task_of_a_model_in_a_folder_is_checked(tmp_path):
+    """Its config.json says what it is."""
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    [mistake] = check(composed("model=transformers", "weights=pretrained", f"model.id={tmp_path}"))
+    assert str(mistake).startswith("model.task: received 'text-classification'; allowed: image-classification. vit has")
+
+
+@pytest.mark.parametrize("words", [["+precison=int8"], ["+backend.speed=1"], ["+model.config.dim=64"]])
+def test_a_field_that_nothing_reads_is_a_mistake(words):
+    """Hydra lets a plus sign add anything; only the open dictionaries take what they do not know."""
+    found = [mistake.field for mistake in compose.unknown_fields(compose.compose_settings(words))]
+    assert found == ([] if "config" in words[0] else [words[0].split("=")[0].lstrip("+")])
 
 
 @pytest.mark.parametrize("content", ["nothing", "files without classes", "too few"])

@@ -27,9 +27,25 @@ def test_verdict(published, measured, missing, verdict):
     assert compare(published, Estimate(*measured), 0.02, missing).verdict is verdict
 
 
+@pytest.mark.parametrize(
+    ("measured", "verdict", "told"),
+    [
+        ((2.5, 2.4, 2.6), RowVerdict.reproduced, ""),
+        ((3.1, 3.05, 3.2), RowVerdict.reproduced, ""),  # 3.05 ÷ 1.05 = 2.905
+        ((1.8, 1.75, 1.85), RowVerdict.same_direction, ""),  # 1.85 × 1.05 = 1.9425
+        ((5.0, 4.9, 5.1), RowVerdict.same_direction, "measured 5.00×, 1.67 of the published 2.00× to 3.00×"),
+        ((0.9, 0.88, 0.92), RowVerdict.not_reproduced, "measured 0.90×, 0.45 of the published 2.00× to 3.00×"),
+    ],
+)
+def test_verdict_on_a_range(measured, verdict, told):
+    """A published range is met anywhere in it, and missed by the distance to its nearer end."""
+    found = compare(2.0, Estimate(*measured), 0.02, [], published_high=3.0)
+    assert (found.verdict, found.reason) == (verdict, told.replace("2.00× to 3.00×", "2× to 3×"))
+
+
 def test_a_row_that_differs_by_more_than_a_quarter_says_so():
     """1.4 instead of 2 has the direction, and a word; 1.6 needs none."""
-    assert compare(2.0, Estimate(1.4, 1.38, 1.42), 0.02, []).reason == "measured 0.70 of the published 2.00×"
+    assert compare(2.0, Estimate(1.4, 1.38, 1.42), 0.02, []).reason == "measured 1.40×, 0.70 of the published 2.00×"
     assert compare(2.0, Estimate(1.6, 1.58, 1.62), 0.02, []).reason == ""
 
 

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from runner.config import PROJECT
-from runner.report import COLUMNS, csv_table, markdown_table, notes, time_line
+from runner.report import COLUMNS, csv_table, markdown_table, notes, print_table, time_line
 from runner.result import Result, Status
 from tests.conftest import Finished, RunProgram
 from tests.test_tracking import newest, record_once
@@ -194,8 +195,8 @@ def test_notes_say_why_there_is_no_number_and_what_would_settle_it():
         "ort bf16: inconclusive: about 5 more rounds would settle it: measure.processes_min=4 measure.processes_max=4",
         "slow: its speed or the baseline's was not steady after warming up: raise measure.warmup_s",
         "slow: the interval is wider than the goal: raise measure.rounds_max or quieten the machine",
-        "ort int8: the gate is uncertain on 400 images: about 5210 images would decide it",
-        "ort int8: the gate is uncertain on 400 images: no number of images would decide it",
+        "ort int8: the gate is uncertain on 400 samples: about 5210 samples would decide it",
+        "ort int8: the gate is uncertain on 400 samples: no number of samples would decide it",
     ]
     assert notes([MEASURED]) == []
 
@@ -231,3 +232,36 @@ def test_a_noisy_row_says_so_below_the_table():
         "ort int8: too noisy: 9 rounds were disturbed (other processes used 38% of the cores' time): "
         "stop what else runs here, or measure at another time"
     ]
+
+
+GENERATED = MEASURED | {
+    "tags.label": "gpt2",
+    "metrics.accuracy_top1": NAN,
+    "metrics.sqnr_db": NAN,
+    "metrics.perplexity": 9.2249,
+    "metrics.tokens_per_s": 449.61,
+    "metrics.first_token_ms": 172.9,
+    "metrics.token_ms": 12.734,
+}
+
+
+def test_rows_that_generate_have_columns_of_their_own():
+    """Tokens and their times behind the latency; what a row is judged by is named in its cell."""
+    heading, _, generated, classified = markdown_table([GENERATED, MEASURED]).splitlines()
+    assert "| p99 ms | tokens/s | first token ms | ms per token | quality |" in heading
+    assert "| 449.6 | 172.9 | 12.73 | perplexity 9.22 |" in generated
+    assert "| – | – | – | 0.917 |" in classified
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(400, 0), (150, 4), (80, 11)])
+def test_a_narrow_terminal_does_without_some_columns(width, left_out):
+    """They are named below the table, and no cell is folded as long as anything can be left out."""
+    stream = io.StringIO()
+    print_table(Console(file=stream, force_terminal=True, width=width, color_system=None), [MEASURED], "title")
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines[1:6])) <= width
+    named = [line for line in lines if line.startswith("left out for this terminal's width: ")]
+    assert len(named) == bool(left_out)
+    if named:
+        assert named[0].count(", ") + 1 == left_out
+    assert "│ ort int8 " in stream.getvalue()

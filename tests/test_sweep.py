@@ -56,7 +56,7 @@ def test_every_fault_is_a_row_of_its_own_and_the_sweep_goes_on(run_program: RunP
         "fault: unsupported, at: init": (Status.unsupported, "take precision=fp32"),
         "fault: lie": (Status.invalid, "precision: asked int8, observed fp32"),
         "fault: not a number": (Status.invalid, "4 of 320 logits are NaN or infinite"),
-        "fault: constant": (Status.invalid, "all images have the same logits"),
+        "fault: constant": (Status.invalid, "all samples have the same logits"),
         "batch_s: 0.003": (Status.ok, ""),
     }
     done = run_program(*FAKE, faults(*cases), "measure.prepare_timeout_s=4")
@@ -221,7 +221,7 @@ def test_interrupt_stops_the_sweep_and_every_process(environment, tmp_path):
     assert process.returncode == 130, err
     statuses = [json.loads(path.read_text())["status"] for path in sorted(tmp_path.glob("sweeps/*/*/result.json"))]
     assert statuses == ["ok", "interrupted"]
-    assert "stopped by Ctrl-C" in out
+    assert "stopped by the person; 1 more were not begun" in out
 
 
 @pytest.mark.parametrize("launcher", [[], ["threading=xeon_run_cpu", "backend.openmp=true"]], ids=["plain", "launcher"])

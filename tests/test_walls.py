@@ -9,7 +9,20 @@ import pytest
 
 from runner.config import PROJECT
 
-RUNTIMES = {"torch", "torchvision", "torchao", "timm", "onnx", "onnxruntime", "openvino", "nncf"}
+RUNTIMES = {
+    "torch",
+    "torchvision",
+    "transformers",
+    "optimum",
+    "tokenizers",
+    "huggingface_hub",
+    "torchao",
+    "timm",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+}
 HOST_ONLY = {"hydra", "omegaconf", "mlflow", "pandas", "rich"}
 WORKER_FILES = sorted((PROJECT / "runner" / "worker").rglob("*.py"))
 HOST_FILES = [file for file in sorted((PROJECT / "runner").rglob("*.py")) if file not in WORKER_FILES]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,6 @@ AUTO_CLASSES = {
 """Tasks, and what Transformers', ONNX Runtime's and OpenVINO's classes of models are called behind their `For`."""
 CHECKPOINT_VERSION = 1
 """Raised when the way checkpoints are made changes, so that cached ones are no longer found."""
-WEIGHTS_FILE = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Checkpoint:
     """A model's folder, and how it is to be asked."""
 
     folder: Path
-    """config.json, model.safetensors, and the tokenizer's files where it takes text."""
+    """config.json, weights as .safetensors, and the tokenizer's files where it takes text."""
     digest: str
-    """Of its weights."""
+    """Of all its files: weights, configuration and tokenizer."""
     task: str
     scope: str
     """``model``: tensors in, tensors out. ``pipeline``: text in, answers out."""
@@ -107,12 +107,14 @@ def auto_class(task: str) -> Any:
 def count_hub_operations(job: Job) -> float:
     """Return the operations of one sample's inference in units of 10⁹, as PyTorch's FlopCounterMode counts them.
 
-    0 for a model that generates, which computes less for each further token, and for one that is known by its id only.
+    0 where they cannot be told: of a model that generates, or of one that is known by its id only; of texts whose
+    length is not fixed.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    if job.task == "text-generation" or job.architecture is None:
+    untold = job.task == "text-generation" or job.architecture is None or job.weights == "pretrained"
+    if untold or job.scope == "pipeline" or (job.task != "image-classification" and job.sequence_length is None):
         return 0.0
     config = fresh_config(job, None, 2) if job.task == "image-classification" else bare_config(job)
     counter = FlopCounterMode(display=False)
@@ -120,7 +122,7 @@ def count_hub_operations(job: Job) -> float:
     if job.task == "image-classification":
         inputs = {"pixel_values": torch.zeros(1, 3, job.image_size, job.image_size)}
     else:
-        inputs = {"input_ids": torch.zeros(1, job.sequence_length or 128, dtype=torch.long)}
+        inputs = {"input_ids": torch.zeros(1, job.sequence_length or 0, dtype=torch.long)}
     with counter, torch.inference_mode():
         module(**inputs)
     return counter.get_total_flops() / 1e9
@@ -144,7 +146,7 @@ def checkpoint_recipe(job: Job, dataset: Dataset, fetch: Fetch) -> Recipe:
         "version": CHECKPOINT_VERSION,
     }
     if job.weights == "pretrained":
-        key |= origin(job)
+        key |= origin(job) | {"config": job.model_config}
     else:
         key |= {
             "architecture": job.architecture,
@@ -154,10 +156,8 @@ def checkpoint_recipe(job: Job, dataset: Dataset, fetch: Fetch) -> Recipe:
             "classes": dataset.source.classes,
         }
     if job.weights == "probe":
-        key["training"] = dataset.digest_of(dataset.training[:FITTING_SAMPLES])
+        key["training"] = [dataset.digest_of(dataset.training[:FITTING_SAMPLES]), job.sequence_length]
     if job.weights == "file" and job.weights_path is not None:
-        import hashlib
-
         key["file"] = hashlib.sha256(Path(job.weights_path).read_bytes()).hexdigest()
 
     def build(folder: Path) -> None:
@@ -182,13 +182,7 @@ def _make(job: Job, tokenizer: Any, dataset: Dataset) -> Any:
     import torch
 
     if job.weights == "pretrained":
-        folder = fetch_model(job)
-        try:
-            return auto_class(job.task).from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
-        except (OSError, ValueError) as error:
-            raise BadInput(
-                f"model.id={job.model_id} cannot be loaded for {job.task}: {str(error).splitlines()[0]}"
-            ) from error
+        return _load_published(job)
     torch.manual_seed(job.seed)
     module = auto_class(job.task).from_config(fresh_config(job, tokenizer, dataset.source.classes)).eval()
     if job.weights == "probe":
@@ -204,11 +198,34 @@ def _make(job: Job, tokenizer: Any, dataset: Dataset) -> Any:
     return module
 
 
+def _load_published(job: Job) -> Any:
+    """Return a published model.
+
+    Raises:
+        BadInput: it cannot be loaded for the task, or is not configured as the job says.
+        Unavailable: it cannot be had.
+    """
+    import torch
+
+    folder = fetch_model(job)
+    try:
+        module = auto_class(job.task).from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"model.id={job.model_id} cannot be loaded for {job.task}: {reason}") from error
+    for name, value in job.model_config.items():
+        if (own := getattr(module.config, name, None)) != value:
+            raise BadInput(f"model.config.{name}: received {value}; allowed: {own}, what {job.model_id} has")
+    return module.eval()
+
+
 def open_checkpoint(job: Job, folder: Path) -> Checkpoint:
     """Return the checkpoint that lies in a folder of the cache."""
     return Checkpoint(
         folder=folder,
-        digest=json.loads((folder / DIGEST_FILE).read_text())["files"][WEIGHTS_FILE],
+        digest=hashlib.sha256(json.dumps(json.loads((folder / DIGEST_FILE).read_text())["files"]).encode()).hexdigest(),
         task=job.task,
         scope=job.scope,
         pipeline_batch_size=job.pipeline_batch_size,

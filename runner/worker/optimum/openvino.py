@@ -63,11 +63,12 @@ class Runtime(Served):
                 f"OpenVINO has no precision={settings.precision} here: take precision=int8 (calibrated), or "
                 "int8_weights for a model that generates"
             )
+        if hint == "none":
+            raise Unsupported("Optimum tunes for latency where no hint is given: take backend.options.hint=latency")
         if inputs == "copy":
             raise Unsupported("Optimum hands inputs over itself: take backend.options.inputs=preset")
         self._properties: dict[str, Any] = dict(PROPERTIES[settings.precision])
-        if hint != "none":
-            self._properties["PERFORMANCE_HINT"] = (hint or "latency").upper()
+        self._properties["PERFORMANCE_HINT"] = (hint or "latency").upper()
         if streams is not None:
             self._properties["NUM_STREAMS"] = str(streams)
         if settings.threads is not None:

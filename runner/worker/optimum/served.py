@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -50,6 +51,8 @@ class Served:
             Unsupported: an image layout is asked for, or several batches in flight.
         """
         settings.refuse_layout()
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)  # beside the runtime's own: it still chooses the tokens
         if settings.scenario == "async":
             raise Unsupported("a model of Transformers answers one batch at a time: take scenario=sync, or instances=2")
         self._settings = settings
@@ -94,27 +97,21 @@ class Served:
         generates = checkpoint.task == "text-generation"
         extra: dict[str, Any] = {}
         if generates:
-            extra = {"generation_config": self._generation(model), "logits_processor": [self._first]}
+            extra = {"generation_config": self._generation(model), "use_model_defaults": False}
         if checkpoint.scope == "pipeline":
             ask = self._pipeline(model)
             texts, size = list(batch.texts), checkpoint.pipeline_batch_size
-            return self._marking(lambda: ask(texts, batch_size=size, **extra), generates=generates)
+            return lambda: ask(texts, batch_size=size, **extra)
         inputs = _tensors(batch)
-        if generates:
-            return self._marking(lambda: model.generate(**inputs, **extra), generates=True)
-        return lambda: model(**inputs)
-
-    def _marking(self, call: Callable[[], Any], *, generates: bool) -> Callable[[], Any]:
-        """Return the call, which begins by expecting its first token where it generates some."""
         if not generates:
-            return call
+            return lambda: model(**inputs)
         first = self._first
 
-        def marked() -> Any:
+        def generate() -> Any:
             first.begin()
-            return call()
+            return model.generate(**inputs, **extra, logits_processor=[first])
 
-        return marked
+        return generate
 
     def _pipeline(self, model: Any) -> Any:
         """Return Transformers' own pipeline, around whichever model.
@@ -164,10 +161,11 @@ class Served:
         """
         inputs = _tensors(batch)
         tokens, mask = inputs["input_ids"], inputs["attention_mask"]
-        generated = model.generate(**inputs, generation_config=self._generation(model))
-        # Positions are counted from the first token that is none of the padding, as `generate` does.
-        places = (mask.cumsum(-1) - 1).clamp(min=0)
-        scores = torch.log_softmax(model(**inputs, position_ids=places).logits[:, :-1].float(), dim=-1)
+        generated = model.generate(**inputs, generation_config=self._generation(model), use_model_defaults=False)
+        if "position_ids" in inspect.signature(model.forward).parameters:
+            # Positions are counted from the first token that is none of the padding, as `generate` does.
+            inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
+        scores = torch.log_softmax(model(**inputs).logits[:, :-1].float(), dim=-1)
         counted = mask[:, 1:] * mask[:, :-1]
         found = scores.gather(2, tokens[:, 1:, None])[..., 0] * counted
         return {

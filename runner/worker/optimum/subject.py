@@ -14,6 +14,9 @@ from runner.worker.optimum.hub import fresh_config, longest
 from runner.worker.optimum.texts import Encoder, open_texts
 from runner.worker.optimum.tokenizers import open_tokenizer, tokenizer_recipe
 
+UNLIMITED = 1 << 20
+"""Tokens of a text at most where neither the model nor its tokenizer says: no text is as long."""
+
 
 def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Any]:
     """Return a job's data set and its checkpoint.
@@ -53,9 +56,9 @@ def _texts(job: Job, fetch: Fetch) -> Dataset:
         BadInput: they are longer than the model takes, or fewer than are asked for.
     """
     tokenizer = open_tokenizer(fetch(tokenizer_recipe(job)))
-    # A published model's tokenizer knows how much the model takes.
+    # A published model's tokenizer knows how much the model takes, if anything does.
     limit = None if job.weights == "pretrained" else longest(fresh_config(job, tokenizer, 2))
-    limit = min(limit or tokenizer.model_max_length, tokenizer.model_max_length)
+    limit = min(limit or UNLIMITED, tokenizer.model_max_length, UNLIMITED)
     room = limit - (job.new_tokens if job.task == "text-generation" else 0)
     if job.sequence_length is not None and job.sequence_length > room:
         generated = f" beside {job.new_tokens} new ones" if room < limit else ""

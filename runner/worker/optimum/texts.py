@@ -184,6 +184,8 @@ def _read(path: Path, task: str, encoder: Encoder) -> Texts:
     records = _records(path)
     needed = ("question", "context") if task == "question-answering" else ("text",)
     for number, record in enumerate(records, 1):
+        if task == "question-answering" and record.get("answers") is None:
+            raise BadInput(f"data.path={path}: record {number} has no answers: give an empty list where there is none")
         for column in needed:
             if not str(record.get(column) or "").strip():
                 raise BadInput(f"data.path={path}: record {number} has an empty {column}: fill it in or take it out")
@@ -199,7 +201,9 @@ def _read(path: Path, task: str, encoder: Encoder) -> Texts:
         labels = [int(one["label"]) for one in records]
     except (KeyError, ValueError, TypeError) as error:
         raise BadInput(f"data.path={path}: a label is not a whole number from 0 ({error})") from error
-    return Texts(texts, encoder, labels=labels, classes=max(2, *(label + 1 for label in labels)))
+    if min(labels) < 0:
+        raise BadInput(f"data.path={path}: a label is {min(labels)}; allowed: whole numbers from 0")
+    return Texts(texts, encoder, labels=labels, classes=max(2, max(labels) + 1))
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
@@ -221,7 +225,10 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 def _answers(value: Any) -> tuple[str, ...]:
     if isinstance(value, str) and value.startswith(("[", "{")):  # nested, in a CSV file
-        value = json.loads(value)
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise BadInput(f"answers are no JSON ({value[:40]}): write the data set as JSON lines") from error
     if isinstance(value, dict):
         value = value.get("text", [])
     if isinstance(value, str):

@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.protocol import Job
 from runner.worker.cache import Recipe, package_versions
+from runner.worker.failures import BadInput
 from runner.worker.models import declare_torchvision_operators
 from runner.worker.optimum.hub import fetch_model, origin
 from runner.worker.optimum.sentences import corpus
@@ -23,6 +24,9 @@ SPECIAL = {
     "mask_token": "[MASK]",
 }
 """The tokens that are no text, in the order of their numbers."""
+PLAIN_INPUTS = ("input_ids", "attention_mask")
+INPUTS = dict.fromkeys(("bert", "electra", "mobilebert", "albert"), ("input_ids", "token_type_ids", "attention_mask"))
+"""Architectures that are also told to which of two texts a token belongs."""
 FREE_RUNNING = "[CLS]"
 """What begins and ends a text that is generated."""
 
@@ -33,7 +37,11 @@ def tokenizer_recipe(job: Job) -> Recipe:
     if job.weights == "pretrained":
         return Recipe("tokenizer", key | origin(job), lambda target: _copy(fetch_model(job), target))
     generates = job.task == "text-generation"
-    return Recipe("tokenizer", key | {"generates": generates}, lambda target: _train(target, generates=generates))
+    return Recipe(
+        "tokenizer",
+        key | {"generates": generates, "inputs": INPUTS.get(job.architecture or "", PLAIN_INPUTS)},
+        lambda target: _train(target, job.architecture, generates=generates),
+    )
 
 
 def open_tokenizer(folder: Path) -> Any:
@@ -45,17 +53,21 @@ def open_tokenizer(folder: Path) -> Any:
 
 
 def _copy(source: Path, target: Path) -> None:
-    tokenizer = open_tokenizer(source)
+    try:
+        tokenizer = open_tokenizer(source)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{source} holds no tokenizer that can be read: {str(error).splitlines()[0]}") from error
     if tokenizer.pad_token is None:  # GPT-2 has none: batches need one
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.save_pretrained(target)
 
 
-def _train(target: Path, *, generates: bool) -> None:
+def _train(target: Path, architecture: str | None, *, generates: bool) -> None:
     """Train byte-level pairs on the grammar's text, and save them as Transformers does.
 
     Args:
         target: the folder.
+        architecture: of the model, which may want more than the tokens.
         generates: whether it is for a model that goes on writing: such a text has no marks around it.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -79,7 +91,7 @@ def _train(target: Path, *, generates: bool) -> None:
     ends = {"bos_token": FREE_RUNNING, "eos_token": FREE_RUNNING} if generates else {}
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=trained,
-        model_input_names=["input_ids", "attention_mask"],
+        model_input_names=list(INPUTS.get(architecture or "", PLAIN_INPUTS)),
         clean_up_tokenization_spaces=False,
         **SPECIAL,
         **ends,

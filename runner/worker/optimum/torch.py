@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from runner.protocol import Finding
 from runner.worker.backends.base import Settings
@@ -23,7 +24,7 @@ class Runtime(Served):
     """Runs Transformers' own module, or what torch.compile makes of it."""
 
     def __init__(self, settings: Settings, *, compile: bool = False, freezing: bool = True) -> None:  # noqa: A002 -- the option's name is torch's
-        """Keep the settings, and tell torch how many threads it has.
+        """Keep the settings.
 
         Args:
             settings: what every runtime is told.
@@ -45,8 +46,6 @@ class Runtime(Served):
         if self._compiled and shutil.which("g++") is None and shutil.which("clang++") is None:
             raise Unavailable("what torch.compile makes needs a C++ compiler: run apt-get install g++")
         self._freezing = freezing
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)
 
     def recipe(self, network: Checkpoint, dataset: Dataset, fetch: Fetch) -> Recipe | None:
         """Need no files but the checkpoint.
@@ -70,9 +69,12 @@ class Runtime(Served):
 
             quantize_(self._model, Int8DynamicActivationInt8WeightConfig())
         if self._compiled:
+            from torch._dynamo import config as dynamo
             from torch._inductor import config as inductor  # here, not above: importing it takes a second
 
             inductor.freezing = self._freezing
+            # Else texts of more lengths than it compiles for would run eagerly, and nothing would tell.
+            dynamo.fail_on_recompile_limit_hit = True
             self._model.forward = torch.compile(self._model.forward, dynamic=False)
 
     def context(self) -> AbstractContextManager[Any]:
@@ -85,4 +87,9 @@ class Runtime(Served):
 
     def evidence(self, images: Any) -> list[Finding]:
         """Return in which precision a batch was computed, and what was compiled."""
-        return executed(self.bind(images), self._settings.precision, compiled=self._compiled)
+        counter = FlopCounterMode(display=False)
+        plain = self.step_of(self._checkpoint.module(), images)
+        with counter:
+            plain()
+        expected = counter.get_total_flops() / 2  # a product and its addition are one
+        return executed(self.bind(images), self._settings.precision, compiled=self._compiled, expected=expected)
