@@ -62,6 +62,8 @@ def _draw_speedups(axes: Axes, rows: Sequence[Row]) -> None:
         published, measured = number(row, "published_speedup"), number(row, "speedup")
         if published is not None:
             axes.barh(place - 0.2, published, 0.38, color=PUBLISHED, label="published")
+            range_ = (number(row, "published_speedup_high") or published) - published
+            axes.barh(place - 0.2, range_, 0.38, left=published, color=PUBLISHED, alpha=0.5)
         if measured is None:
             axes.text(0.05, place + 0.2, str(row.get("tags.status")), va="center", fontsize=8, color=FRONT)
             continue

@@ -283,3 +283,41 @@ def test_a_published_model_in_a_folder(hub_job):
         np.testing.assert_array_equal(again.module().state_dict()[name].numpy(), tensor.numpy())
     with pytest.raises(BadInput, match=r"model.config.n_layers: received 3; allowed: 1, what .* has"):
         gather(dataclasses.replace(published, model_config={"n_layers": 3}), cache.get)
+
+
+SQUAD = [
+    {
+        "question": "who ?",
+        "context": "it was ann lee .",
+        "answers": {"text": ["ann lee", "ann"], "answer_start": [7, 7]},
+    },
+    {"question": "who ?", "context": "it was nobody .", "answers": {"text": [], "answer_start": []}},
+    {"question": "who ?", "context": "it was bob .", "answers": "bob"},
+]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_questions_in_a_file(hub_job, tmp_path, suffix):
+    """SQuAD's own nesting of answers, in both kinds of file, and where in the context each token stands."""
+    path = tmp_path / f"squad{suffix}"
+    with path.open("w", newline="") as stream:
+        if suffix == ".csv":
+            writer = csv.DictWriter(stream, SQUAD[0])
+            writer.writeheader()
+            writer.writerows(
+                {name: value if isinstance(value, str) else json.dumps(value) for name, value in one.items()}
+                for one in SQUAD
+            )
+        else:
+            stream.writelines(f"{json.dumps(one)}\n" for one in SQUAD)
+    job = dataclasses.replace(
+        hub_job, task="question-answering", data="text_file", data_path=str(path), evaluation_samples=2,
+        calibration_samples=1, sequence_length=24,
+    )  # fmt: skip
+    source = gather(job, Cache(Path(job.cache_dir)).get).dataset.source
+    assert source.answers == [("ann lee", "ann"), (), ("bob",)]
+    batch = source.batch([0])
+    context = SQUAD[0]["context"]
+    told = [context[first:last] for first, last in batch.places[0] if first >= 0]
+    assert "".join(told).replace(" ", "") == context.replace(" ", "")
+    assert batch.inputs["input_ids"].shape == (1, 24)
