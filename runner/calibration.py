@@ -107,7 +107,7 @@ def noise_floor(config: RunConfig, machine: Machine) -> float:
 
 def conditions(config: RunConfig) -> str:
     """Return a hash over what a noise floor depends on: the network, how it is fed, and how long it is measured."""
-    fed = [config.batch_size, config.instances, str(config.scenario)]
+    fed = [config.batch_size, config.instances, str(config.scenario), str(config.scope), config.pipeline_batch_size]
     what = json.dumps([asdict(config.model), asdict(config.measure), fed], sort_keys=True, default=str)
     return hashlib.sha256(what.encode()).hexdigest()[:8]
 

@@ -13,6 +13,7 @@ from runner.accuracy import compare
 from runner.worker.build import build_apart, gather
 from runner.worker.cache import Cache, Missing
 from runner.worker.datasets import IMAGENET_MEAN, IMAGENET_STD, Dataset, open_dataset
+from runner.worker.failures import BadInput
 from tests.test_backends import PROBE
 
 SIZE = 32
@@ -177,7 +178,8 @@ def test_image_folder_digest_changes_with_the_bytes_of_a_file(open_data, folder)
 
 def test_too_few_images_are_refused(open_data, folder):
     """Never fewer images than the record would say."""
-    with pytest.raises(ValueError, match="image_folder holds 6 images, fewer than evaluation and calibration ask for"):
+    told = "data=image_folder holds 6 samples, fewer than data.evaluation_samples and data.calibration_samples ask for"
+    with pytest.raises(BadInput, match=told):
         open_folder(open_data, folder, evaluation_samples=6)
 
 
