@@ -38,7 +38,7 @@ NOT_OF_THE_FAKE = {"sqnr_db", "artifact_mib"}
 """Its logits are fp32's, bit for bit, and it loads no files."""
 TAGS = {
     *("status", "reason", "verdict", "accuracy_gate", "row", "table", "machine", "fingerprint"),
-    *("label", "sweep", "row_verdict", "row_reason", "published", "evidence", "disturbances"),
+    *("label", "sweep", "row_verdict", "row_reason", "published", "evidence", "disturbances", "notes"),
 }
 
 _recorded: list[Finished] = []

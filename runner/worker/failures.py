@@ -52,7 +52,7 @@ def as_failure(error: BaseException) -> Failure:
     details = "".join(traceback.format_exception(error))
     if isinstance(error, JobFailure):
         return Failure(error.status, str(error), exception=type(error).__name__, traceback=details)
-    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("runner"):
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("runner"):
         return Failure(
             "unavailable", f"{error.name} is not installed: run make setup", exception=str(error), traceback=details
         )

@@ -9,6 +9,7 @@ from runner.protocol import Job
 from runner.worker.cache import Fetch
 from runner.worker.datasets import BROUGHT, Dataset, open_dataset, split
 from runner.worker.failures import BadInput
+from runner.worker.models import declare_torchvision_operators
 from runner.worker.optimum.checkpoint import checkpoint_recipe, open_checkpoint
 from runner.worker.optimum.hub import fresh_config, longest
 from runner.worker.optimum.texts import Encoder, open_texts
@@ -25,6 +26,7 @@ def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Any]:
         JobFailure: they cannot be had.
         Missing: from `fetch`.
     """
+    declare_torchvision_operators()  # whatever of Transformers or Optimum is imported from here on imports torchvision
     dataset = open_dataset(job, fetch) if job.task == "image-classification" else _texts(job, fetch)
     fitted = dataset
     if job.weights == "probe" and _tells_nothing(job, dataset):
