@@ -14,7 +14,6 @@ from runner.config import (
     DataKind,
     Mistake,
     ModelConfig,
-    ModelSource,
     RowConfig,
     RunConfig,
     Scenario,
@@ -93,7 +92,7 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
 def _check_model(model: ModelConfig) -> list[Mistake]:
     if model.name == "???":
         return [Mistake("model.name", None, f"a name of {model.source}", "Add model.name=…, for example resnet50")]
-    if model.source is ModelSource.transformers:
+    if model.of_hub:
         return []
     names = catalog.model_names(str(model.source))
     if not names:  # the library is not installed: the run says so, as `unavailable`
@@ -113,7 +112,7 @@ def _check_model(model: ModelConfig) -> list[Mistake]:
 
 def _check_backend(config: RunConfig) -> list[Mistake]:
     backend = config.backend
-    known = catalog.backend_options(hub=config.model.source is ModelSource.transformers)
+    known = catalog.backend_options(hub=config.model.of_hub)
     if backend.name not in known and backend.name in catalog.backend_options():
         return []  # the run says so, as `unsupported`
     if backend.name not in known:

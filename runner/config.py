@@ -27,13 +27,16 @@ class ModelSource(StrEnum):
     transformers = "transformers"
 
 
-class Task(StrEnum):
-    """What a model does, in the words of Transformers' pipelines."""
-
-    image_classification = "image-classification"
-    text_classification = "text-classification"
-    question_answering = "question-answering"
-    text_generation = "text-generation"
+Task = StrEnum(  # a class cannot have members with a hyphen
+    "Task",
+    {
+        "image-classification": "image-classification",
+        "text-classification": "text-classification",
+        "question-answering": "question-answering",
+        "text-generation": "text-generation",
+    },
+)
+"""What a model does, in the words of Transformers' pipelines."""
 
 
 class Scope(StrEnum):
@@ -103,8 +106,8 @@ class ModelConfig:
     """The name under which `source` registers the architecture, for example resnet50."""
     image_size: int = 224
     """Height and width of the input in pixels. Smaller is faster; some architectures allow only their own size."""
-    task: str = "image-classification"
-    """With source=transformers: what the model does, a word of :class:`Task`."""
+    task: Task = Task["image-classification"]
+    """What the model does; with another source than transformers it classifies images."""
     id: str | None = None
     """With weights=pretrained: a name on the Hugging Face Hub, or a folder in Transformers' format."""
     architecture: str | None = None
@@ -115,6 +118,11 @@ class ModelConfig:
     """Tokens of every text, by padding and cutting; null pads to the longest of a batch."""
     new_tokens: int = 32
     """Tokens that are generated of every text, greedily."""
+
+    @property
+    def of_hub(self) -> bool:
+        """Whether it is one of Transformers', which backends of their own run."""
+        return self.source is ModelSource.transformers
 
 
 @dataclass

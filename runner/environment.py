@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import catalog
-from runner.config import PROJECT, ModelSource, RunConfig
+from runner.config import PROJECT, RunConfig
 from runner.machine import Machine, find_library
 from runner.protocol import Job
 from runner.result import RunFailed, Status
@@ -79,7 +79,7 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
             f"threading={config.threading.name} sets OpenMP, which backend={config.backend.name} does not use: "
             "take threading=all_cores",
         )
-    if config.backend.name not in catalog.backend_options(hub=config.model.source is ModelSource.transformers):
+    if config.backend.name not in catalog.backend_options(hub=config.model.of_hub):
         raise RunFailed(
             Status.unsupported,
             f"backend={config.backend.name} does not run models of {config.model.source}: take backend=torch, ort or "
@@ -228,7 +228,7 @@ def describe(config: RunConfig) -> str:
     ):
         if choice != usual:
             words.append(choice)
-    defaults = catalog.backend_options(hub=config.model.source is ModelSource.transformers).get(config.backend.name, {})
+    defaults = catalog.backend_options(hub=config.model.of_hub).get(config.backend.name, {})
     words += [
         f"{name}={value}"
         for name, value in config.backend.options.items()
@@ -264,7 +264,7 @@ def _build_job(config: RunConfig, threads: int | None, expectations: dict[str, A
         python=sys.executable,
         options=dict(config.backend.options),
         expectations=expectations,
-        task=config.model.task,
+        task=str(config.model.task),
         model_id=_folder_or_name(config.model.id),
         architecture=config.model.architecture,
         model_config=dict(config.model.config),

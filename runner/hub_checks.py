@@ -7,20 +7,21 @@ import json
 from pathlib import Path
 
 from runner import catalog
-from runner.config import DataKind, Mistake, ModelConfig, ModelSource, RunConfig, Scope, Task, WeightsKind
+from runner.config import DataKind, Mistake, ModelConfig, RunConfig, Scope, Task, WeightsKind
 
+IMAGE_TASK = Task["image-classification"]
 IMAGES = (DataKind.digits, DataKind.synthetic, DataKind.image_folder)
 DATA = {
-    Task.image_classification: IMAGES,
-    Task.text_classification: (DataKind.sentences, DataKind.one_text, DataKind.text_file),
-    Task.question_answering: (DataKind.questions, DataKind.text_file),
-    Task.text_generation: (DataKind.passages, DataKind.one_text, DataKind.text_file),
+    IMAGE_TASK: IMAGES,
+    Task["text-classification"]: (DataKind.sentences, DataKind.one_text, DataKind.text_file),
+    Task["question-answering"]: (DataKind.questions, DataKind.text_file),
+    Task["text-generation"]: (DataKind.passages, DataKind.one_text, DataKind.text_file),
 }
 """What each task can be asked about."""
 COLUMNS = {
-    Task.text_classification: ("text", "label"),
-    Task.question_answering: ("question", "context", "answers"),
-    Task.text_generation: ("text",),
+    Task["text-classification"]: ("text", "label"),
+    Task["question-answering"]: ("question", "context", "answers"),
+    Task["text-generation"]: ("text",),
 }
 """Columns of a file of texts."""
 FILES = (".csv", ".jsonl")
@@ -29,12 +30,10 @@ FILES = (".csv", ".jsonl")
 def check_hub_model(config: RunConfig) -> list[Mistake]:
     """Return the mistakes in a model of Transformers, and in what only such a model can be asked."""
     model = config.model
-    if model.task not in [str(task) for task in Task]:
-        return [Mistake("model.task", model.task, ", ".join(Task))]
     found = _check_data_of(config)
-    if model.source is not ModelSource.transformers:
-        if model.task != Task.image_classification:
-            found.append(Mistake("model.task", model.task, f"{Task.image_classification} with source={model.source}"))
+    if not model.of_hub:
+        if model.task is not IMAGE_TASK:
+            found.append(Mistake("model.task", str(model.task), f"{IMAGE_TASK} with source={model.source}"))
         if config.scope is not Scope.model:
             found.append(Mistake("scope", str(config.scope), "model, or a model with source=transformers"))
         return found
@@ -83,7 +82,7 @@ def _check_task(model: ModelConfig, architecture: str | None) -> list[Mistake]:
     tasks = catalog.tasks_of(architecture) if architecture else []
     if not tasks or model.task in tasks:
         return []
-    return [Mistake("model.task", model.task, ", ".join(tasks), f"{architecture} has no other")]
+    return [Mistake("model.task", str(model.task), ", ".join(tasks), f"{architecture} has no other")]
 
 
 def _architecture_in(folder: Path) -> str | None:
@@ -97,7 +96,7 @@ def _architecture_in(folder: Path) -> str | None:
 
 def _check_data_of(config: RunConfig) -> list[Mistake]:
     """Return the mistakes in the choice of data for a task, and in a file of texts."""
-    data, task = config.data, Task(config.model.task)
+    data, task = config.data, config.model.task
     if data.name not in DATA[task]:
         allowed = f"{', '.join(DATA[task])} for {task}"
         return [Mistake("data", str(data.name), allowed, f"Add data={DATA[task][0]}")]

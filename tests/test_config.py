@@ -131,7 +131,6 @@ def test_model_names_are_those_of_the_libraries():
         (["output_dir=/proc/outputs"], "output_dir", "a folder that can be written"),
         (["threading.threads=9999"], "threading.threads", "the cores of this machine"),
         (["backend=ort", "backend.options.inter_threads=x"], "backend.options.inter_threads", "int or None"),
-        (["model.task=poetry"], "model.task", "text-classification, question-answering"),
         (["model.task=text-generation", "data=passages"], "model.task", "image-classification with source=torchvision"),
         (["scope=pipeline"], "scope", "source=transformers"),
         (["data=sentences"], "data", "digits, synthetic, image_folder for image-classification"),
@@ -258,6 +257,10 @@ def test_tracking_uri_of_the_environment_is_checked_too(monkeypatch):
         (["batch_size=many"], ["batch_size: received 'many'; allowed: a whole number"]),
         (["precision.name=int4"], ["precision.name: received 'int4'; allowed: fp32, bf16, int8"]),
         (["memory_format=nhwc"], ["allowed: contiguous, channels_last"]),
+        (
+            ["model.task=poetry"],
+            ["model.task: received 'poetry'; allowed: image-classification, text-classification, q"],
+        ),
         (["backend=ort,tensorrt", "batch_size=0,many", "nothing=1"], ["tensorrt", "'many'", "1 or more", "nothing"]),
         (["batch_size=[1"], ["batch_size"]),
         (["model=timm"], ["model.name: received None; allowed: a value. Add model.name=…"]),

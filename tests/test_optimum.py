@@ -126,7 +126,7 @@ def test_own_texts_are_cut_and_it_is_said(run_program: RunProgram, outputs, tmp_
     assert note in done.out
 
 
-def test_a_model_that_cannot_be_had_is_unavailable(run_program: RunProgram):
+def test_a_model_that_cannot_be_had_is_unavailable():
     """Neither a folder nor reachable: what to take instead is said."""
     job = dataclasses.replace(
         PROBE, model_source="transformers", model_name="x", model_id="nobody/nothing", weights="pretrained",

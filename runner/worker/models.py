@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -76,13 +77,21 @@ def build_module(source: str, name: str, image_size: int, classes: int) -> nn.Mo
 def count_operations(source: str, name: str, size: int) -> float:
     """Return the operations of one image's inference in units of 10⁹, as PyTorch's FlopCounterMode counts them."""
     import torch
+
+    with torch.device("meta"):
+        module = build_module(source, name, size, 10)
+        images = torch.zeros(1, 3, size, size)
+        return count_gops(lambda: module(images))
+
+
+def count_gops(step: Callable[[], object]) -> float:
+    """Return the operations of a step, which is run once, in units of 10⁹; a product and its addition are two."""
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
-    with torch.device("meta"):
-        module = build_module(source, name, size, 10)
-        with counter, torch.inference_mode():
-            module(torch.zeros(1, 3, size, size))
+    with counter, torch.inference_mode():
+        step()
     return counter.get_total_flops() / 1e9
 
 

@@ -162,7 +162,8 @@ class Session:
             labels = labels[:0]  # the model's classes are not the data's: a label means nothing to it
         known = dataset.source.answers
         right = [] if known is None else [json.dumps(known[index]) for index in dataset.evaluation]
-        differing = len({dataset.source.fingerprint(index) for index in dataset.evaluation}) > 1
+        first, *others = dataset.evaluation
+        differing = any(dataset.source.fingerprint(one) != dataset.source.fingerprint(first) for one in others)
         arrays: dict[str, Any] = {**answers, "labels": labels, "right": right, "differing": differing}
         np.savez(path, **arrays, weights=network.weights.digest, data=dataset.digest)
         return Evaluated(path=path, seconds=time.monotonic() - begin, from_cache=from_cache)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +13,7 @@ from runner.protocol import CONTRADICTED, VERIFIED, Finding
 from runner.worker import arithmetic, onednn
 from runner.worker.backends.base import Answers, Settings, Step
 from runner.worker.datasets import Images
+from runner.worker.failures import Unavailable
 from runner.worker.models import Network, count_operations
 
 
@@ -105,6 +107,33 @@ def executed(step: Step, precision: str, *, compiled: bool, expected: float = 0.
             )
         )
     return found
+
+
+def require_compiler() -> None:
+    """Refuse to compile where nothing can.
+
+    Raises:
+        Unavailable: there is no C++ compiler.
+    """
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        raise Unavailable("what torch.compile makes needs a C++ compiler: run apt-get install g++")
+
+
+def compiled(call: Callable[..., Any], *, freezing: bool) -> Any:
+    """Return what torch.compile makes of a module or a function, for the shapes that it will be called with.
+
+    Args:
+        call: what is compiled.
+        freezing: take weights as constants, and pack and fold them.
+    """
+    from torch._dynamo import config as dynamo  # here, not above: importing them takes a second
+    from torch._inductor import config as inductor
+
+    # Set for the whole process: as an option of torch.compile it leaves int8 operators unlowered.
+    inductor.freezing = freezing
+    # Else inputs of more shapes than it compiles for would run eagerly, and nothing would tell.
+    dynamo.fail_on_recompile_limit_hit = True
+    return torch.compile(call, dynamic=False)
 
 
 def compile_counters() -> dict[str, int]:

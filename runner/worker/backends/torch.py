@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -10,9 +9,8 @@ import torch
 from runner.worker.backends.base import Settings
 from runner.worker.cache import Fetch, Recipe, package_versions
 from runner.worker.datasets import Dataset
-from runner.worker.failures import Unavailable
 from runner.worker.models import Network
-from runner.worker.torch_module import TorchModule
+from runner.worker.torch_module import TorchModule, compiled, require_compiler
 
 PROGRAM_FILE = "program.pt2"
 QUANTISE_VERSION = 1
@@ -33,11 +31,10 @@ class Runtime(TorchModule):
         Raises:
             Unavailable: it is to be compiled, and there is no C++ compiler.
         """
-        compiled = compile or settings.precision == "int8"
-        if compiled and shutil.which("g++") is None and shutil.which("clang++") is None:
-            raise Unavailable("what torch.compile makes needs a C++ compiler: run apt-get install g++")
         super().__init__(settings)
-        self._compiled = compiled
+        self._compiled = compile or settings.precision == "int8"
+        if self._compiled:
+            require_compiler()
         self._freezing = freezing
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe | None:
@@ -64,11 +61,7 @@ class Runtime(TorchModule):
 
             self._module = torch.export.load(artifact / PROGRAM_FILE).module()
         if self._compiled:
-            from torch._inductor import config as inductor  # here, not above: importing it takes a second
-
-            # Set for the whole process: as an option of torch.compile it leaves int8 operators unlowered.
-            inductor.freezing = self._freezing
-            self._module = torch.compile(self._module, dynamic=False)
+            self._module = compiled(self._module, freezing=self._freezing)
             step = self.bind(self.example(network.image_size).numpy())
             step()  # compiles: that is preparing, not the first inference
 

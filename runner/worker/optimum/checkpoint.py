@@ -13,7 +13,7 @@ from runner.protocol import Job
 from runner.worker.cache import DIGEST_FILE, Fetch, Recipe, package_versions
 from runner.worker.datasets import FITTING_SAMPLES, Dataset
 from runner.worker.failures import BadInput, Unsupported
-from runner.worker.models import declare_torchvision_operators
+from runner.worker.models import count_gops, declare_torchvision_operators
 from runner.worker.optimum.hub import bare_config, fetch_model, fresh_config, origin
 from runner.worker.optimum.tokenizers import open_tokenizer, tokenizer_recipe
 from runner.worker.weights import read_state
@@ -111,21 +111,17 @@ def count_hub_operations(job: Job) -> float:
     length is not fixed.
     """
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
     untold = job.task == "text-generation" or job.architecture is None or job.weights == "pretrained"
     if untold or job.scope == "pipeline" or (job.task != "image-classification" and job.sequence_length is None):
         return 0.0
     config = fresh_config(job, None, 2) if job.task == "image-classification" else bare_config(job)
-    counter = FlopCounterMode(display=False)
     module = auto_class(job.task).from_config(config).eval()
     if job.task == "image-classification":
         inputs = {"pixel_values": torch.zeros(1, 3, job.image_size, job.image_size)}
     else:
         inputs = {"input_ids": torch.zeros(1, job.sequence_length or 0, dtype=torch.long)}
-    with counter, torch.inference_mode():
-        module(**inputs)
-    return counter.get_total_flops() / 1e9
+    return count_gops(lambda: module(**inputs))
 
 
 def checkpoint_recipe(job: Job, dataset: Dataset, fetch: Fetch) -> Recipe:

@@ -116,8 +116,6 @@ class Runtime(Served):
             artifact, compile=False, ov_config=self._properties, local_files_only=True
         )
         batch = self._settings.batch_size
-        if network.scope == "pipeline":
-            batch = min(batch, network.pipeline_batch_size)
         if self._static and network.task == "image-classification":
             model.reshape(batch, 3, network.image_size, network.image_size)
         elif (

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from runner.protocol import Finding
 from runner.worker.backends.base import Settings
 from runner.worker.cache import Fetch, Recipe
 from runner.worker.datasets import Dataset
-from runner.worker.failures import Unavailable, Unsupported
+from runner.worker.failures import Unsupported
+from runner.worker.models import count_gops
 from runner.worker.optimum.checkpoint import Checkpoint
 from runner.worker.optimum.served import Served
-from runner.worker.torch_module import compile_counters, executed
+from runner.worker.torch_module import compile_counters, compiled, executed, require_compiler
 
 
 class Runtime(Served):
@@ -43,8 +42,8 @@ class Runtime(Served):
                 "or backend=ort or openvino"
             )
         self._compiled = compile or precision == "int8_dynamic"
-        if self._compiled and shutil.which("g++") is None and shutil.which("clang++") is None:
-            raise Unavailable("what torch.compile makes needs a C++ compiler: run apt-get install g++")
+        if self._compiled:
+            require_compiler()
         self._freezing = freezing
 
     def recipe(self, network: Checkpoint, dataset: Dataset, fetch: Fetch) -> Recipe | None:
@@ -69,13 +68,7 @@ class Runtime(Served):
 
             quantize_(self._model, Int8DynamicActivationInt8WeightConfig())
         if self._compiled:
-            from torch._dynamo import config as dynamo
-            from torch._inductor import config as inductor  # here, not above: importing it takes a second
-
-            inductor.freezing = self._freezing
-            # Else texts of more lengths than it compiles for would run eagerly, and nothing would tell.
-            dynamo.fail_on_recompile_limit_hit = True
-            self._model.forward = torch.compile(self._model.forward, dynamic=False)
+            self._model.forward = compiled(self._model.forward, freezing=self._freezing)
 
     def context(self) -> AbstractContextManager[Any]:
         """Return autocast to bf16 where that is the precision."""
@@ -87,9 +80,6 @@ class Runtime(Served):
 
     def evidence(self, images: Any) -> list[Finding]:
         """Return in which precision a batch was computed, and what was compiled."""
-        counter = FlopCounterMode(display=False)
         plain = self.step_of(self._checkpoint.module(), images)
-        with counter:
-            plain()
-        expected = counter.get_total_flops() / 2  # a product and its addition are one
+        expected = count_gops(plain) * 1e9 / 2  # a product and its addition are one
         return executed(self.bind(images), self._settings.precision, compiled=self._compiled, expected=expected)
