@@ -12,7 +12,7 @@ MODEL ?= resnet50
 MEASURE ?= standard
 PORT ?= 5000
 
-.PHONY: help setup system sweep rand2025 beyond2025 optimum ipex machine ui report test check bench aa screenshot clean-cache
+.PHONY: help setup system sweep rand2025 beyond2025 optimum ipex machine ui report test check bench aa soak screenshot resume sync cache clean-cache
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -51,6 +51,12 @@ machine: $(READY) ## What this machine is, which settings can work on it, its pe
 ui: $(READY) ## The MLflow UI over outputs/mlflow.db, on http://127.0.0.1:5000 (PORT=…)
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/outputs/mlflow.db --host 127.0.0.1 --port $(PORT)
 
+resume: $(READY) ## Go on with the newest unfinished sweep (ARGS="budget=2h")
+	$(BIN)/python -m runner resume=true $(ARGS)
+
+sync: $(READY) ## Record in MLflow what it does not hold yet (ARGS="--uri http://…")
+	$(BIN)/python -m runner.tracking sync $(ARGS)
+
 report: $(READY) ## Print the latest sweep's table again (ARGS="--format markdown")
 	@$(BIN)/python -m runner.report $(ARGS)
 
@@ -72,5 +78,11 @@ screenshot: $(READY) ## Take the README's picture of the MLflow UI (needs chromi
 	$(INSTALL) '.[docs]'
 	$(BIN)/python -m docs.screenshot
 
-clean-cache: ## Remove cached artifacts: exports, quantised models, probe weights
-	rm -rf outputs/cache
+soak: $(READY) ## 300 runs with faults, the host killed in the middle: what is lost, what it costs (half an hour)
+	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+cache: $(READY) ## What the cache of artifacts holds, by kind
+	@$(BIN)/python -m runner.cache $(ARGS)
+
+clean-cache: $(READY) ## Remove cached artifacts (exports, quantised models, probe weights), and show their sizes
+	@$(BIN)/python -m runner.cache clean $(ARGS)

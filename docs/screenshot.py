@@ -15,7 +15,8 @@ from urllib.error import URLError
 from urllib.parse import quote
 
 from runner.config import PROJECT, TrackingConfig
-from runner.tracking import SWEEP_TAG, read_sweep, tracking_uri
+from runner.tracking.reading import read_sweep
+from runner.tracking.store import SWEEP_TAG, tracking_uri
 
 TARGET = PROJECT / "docs" / "mlflow.png"
 START_S = 60

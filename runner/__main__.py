@@ -6,20 +6,20 @@ The runs themselves begin in :class:`hydra_plugins.runner_plugins.RunSweeper`, f
 from __future__ import annotations
 
 import os
-import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
-from runner import compose
-from runner.config import PROJECT, ConfigurationError, Mistake
-from runner.lock import MachineBusy
+from runner import compose, interrupts
+from runner.config import PROJECT, ConfigurationError, Mistake, NothingLaunched
 
 CONF = PROJECT / "conf"
-EXIT_MISTAKE, EXIT_INTERRUPTED = 2, 130
+EXIT_FAILED, EXIT_MISTAKE, EXIT_INTERRUPTED = 1, 2, 130
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name=compose.CONFIG_NAME)
@@ -32,23 +32,55 @@ def main() -> None:
     """Run the command line; a mistake in it ends with one line each and exit code 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the mistake is told below
     compose.register_schema()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end: as with Ctrl-C, nothing is left behind
+    interrupts.listen()
     try:
+        sys.argv[1:] = _arguments()
+        with _known_configuration() as overrides:
+            compose.refuse_code(overrides)
         app()
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     except ConfigurationError as error:
         _refuse(error)
-    except MachineBusy as error:
+    except NothingLaunched as error:
         print(f"nothing was launched: {error}", file=sys.stderr)
         sys.exit(EXIT_MISTAKE)
+    except OSError as error:  # the table could not be shown: every result is in its folder
+        print(f"not shown: {error}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
     except compose.COMPOSITION_ERRORS as error:
-        from hydra_plugins.runner_plugins import ConfigDirectory
+        with _known_configuration() as overrides:
+            _refuse(compose.diagnose(overrides, error))
 
-        arguments = get_args_parser().parse_args()
-        ConfigDirectory.folder = arguments.config_dir
+
+def _arguments() -> list[str]:
+    """Return the arguments that are to be carried out: those that began the sweep, where one is resumed.
+
+    Raises:
+        ConfigurationError: there is nothing to go on with.
+    """
+    if not any(word.startswith("resume=") for word in sys.argv[1:]):
+        return sys.argv[1:]
+    from runner import command
+
+    return command.resumed(command.given()).arguments()
+
+
+@contextmanager
+def _known_configuration() -> Iterator[list[str]]:
+    """Initialise Hydra with the folders that the command line names; give the overrides in it."""
+    from hydra_plugins.runner_plugins import ConfigDirectory
+
+    arguments = get_args_parser().parse_args()
+    if other := arguments.config_name or arguments.config_path:
+        allowed = "this program's own: --config-dir adds a folder with groups"
+        raise ConfigurationError([Mistake("--config-name and --config-path", other, allowed)])
+    ConfigDirectory.folder = arguments.config_dir
+    try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            _refuse(compose.diagnose(arguments.overrides, error))
+            yield list(arguments.overrides)
+    finally:
+        ConfigDirectory.folder = None  # Hydra itself adds it
 
 
 def _refuse(error: ConfigurationError) -> NoReturn:

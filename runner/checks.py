@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from runner import catalog
 from runner.config import (
+    FOLDER_NAME,
     DataConfig,
     DataKind,
     Mistake,
@@ -21,8 +22,10 @@ from runner.config import (
     WeightsConfig,
     WeightsKind,
 )
+from runner.durations import seconds_of
 from runner.hub_checks import check_hub_model
 from runner.machine import ISA_FLAGS, this_machine
+from runner.redaction import hide_in_text
 from runner.worker import datasets
 
 
@@ -37,6 +40,7 @@ def check(config: RunConfig) -> list[Mistake]:
         *_check_weights(config.weights),
         *_check_data(config),
         *_check_tracking(config.tracking),
+        *_check_command(config),
         *_check_row(config.row),
         *_check_outputs(Path(config.output_dir)),
     ]
@@ -152,6 +156,20 @@ def _check_instances(config: RunConfig) -> list[Mistake]:
 
 
 def _check_row(row: RowConfig) -> list[Mistake]:
+    mistakes = _check_published(row)
+    for name in row.needs:
+        if name not in ISA_FLAGS.values():
+            mistakes.append(Mistake("row.needs", name, ", ".join(ISA_FLAGS.values())))
+    if row.published and not row.table:
+        mistakes.append(Mistake("row.table", row.table, "the name of the table", "Add row.table=…"))
+    if row.table and not FOLDER_NAME.fullmatch(row.table):
+        mistakes.append(Mistake("row.table", row.table, "the name of a folder, not a path"))
+    if not row.name.isprintable():
+        mistakes.append(Mistake("row.name", row.name, "characters that can be printed"))
+    return mistakes
+
+
+def _check_published(row: RowConfig) -> list[Mistake]:
     mistakes = []
     for model, published in row.published.items():
         for name, value in (("throughput", published.throughput), ("speedup", published.speedup)):
@@ -165,13 +183,6 @@ def _check_row(row: RowConfig) -> list[Mistake]:
             mistakes.append(Mistake(f"row.published.{model}.speedup_high", published.speedup_high, allowed))
         if published.throughput is None and published.speedup is None:
             mistakes.append(Mistake(f"row.published.{model}", "nothing", "a throughput, a speedup, or both"))
-    for name in row.needs:
-        if name not in ISA_FLAGS.values():
-            mistakes.append(Mistake("row.needs", name, ", ".join(ISA_FLAGS.values())))
-    if row.published and not row.table:
-        mistakes.append(Mistake("row.table", row.table, "the name of the table", "Add row.table=…"))
-    if row.table and Path(row.table).name != row.table:
-        mistakes.append(Mistake("row.table", row.table, "the name of a folder, not a path"))
     return mistakes
 
 
@@ -253,13 +264,22 @@ def _check_tracking(tracking: TrackingConfig) -> list[Mistake]:
         parts = urlsplit(uri)
         parts.port  # noqa: B018 -- reading the property is what parses the port
     except ValueError as error:
-        return [Mistake(name, uri, allowed, f"It does not parse: {error}")]
+        return [Mistake(name, hide_in_text(uri), allowed, f"It does not parse: {error}")]
     scheme = parts.scheme.split("+")[0]
     if scheme == "sqlite" and uri.split("://")[-1].strip("/"):
         return []
     if scheme in {"http", "https", "postgresql", "mysql", "mssql"} and parts.hostname:
         return []
-    return [Mistake(name, uri, allowed)]
+    return [Mistake(name, hide_in_text(uri), allowed)]
+
+
+def _check_command(config: RunConfig) -> list[Mistake]:
+    found = []
+    if config.budget is not None and seconds_of(config.budget) is None:
+        found.append(Mistake("budget", config.budget, "a time such as 2h, 90m, 1h30m or 45s"))
+    if not 0 <= config.cache_limit_gib < math.inf:
+        found.append(Mistake("cache_limit_gib", config.cache_limit_gib, "GiB, 0 or more"))
+    return found
 
 
 def _check_outputs(folder: Path) -> list[Mistake]:

@@ -27,6 +27,8 @@ from runner.checks import check
 from runner.config import ConfigurationError, Mistake, RunConfig
 
 CONFIG_NAME = "config"
+INSTANTIATED = ("sweeper", "launcher", "callbacks", "job_logging", "hydra_logging")
+"""Hydra's own settings that hold import paths."""
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, MarkedYAMLError)
 """What Hydra, OmegaConf and the YAML parser raise for a user's mistake."""
 
@@ -68,6 +70,38 @@ def unknown_fields(settings: DictConfig) -> list[Mistake]:
 
     walk(settings, "")
     return mistakes
+
+
+def refuse_code(overrides: Sequence[str]) -> None:
+    """Refuse what would have Hydra import something: it instantiates plugins and callbacks by their import paths.
+
+    Hydra must be initialised. A command that cannot be composed is left to :func:`diagnose`.
+
+    Raises:
+        ConfigurationError: a setting of Hydra's differs from this program's own.
+    """
+    try:
+        words = [str(one.input_line) for one in parse(overrides) if not one.is_sweep_override() or _of_hydra(one)]
+        asked, own = (
+            compose(CONFIG_NAME, overrides=list(some), return_hydra_config=True).hydra for some in (words, [])
+        )
+    except COMPOSITION_ERRORS:
+        return
+    mistakes = [
+        Mistake(f"hydra.{key}", _shown(asked, key), "this program's own: a configuration holds no code", "Leave it out")
+        for key in INSTANTIATED
+        if _shown(asked, key) != _shown(own, key)
+    ]
+    if mistakes:
+        raise ConfigurationError(mistakes)
+
+
+def _of_hydra(override: Override) -> bool:
+    return str(override.key_or_group).replace("/", ".").split(".")[0] == "hydra"
+
+
+def _shown(node: DictConfig, key: str) -> str:
+    return str(OmegaConf.to_container(node, resolve=False)[key])  # type: ignore[index,call-overload]  # a dictionary
 
 
 def derive(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:

@@ -7,6 +7,7 @@ hydra nor a runtime.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -332,12 +333,27 @@ class RunConfig:
     """So many A/A runs instead: the configuration against itself. They calibrate δ for this machine and model."""
     ablate: bool = False
     """Measure besides what each setting contributes: the whole against the whole with that one put back."""
+    resume: str | None = None
+    """Go on with a sweep: its name, or true for the newest that is unfinished (beside settings: of this very command)."""
+    fresh: bool = False
+    """With resume: measure everything again, in a sweep of its own."""
+    budget: str | None = None
+    """Begin no run that would not end within this time, for example 2h or 1h30m; the sweep can be resumed."""
+    cache_limit_gib: float = 20.0
+    """Artifacts that were not used for longest are removed beyond this size, never those of the running sweep."""
     wait: bool = False
     """Wait where another measurement runs on this machine, instead of refusing."""
     verbose: bool = False
     """List the evidence of every run below the table."""
     output_dir: str = "outputs"
     """Run folders, the MLflow database and the cache."""
+
+
+FOLDER_NAME = re.compile(r"[\w-][\w.-]*")
+"""Names of tables and of sweeps: each is a folder's, and none is a path."""
+
+OF_THE_COMMAND = ("resume", "fresh", "budget", "cache_limit_gib", "wait", "verbose", "output_dir", "tracking")
+"""Fields and groups that say how a command goes about it, not what is measured: no fingerprint depends on them."""
 
 
 @dataclass(frozen=True)
@@ -353,6 +369,10 @@ class Mistake:
         """Return field, value received, values allowed and remedy in one line."""
         line = f"{self.field}: received {self.received!r}; allowed: {self.allowed}"
         return f"{line}. {self.remedy}" if self.remedy else line
+
+
+class NothingLaunched(Exception):
+    """A sweep could not begin: in one line, why."""
 
 
 class ConfigurationError(Exception):

@@ -35,6 +35,7 @@ from runner.pairing import (
 )
 from runner.plans import Plan
 from runner.protocol import Evaluate, Evaluated, Finding, Loaded, Observe, Observed, Warm, WarmUp
+from runner.redaction import hide
 from runner.result import Measurement, Result, RunFailed, Status, blamed_on, write_json
 from runner.screen import Screen
 from runner.statistics import Estimate, Verdict, geometric_mean, judge, rounds_to_settle
@@ -86,12 +87,12 @@ class LoadedWorker:
 class Run:
     """One run in the making: its folder, its screen, and its time."""
 
-    def __init__(self, plan: Plan, folder: Path, screen: Screen) -> None:
+    def __init__(self, plan: Plan, folder: Path, screen: Screen, watch: Stopwatch) -> None:
         """Keep what belongs to the run."""
         self.plan = plan
         self.folder = folder
         self.screen = screen
-        self.watch = Stopwatch()
+        self.watch = watch
         self.host = HostShare()
 
     def open(self, config: RunConfig, name: str) -> tuple[Instances, Loaded]:
@@ -117,7 +118,7 @@ class Run:
     def note_launches(self, launches: Sequence[WorkerLaunch], name: str) -> None:
         """Keep how workers are started, or were."""
         note = [{"argv": launch.argv, "env": launch.env, "job": asdict(launch.job)} for launch in launches]
-        write_json(self.folder / f"launch-{name}.json", note)
+        write_json(self.folder / f"launch-{name}.json", hide(note))
 
     def start(self, config: RunConfig, name: str) -> LoadedWorker:
         """Start a worker, load its job, warm it up and freeze it.
@@ -219,7 +220,7 @@ def run_experiment(run: Run, bench: Bench) -> Result:
     except InvalidOutput as error:
         status, reason = Status.invalid, f"{error}: look at the weights and the log"
     finally:
-        _write_rounds(run.folder, measured.rounds)
+        unwritten = _keep_rounds(run.folder, measured.rounds)
     loaded = measured.candidate.loaded if measured.candidate else None
     return Result(
         label=run.plan.label,
@@ -236,12 +237,13 @@ def run_experiment(run: Run, bench: Bench) -> Result:
         first_inference_s=loaded.first_inference_s if loaded else None,
         rss_peak_mib=measured.rss_peak_mib,
         artifact_mib=loaded.artifact_mib if loaded else None,
+        rebuilt=loaded.rebuilt if loaded else [],
         steady=measured.steady if measured.rounds else None,
         host_cpu_share=run.host.share if measured.rounds else None,
         evidence=measured.evidence,
         digests={"weights": loaded.weights_digest, "data": loaded.data_digest} if loaded else {},
         packages=loaded.packages if loaded else {},
-        notes=loaded.notes if loaded else [],
+        notes=[*(loaded.notes if loaded else []), *unwritten],
         exception=exception,
         log_tail=log_tail,
     )
@@ -395,10 +397,17 @@ def _faults_per_batch(rounds: list[Round], settle_iterations: int) -> float:
     return sum(one.minor_faults for one in slices) / batches
 
 
+def _keep_rounds(folder: Path, rounds: list[Round]) -> list[str]:
+    """Keep every round as a line, and every batch's time, raw; return why that could not be done."""
+    try:
+        if rounds:
+            _write_rounds(folder, rounds)
+    except OSError as error:  # a full disk: what the rounds say is worth more than they are
+        return [f"its rounds could not be written: {error}"]
+    return []
+
+
 def _write_rounds(folder: Path, rounds: list[Round]) -> None:
-    """Keep every round as a line, and every batch's time, raw."""
-    if not rounds:
-        return
     with (folder / "rounds.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(

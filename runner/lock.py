@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from runner.config import NothingLaunched
+
 LOCK_VARIABLE = "RUNNER_LOCK"
 """Environment variable that names another file: for tests."""
 FOLDERS = (Path("/run/lock"), Path("/tmp"))  # noqa: S108 -- all users share it; a link there is not followed
 
 
-class MachineBusy(Exception):
+class MachineBusy(NothingLaunched):
     """Another measurement runs on this machine."""
 
 

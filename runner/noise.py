@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from runner.machine.cgroup import groups, lines
 from runner.protocol import Slice
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -95,12 +96,12 @@ class Watch:
         """
         self._cores = frozenset(f"cpu{core}" for core in cores)
         self._pids = [os.getpid(), *pids]
-        self._proc, self._cgroup = root / "proc", root / "sys/fs/cgroup"
+        self._root, self._proc = root, root / "proc"
 
     def read(self) -> Reading:
         """Return the counters now; those that a kernel does not have stay at 0."""
         busy = steal = 0.0
-        for line in self._lines(self._proc / "stat"):
+        for line in lines(self._proc / "stat"):
             name, *ticks = line.split()
             if name in self._cores:
                 user, nice, system, _, _, _, _, stolen, *_ = map(int, ticks)
@@ -126,7 +127,7 @@ class Watch:
 
     def _cpu_s(self, pid: int) -> float:
         """Return the CPU seconds of a process's threads, 0 where it has ended."""
-        for line in self._lines(self._proc / str(pid) / "stat"):
+        for line in lines(self._proc / str(pid) / "stat"):
             fields_behind_name = line.rpartition(")")[2].split()
             return (int(fields_behind_name[11]) + int(fields_behind_name[12])) / TICKS
         return 0.0
@@ -134,38 +135,21 @@ class Watch:
     def _throttled(self) -> float:
         """Return the CPU seconds that quotas withheld, of this process's control group and of those above."""
         total = 0.0
-        for folder in self._groups():
-            for line in self._lines(folder / "cpu.stat"):
+        for folder in groups("cpu", self._root):
+            for line in lines(folder / "cpu.stat"):
                 name, _, value = line.partition(" ")
                 if name in ("throttled_usec", "throttled_time"):
                     total += int(value) / (1e6 if name == "throttled_usec" else 1e9)
         return total
 
-    def _groups(self) -> Iterable[Path]:
-        """Yield the folders of this process's control group and of those above it."""
-        for line in self._lines(self._proc / "self/cgroup"):
-            _, controllers, path = line.split(":", 2)
-            if controllers and "cpu" not in controllers.split(","):
-                continue
-            base = self._cgroup / "cpu" if controllers else self._cgroup
-            own = base / path.strip("/")
-            yield from (own, *(above for above in own.parents if above.is_relative_to(base)))
-
     def _stalled(self) -> float:
         """Return the seconds for which some process waited for memory, or all waited for the disk."""
         total = 0.0
         for resource, kind in (("memory", "some"), ("io", "full")):
-            for line in self._lines(self._proc / "pressure" / resource):
+            for line in lines(self._proc / "pressure" / resource):
                 if line.startswith(kind):
                     total += int(line.rpartition("total=")[2]) / 1e6
         return total
-
-    @staticmethod
-    def _lines(file: Path) -> list[str]:
-        try:
-            return file.read_text().splitlines()
-        except OSError:  # this kernel has no such counter, or the process has ended
-            return []
 
 
 def _above_resolution(seconds: float) -> float:

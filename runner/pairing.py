@@ -13,6 +13,7 @@ import numpy as np
 
 from runner.config import MeasureConfig
 from runner.instances import Instances
+from runner.interrupts import finished_first
 from runner.noise import Noise, Watch, worst
 from runner.protocol import RunSlice, Slice
 from runner.result import RunFailed, Status, blamed_on
@@ -147,14 +148,15 @@ class Pair:
             minimum_s=self.measure.slice_s,
             minimum_iterations=self.measure.slice_iterations,
         )
-        before = self.watch.read()
-        worker.thaw()
-        cpu, wall = time.process_time(), time.monotonic()
-        answer = worker.ask(request, Slice, timeout_s=self.measure.request_timeout_s)
-        self.host.cpu_s += time.process_time() - cpu
-        self.host.wall_s += time.monotonic() - wall
-        worker.freeze()
-        return answer, self.watch.between(before, self.watch.read(), answer)
+        with finished_first():
+            before = self.watch.read()
+            worker.thaw()
+            cpu, wall = time.process_time(), time.monotonic()
+            answer = worker.ask(request, Slice, timeout_s=self.measure.request_timeout_s)
+            self.host.cpu_s += time.process_time() - cpu
+            self.host.wall_s += time.monotonic() - wall
+            worker.freeze()
+            return answer, self.watch.between(before, self.watch.read(), answer)
 
 
 def gave_up(calm: int, disturbed: int, measure: MeasureConfig) -> bool:

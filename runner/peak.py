@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from runner import family
 from runner.environment import WorkerLaunch
 from runner.protocol import Load, Peaks, ProtocolError, decode, encode
 from runner.result import Measurement, RunFailed, Status
@@ -26,10 +27,10 @@ def measure_peaks(launch: WorkerLaunch) -> Peaks:
         request, reply = Path(folder) / "job", Path(folder) / "reply"
         request.write_bytes(encode(Load(launch.job)))
         command = [launch.job.python, "-m", "runner.worker.peak", str(request), str(reply)]
-        stderr = ""
+        environment, stderr = launch.env | {family.FAMILY_VARIABLE: family.FAMILY}, ""
         try:
             done = subprocess.run(
-                command, env=launch.env, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
+                command, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
             )
             stderr = done.stderr
             answer = decode(reply.read_bytes())

@@ -11,14 +11,24 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from runner.checks import check
 from runner.compose import COMPOSITION_ERRORS, compose_settings, derive, diagnose, flatten, parse, typed, unknown_fields
-from runner.config import PROJECT, ConfigurationError, Mistake, Precision, RowConfig, RunConfig
+from runner.config import (
+    OF_THE_COMMAND,
+    PROJECT,
+    ConfigurationError,
+    Mistake,
+    Precision,
+    RowConfig,
+    RunConfig,
+)
 from runner.environment import describe
 from runner.machine import Machine, as_dict, this_machine
 from runner.protocol import PACKAGES
+from runner.redaction import hide
 
 AA = "A/A"
 """A run of a configuration against itself."""
@@ -35,9 +45,9 @@ class Plan:
     reference: RunConfig
     """The fp32 configuration whose logits are the truth that this run's are compared with."""
     settings: dict[str, Any]
-    """The flattened resolved configuration."""
+    """The flattened resolved configuration, its secrets hidden."""
     yaml: str
-    """The resolved configuration, for the run's folder."""
+    """The resolved configuration, for the run's folder, its secrets hidden."""
     label: str
     fingerprint: str
     part: str = ""
@@ -90,12 +100,13 @@ def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
 
 def _plan(composed: Composed, label: str, *, part: str = "") -> Plan:
     settings = flatten(composed.settings)
+    container = OmegaConf.to_container(composed.settings, resolve=True, enum_to_str=True)
     return Plan(
         config=composed.config,
         baseline=composed.baseline,
         reference=composed.reference,
-        settings=settings,
-        yaml=OmegaConf.to_yaml(composed.settings, resolve=True),
+        settings=hide(settings),
+        yaml=yaml.safe_dump(hide(container), sort_keys=False, allow_unicode=True),
         label=label,
         fingerprint=fingerprint(settings, this_machine(), label if part else ""),
         part=part,
@@ -212,7 +223,7 @@ def fingerprint(settings: dict[str, Any], machine: Machine, repetition: str) -> 
     """
     content = {
         "repetition": repetition,
-        "settings": {name: value for name, value in settings.items() if not name.startswith(("tracking.", "output"))},
+        "settings": {name: value for name, value in settings.items() if name.split(".")[0] not in OF_THE_COMMAND},
         "code": code_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "machine": as_dict(machine),

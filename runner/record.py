@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from runner.findings import summary
-from runner.machine import this_machine
 from runner.published import compare, missing_isa
 from runner.result import Result
 from runner.statistics import Verdict
@@ -102,7 +101,7 @@ def tags(result: Result) -> dict[str, str]:
         "status": str(result.status),
         "reason": result.reason,
         "fingerprint": result.fingerprint,
-        "machine": this_machine().name,
+        "machine": result.machine,
         "verdict": "",
         "accuracy_gate": "",
         "row_verdict": "",
@@ -121,7 +120,7 @@ def tags(result: Result) -> dict[str, str]:
                 published(result, "speedup"),
                 measured.speedup,
                 measured.noise_floor,
-                missing_isa(needs, this_machine().isa),
+                missing_isa(needs, result.isa),
                 published_high=published(result, "speedup_high"),
             )
             note = str(result.settings.get("row.note") or "")

@@ -304,7 +304,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output-dir", default="outputs", type=Path, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
 
-    from runner.tracking import StoreError, read_evidence, read_notes, read_sweep, tracking_uri
+    from runner.tracking.reading import read_evidence, read_notes, read_sweep
+    from runner.tracking.store import StoreError, tracking_uri
 
     uri = tracking_uri(TrackingConfig(uri=options.uri), options.output_dir)
     sweeps: list[str] = []

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from runner.accuracy import Accuracy, Gate
+from runner.machine import this_machine
 from runner.protocol import Finding
+from runner.redaction import hide
 from runner.statistics import Estimate, Verdict
 
 RESULT_FILE = "result.json"
@@ -129,6 +132,8 @@ class Result:
     first_inference_s: float | None = None
     rss_peak_mib: float | None = None
     artifact_mib: float | None = None
+    rebuilt: list[str] = field(default_factory=list)
+    """Artifacts that were not in the cache and were made."""
     steady: bool | None = None
     """Whether both workers reached a steady speed while warming up."""
     host_cpu_share: float | None = None
@@ -143,6 +148,12 @@ class Result:
     """What must be known of the samples, for example that some were cut."""
     exception: str = ""
     log_tail: str = ""
+    ended_at: float = field(default_factory=time.time)
+    """Wall-clock time, in seconds since 1970: when it was made, not how long it took."""
+    machine: str = field(default_factory=lambda: this_machine().name)
+    """Where it was made."""
+    isa: list[str] = field(default_factory=lambda: this_machine().isa)
+    """The instruction sets there."""
 
     @property
     def shown(self) -> Measurement | None:
@@ -163,6 +174,11 @@ def write_json(path: Path, content: Any) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         Path(partial).replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)  # the name is on the disk too
+        finally:
+            os.close(folder)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
@@ -171,7 +187,7 @@ def write_json(path: Path, content: Any) -> None:
 def save(result: Result, folder: Path) -> Path:
     """Write result.json into the run's folder and return its path."""
     path = folder / RESULT_FILE
-    write_json(path, dataclasses.asdict(result))
+    write_json(path, hide(dataclasses.asdict(result)))
     return path
 
 

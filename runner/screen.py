@@ -6,6 +6,7 @@ happens, between timed phases: a display that refreshed itself would take time f
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Self
 
@@ -13,11 +14,20 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from runner.durations import in_words
 from runner.result import Result, Status
 from runner.statistics import Estimate
 
 STATUS_STYLES = {Status.ok: "green", Status.unsupported: "dim", Status.unavailable: "yellow"}
 """Every other status is an error: red."""
+
+
+def say(console: Console, line: str) -> None:
+    """Tell the person something that is not as it should be; where nobody can be told, on standard error."""
+    try:
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    except OSError as error:  # a pipe that was closed, or a file on a full disk: the sweep is worth more
+        print(f"{line} (not shown where it should be: {error})", file=sys.stderr)
 
 
 class Screen:
@@ -27,8 +37,7 @@ class Screen:
         """Keep where to draw and how many runs there will be."""
         self._console = console
         self._total = total
-        self._number = 0
-        self._label = ""
+        self._title = ""
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -42,10 +51,10 @@ class Screen:
         if self._live is not None:
             self._live.stop()
 
-    def begin(self, label: str) -> None:
-        """Announce the next run."""
-        self._number += 1
-        self._label = label
+    def begin(self, number: int, label: str, left_s: float | None) -> None:
+        """Announce a run, its number from 0, and how long the rest is expected to take, where that is known."""
+        left = f"about {in_words(left_s)} left · " if left_s is not None else ""
+        self._title = f"[{number + 1}/{self._total}] {left}{label}"
         self.phase("start")
 
     def phase(self, name: str) -> None:
@@ -59,13 +68,14 @@ class Screen:
             text += f", {speedup.value:.2f}× ({speedup.low:.2f}–{speedup.high:.2f})"
         self._draw(text)
 
-    def end(self, result: Result) -> None:
-        """Leave a line for the finished run."""
+    def end(self, number: int, result: Result, *, kept: bool) -> None:
+        """Leave a line for a finished run, or for one that was there already."""
         if self._live is None:
             return
         line = Text.assemble(
-            f"[{self._number}/{self._total}] {result.label}: ",
+            f"[{number + 1}/{self._total}] {result.label}: ",
             (str(result.status), STATUS_STYLES.get(result.status, "red")),
+            ", kept" if kept else "",
         )
         if (measured := result.shown) is not None:
             line.append(f", {measured.throughput.value:.1f} samples/s, {measured.speedup.value:.2f}× the baseline")
@@ -75,4 +85,4 @@ class Screen:
 
     def _draw(self, what: str) -> None:
         if self._live is not None:
-            self._live.update(Text(f"[{self._number}/{self._total}] {self._label} · {what}"), refresh=True)
+            self._live.update(Text(f"{self._title} · {what}"), refresh=True)

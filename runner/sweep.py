@@ -1,8 +1,7 @@
-"""What outlives one run: the plans, the kept baseline worker, the fp32 references, the record, the closing table."""
+"""What outlives one run: the kept baseline worker, the fp32 references, and the order of the runs."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import time
@@ -10,32 +9,22 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from runner import ablation, diagnosis, inventory
-from runner.calibration import calibrate
 from runner.config import RunConfig
-from runner.environment import build_launches, describe
-from runner.experiment import LoadedWorker, Run, run_experiment
-from runner.lock import only_measurement
-from runner.machine import Machine, as_dict, this_machine
-from runner.noise import Watch
-from runner.peak import describe as describe_peaks
-from runner.peak import measure_peaks, peak_share
+from runner.environment import build_launches
+from runner.experiment import LoadedWorker, Run, Stopwatch, run_experiment
+from runner.forecast import Forecast
+from runner.interrupts import finished_first
+from runner.ledger import Ledger
+from runner.machine import this_machine
+from runner.peak import peak_share
 from runner.plans import Plan
 from runner.protocol import Job, Peaks
-from runner.record import row
-from runner.report import csv_table, markdown_table, print_evidence, print_table, time_line
-from runner.result import HARMLESS, Result, RunFailed, Status, save, write_json
+from runner.result import Result, Status, save, write_json
 from runner.screen import Screen
-from runner.statistics import Verdict
-from runner.tracking import NOTES_FILE, Tracker
-
-AT_REST_S = 0.5
-"""How long the machine is looked at before anything is launched."""
-EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+from runner.tracking.recorder import Tracker
 
 
 class KeptBench:
@@ -106,37 +95,57 @@ def _subject(job: Job) -> str:
 class Sweep:
     """All runs of one command."""
 
-    def __init__(self, plans: Sequence[Plan], folder: Path, console: Console, peaks: Peaks | None = None) -> None:
+    def __init__(self, ledger: Ledger, plans: Sequence[Plan], console: Console, peaks: Peaks | None = None) -> None:
         """Keep the plans and where their results go.
 
         Args:
+            ledger: of the sweep's folder; a folder per run comes into it, or is already there.
             plans: one per run, in order.
-            folder: made, if need be; a folder per run comes into it.
             console: for the progress display.
             peaks: of this machine, where each run's share of them is wanted.
         """
+        self._ledger = ledger
         self._peaks = peaks
         self._plans = plans
-        self._folder = folder
         self._console = console
+        self._unsaved: dict[Path, Result] = {}
+        self._forecast = Forecast()
+        for number, plan in enumerate(plans):
+            if (kept := ledger.kept(number)) is not None:
+                self._forecast.note(plan, kept.wall_s)
         self.interrupted = False
         """Whether the person stopped it."""
 
-    def run(self, tracker: Tracker) -> list[Result]:
-        """Make every run and record it; a failure in one never ends the sweep.
+    def run(
+        self, tracker: Tracker, may_take: Callable[[float | None], bool], on_built: Callable[[], None]
+    ) -> list[Result]:
+        """Make every run that is not already there, and record it; a failure in one never ends the sweep.
 
-        Raises:
-            OSError: the sweep's folder cannot be written.
+        Args:
+            tracker: records each.
+            may_take: asked before each run with the seconds that it is expected to take; the sweep ends where it may
+                not.
+            on_built: told when a run has made artifacts that are kept.
         """
         results: list[Result] = []
         bench = KeptBench()
         try:
             with Screen(self._console, len(self._plans)) as screen:
                 for number, plan in enumerate(self._plans):
-                    result = self._run_one(number, plan, screen, bench)
-                    results.append(result)
-                    screen.end(result)
-                    tracker.record(result, self._run_folder(number, plan))
+                    kept = self._ledger.kept(number)
+                    if kept is None and not may_take(self._forecast.expect(plan)):
+                        break
+                    begin = time.monotonic()
+                    made = kept or self._make(number, screen, bench)
+                    with finished_first():
+                        result = kept or self._save(made, self._ledger.run_folder(number))
+                        results.append(result)
+                        screen.end(number, result, kept=kept is not None)
+                        tracker.record(result, self._ledger.run_folder(number))
+                    if kept is None:
+                        self._forecast.note(plan, time.monotonic() - begin)
+                    if result.rebuilt and kept is None:
+                        on_built()
                     if result.status is Status.interrupted:
                         self.interrupted = True
                         break
@@ -146,33 +155,52 @@ class Sweep:
             bench.close()
         return results
 
-    def _run_one(self, number: int, plan: Plan, screen: Screen, bench: KeptBench) -> Result:
-        folder = self._run_folder(number, plan)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(plan.yaml, encoding="utf-8")
-        screen.begin(plan.label)
-        begin = time.monotonic()
-        run = Run(plan, folder, screen)
+    def save_the_rest(self) -> list[str]:
+        """Try again to write the results that could not be written; return a line for each that still cannot."""
+        told = []
+        for folder, result in self._unsaved.items():
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                save(result, folder)
+            except (OSError, ValueError) as error:
+                told.append(f"{result.label}: its result is only in this table, it could not be written: {error}")
+        return told
+
+    def _make(self, number: int, screen: Screen, bench: KeptBench) -> Result:
+        """Make a run; whatever happens, there is a result."""
+        plan, begin = self._plans[number], time.monotonic()
+        left = [other for place, other in enumerate(self._plans) if place >= number and not self._ledger.kept(place)]
+        screen.begin(number, plan.label, self._forecast.expect_all(left))
+        watch = Stopwatch()
         try:
-            result = run_experiment(run, bench)
+            folder = self._ledger.make_run_folder(number)
+            (folder / "config.yaml").write_text(plan.yaml, encoding="utf-8")
+            result = run_experiment(Run(plan, folder, screen, watch), bench)
         except KeyboardInterrupt:
             bench.close()
-            left = len(self._plans) - number - 1
-            reason = "stopped by the person" + (f"; {left} more were not begun" if left else "")
-            result = replace(self._unmeasured(plan, Status.interrupted, reason, begin), phases=run.watch.seconds)
-        except Exception as error:  # a defect of this program: it ends a run, never a sweep
+            reason = "stopped by the person"
+            result = replace(self._unmeasured(plan, Status.interrupted, reason, begin), phases=watch.seconds)
+        except Exception as error:  # a full disk, or a defect of this program: it ends a run, never a sweep
             bench.close()
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             result = self._unmeasured(plan, Status.failed, reason, begin, traceback.format_exc())
         if self._peaks is not None and result.shown and plan.config.model == self._plans[0].config.model:
             share = peak_share(self._peaks, result.shown, str(plan.config.precision.name))
             result = replace(result, peak_share=share)
+        return result
+
+    def _save(self, result: Result, folder: Path) -> Result:
+        """Write a result; one that cannot be written is kept in mind, and its row says so."""
         try:
             write_json(folder / "evidence.json", [asdict(finding) for finding in result.evidence])
             save(result, folder)
-        except (OSError, ValueError) as error:  # a full disk, or a number that JSON has no word for
-            reason = f"its result could not be written: {error}"
-            result = self._unmeasured(plan, Status.failed, reason, begin, traceback.format_exc())
+        except OSError as error:  # a full disk
+            self._unsaved[folder] = result
+            result = replace(result, notes=[*result.notes, f"its result could not be written: {error}"])
+        except ValueError as error:  # a number that JSON has no word for: it is no result
+            status, reason = Status.failed, f"its result could not be written: {error}"
+            result = replace(result, status=status, reason=reason, measurement=None, accuracy=None, evidence=[])
+            self._unsaved[folder] = result
         return result
 
     @staticmethod
@@ -186,157 +214,3 @@ class Sweep:
             wall_s=time.monotonic() - begin,
             exception=exception,
         )
-
-    def _run_folder(self, number: int, plan: Plan) -> Path:
-        name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in plan.label)
-        return self._folder / f"{number + 1:03d}_{name[:80]}"
-
-
-def conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
-    """Make a sweep where no other measurement runs, record it, print its table; return the process's exit code.
-
-    Raises:
-        MachineBusy: another measurement runs on this machine.
-        OSError: the sweep's folder cannot be written.
-    """
-    with only_measurement(wait=plans[0].config.wait, tell=lambda line: _say(console, line)):
-        return _conduct(plans, make_folder(folder), console)
-
-
-def _conduct(plans: Sequence[Plan], folder: Path, console: Console) -> int:
-    begin = time.monotonic()
-    machine, config = this_machine(), plans[0].config
-    output_dir = Path(config.output_dir)
-    found = [asdict(entry) for entry in inventory.take(machine, output_dir)]
-    write_json(folder / "machine.json", as_dict(machine) | {"inventory": found})
-    _warn_of_noise(machine, console)
-    peaks = _peaks(plans, folder, console)
-    before_s = {"peak": time.monotonic() - begin}
-    tracker = Tracker(config.tracking, output_dir, folder, console)
-    tracker.begin(folder / "machine.json", machine.name)
-    sweep = Sweep(plans, folder, console, peaks)
-    results = sweep.run(tracker)
-    rows = [row(result) for result in results]
-    title = f"{machine.name} · baseline: {describe(plans[0].baseline)} · {config.measure.name}"
-    files = _write_tables(rows, title, folder, console)
-    conclusions = [
-        *_guarded("diagnosis", lambda: diagnosis.lines(plans, results, machine)),
-        *_guarded("ablation", lambda: ablation.lines(plans, results)),
-        *_guarded("noise floor", lambda: _raised_floors(plans, results)),
-        *_guarded("calibration", lambda: _calibrate(plans, results, machine)),
-    ]
-    (folder / NOTES_FILE).write_text("".join(f"{line}\n" for line in conclusions), encoding="utf-8")
-    tracker.finish([*files, folder / NOTES_FILE], interrupted=sweep.interrupted)
-    print_table(console, rows, title, conclusions)
-    if config.verbose:
-        print_evidence(console, {result.label: result.evidence for result in results})
-    if peaks is not None:
-        console.print(describe_peaks(peaks), highlight=False)
-    console.print(time_line(results, time.monotonic() - begin, before_s if peaks else None), highlight=False)
-    console.print(f"results: {folder}", highlight=False, soft_wrap=True)
-    return EXIT_INTERRUPTED if sweep.interrupted else exit_code(results)
-
-
-def _guarded(what: str, conclude: Callable[[], list[str]]) -> list[str]:
-    """Return conclusions, or why there are none: the table is worth more than what is said of it."""
-    try:
-        return conclude()
-    except Exception as error:
-        return [f"no {what}: {type(error).__name__}: {error}"]
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def _warn_of_noise(machine: Machine, console: Console) -> None:
-    """Look at the machine at rest, and say who disturbs it."""
-    watch = Watch(machine.cores)
-    before = watch.read()
-    time.sleep(AT_REST_S)
-    for disturbance in watch.between(before, watch.read()).disturbances():
-        _say(console, f"this machine is not at rest: {disturbance}; disturbed rounds will be measured again")
-
-
-def _raised_floors(plans: Sequence[Plan], results: Sequence[Result]) -> list[str]:
-    """Tell by which δ it was judged, where that is not the one that `measure` names."""
-    floors = {
-        result.shown.noise_floor
-        for plan, result in zip(plans, results, strict=False)
-        if result.shown and result.shown.noise_floor > plan.config.measure.noise_floor
-    }
-    source = "by A/A runs on this machine (python -m runner.machine lists them)"
-    return [f"δ is {floor:.1%} here, {source}" for floor in sorted(floors)]
-
-
-def _calibrate(plans: Sequence[Plan], results: Sequence[Result], machine: Machine) -> list[str]:
-    """Keep the noise floor that the A/A runs of a sweep found; return it in words."""
-    by_config: dict[str, tuple[RunConfig, list[float]]] = {}
-    for plan, result in zip(plans, results, strict=False):
-        speedups = by_config.setdefault(repr(plan.config), (plan.config, []))[1]
-        if result.shown and result.shown.verdict is not Verdict.too_noisy:
-            speedups.append(result.shown.speedup.value)
-    told, output_dir = [], plans[0].config.output_dir
-    for config, speedups in by_config.values():
-        if config.aa and len(speedups) < config.aa:
-            told.append(
-                f"{describe(config)}: not calibrated: {len(speedups)} of {config.aa} A/A runs ended with a number"
-            )
-        elif config.aa:
-            found = calibrate(config, machine, speedups)
-            told.append(
-                f"{len(speedups)} A/A runs of {describe(config)}: mean |speedup - 1| {found.mean_error:.2%}; "
-                f"the next will lie within ±{found.noise_floor:.1%}, and δ is not under that for model={found.model} "
-                f"measure={found.measure} under these settings from now on (kept in {output_dir}/cache/noise: remove "
-                "it to undo that)"
-            )
-    return told
-
-
-def _peaks(plans: Sequence[Plan], folder: Path, console: Console) -> Peaks | None:
-    """Measure the machine's peaks before the rows of a table; None where there is no table, or they cannot be had."""
-    if not any(plan.config.row.table for plan in plans):
-        return None
-    try:
-        peaks = measure_peaks(build_launches(plans[0].reference, this_machine(), os.environ)[0])
-    except RunFailed as failure:
-        _say(console, failure.reason)
-        return None
-    write_json(folder / "peaks.json", asdict(peaks))
-    return peaks
-
-
-def _write_tables(rows: Sequence[dict[str, Any]], title: str, folder: Path, console: Console) -> list[Path]:
-    """Write the closing table, and the figure where the rows are a table's; return the files."""
-    texts = {"table.md": markdown_table(rows) + "\n", "table.csv": csv_table(rows)}
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    files = [folder / name for name in texts]
-    if any(one["tags.table"] for one in rows):
-        from runner.figure import draw
-
-        try:
-            files += draw(rows, title, folder)
-        except Exception as error:  # the numbers are worth more than their picture
-            _say(console, f"the figure could not be drawn: {error!r}")
-    return files
-
-
-def make_folder(wanted: Path) -> Path:
-    """Make the sweep's folder and return it; with a number behind its name where another sweep took the second.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    for name in itertools.chain([wanted.name], (f"{wanted.name}_{number}" for number in itertools.count(2))):
-        try:
-            wanted.with_name(name).mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return wanted.with_name(name)
-    raise AssertionError("there is always another number")
-
-
-def exit_code(results: Sequence[Result]) -> int:
-    """Return the process's exit code for the statuses of its runs."""
-    return EXIT_OK if all(result.status in HARMLESS for result in results) else EXIT_FAILED

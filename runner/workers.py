@@ -1,4 +1,4 @@
-"""The measured processes: start, ask, freeze, thaw, stop. The only module that sends signals.
+"""The measured processes: start, ask, freeze, thaw, stop. With `family`, the only module that sends signals.
 
 A worker is a process group of its own. It dials back over a Unix socket in a private folder, so that whatever its
 libraries print lands in its log file and never in the channel. The host blocks in ``poll`` while a worker works.
@@ -6,6 +6,7 @@ libraries print lands in its log file and never in the channel. The host blocks 
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import shutil
@@ -19,7 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from runner import family
 from runner.environment import WorkerLaunch
+from runner.oom import read_oom_kills
 from runner.protocol import (
     CHANNEL_VARIABLE,
     Failure,
@@ -40,9 +43,13 @@ STOP_GRACE_S = 3.0
 """Between the request to stop, SIGTERM and SIGKILL. A worker has nothing to save: it may be killed."""
 LOG_TAIL_LINES = 20
 CHUNK = 1 << 16
+LONGEST_LINE = 1 << 26
+"""Bytes without an end of line that are no message: ten thousand times the longest, a slice's time stamps."""
 
 Reply = TypeVar("Reply", bound=Message)
 OnPhase = Callable[[str], None]
+
+_numbers = itertools.count(1)
 
 
 class Worker:
@@ -64,6 +71,8 @@ class Worker:
         self.pid = 0
         """The process that measures: behind a prefix it is not the one that was started."""
         self._received = b""
+        self._mark = f"{family.FAMILY}.{next(_numbers):06d}"  # always as long: what a process is given moves its heap
+        self._oom_kills = read_oom_kills()
         # The path of a Unix socket may not be longer than 107 bytes, so it cannot lie in the run's folder.
         folder = Path(tempfile.mkdtemp(prefix="runner-"))
         try:
@@ -178,7 +187,7 @@ class Worker:
                     log.write("runner: this process ignored SIGTERM and was killed\n")
 
     def _spawn(self, channel: Path) -> subprocess.Popen[bytes]:
-        environment = self.launch.env | {CHANNEL_VARIABLE: str(channel)}
+        environment = self.launch.env | {CHANNEL_VARIABLE: str(channel), family.FAMILY_VARIABLE: self._mark}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             try:
@@ -232,9 +241,10 @@ class Worker:
                 if on_phase is not None:
                     on_phase(message.name)
             elif isinstance(message, Failure):
+                status = Status(message.status)
                 raise RunFailed(
-                    Status(message.status),
-                    message.reason,
+                    status,
+                    self._with_oom(message.reason) if status is Status.crashed else message.reason,
                     exception=message.exception,
                     log_tail=message.traceback or self.log_tail(),
                 )
@@ -258,6 +268,8 @@ class Worker:
             if not chunk:
                 raise self._died()
             self._received += chunk
+            if len(self._received) > LONGEST_LINE:
+                raise self._broken("sent no end of line")
         line, self._received = self._received.split(b"\n", 1)
         try:
             return decode(line)
@@ -282,14 +294,19 @@ class Worker:
         self._kill()  # whatever is left of the group
         tail = self.log_tail()
         if code < 0:
-            name = signal.Signals(-code).name
-            return RunFailed(Status.crashed, f"died by {name}: {_last_line(tail)}", log_tail=tail)
+            reason = self._with_oom(f"died by {signal.Signals(-code).name}: {_last_line(tail)}")
+            return RunFailed(Status.crashed, reason, log_tail=tail)
         return RunFailed(Status.failed, f"ended with exit code {code}: {_last_line(tail)}", log_tail=tail)
+
+    def _with_oom(self, reason: str) -> str:
+        """Return a reason, and whether processes were killed for lack of memory meanwhile."""
+        return ": ".join(part for part in (reason, read_oom_kills().since(self._oom_kills)) if part)
 
     def _kill(self) -> None:
         self._signal(signal.SIGKILL)
         self._process.wait()
         self._groups.clear()  # their numbers may now become another's
+        family.end(self._mark)  # what has left the group
 
     def _signal(self, number: signal.Signals) -> None:
         for group in self._groups:

@@ -113,3 +113,41 @@ def hydra_context() -> Iterator[None]:
     compose.register_schema()
     with hydra.initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
         yield
+
+
+@pytest.fixture
+def server(tmp_path, environment) -> Iterator[str]:
+    """The address of an MLflow server of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    database, files = f"sqlite:///{tmp_path / 'server.db'}", str(tmp_path / "files")
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with (tmp_path / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--backend-store-uri", database, "--artifacts-destination", files],
+            cwd=tmp_path,
+            env=environment | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while not answers(f"http://127.0.0.1:{port}/health"):
+            assert process.poll() is None, (tmp_path / "server.log").read_text()
+            assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def answers(address: str) -> bool:
+    """Return whether a server answers there."""
+    try:
+        with urllib.request.urlopen(address, timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False

@@ -3,72 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
-import psutil
 import pytest
 
+from runner.conduct import exit_code
 from runner.config import PROJECT
 from runner.plans import distinct_labels
 from runner.result import Status
-from runner.sweep import exit_code
-from tests.conftest import FAKE, TESTS, RunProgram, start_program
-
-
-def workers() -> list[psutil.Process]:
-    """Return every worker process there is, frozen and dying ones too."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if "runner.worker" in " ".join(process.info["cmdline"] or []):
-            found.append(process)
-    return found
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left_behind():
-    """No test leaves a worker: running, frozen or as a zombie."""
-    assert workers() == []
-    yield
-    assert workers() == []
-
-
-def faults(*options: str) -> str:
-    """Return the override that sweeps the fake backend's options."""
-    return "backend.options=" + ",".join("{" + option + "}" for option in options)
-
-
-def test_every_fault_is_a_row_of_its_own_and_the_sweep_goes_on(run_program: RunProgram):
-    """A worker that raises, dies, aborts, hangs, lies or answers nonsense ends its run only."""
-    cases = {
-        "batch_s: 0.001": (Status.ok, ""),
-        "fault: raise": (Status.failed, "ValueError: the fake was told to fail"),
-        "fault: kill": (Status.crashed, "died by SIGKILL"),
-        "fault: abort": (Status.crashed, "died by SIGABRT: free(): invalid pointer"),
-        "fault: exit": (Status.failed, "ended with exit code 3"),
-        "fault: kill, at: step": (Status.crashed, "died by SIGKILL"),
-        "fault: hang": (Status.timeout, "no answer within 4 s"),
-        "fault: missing": (Status.unavailable, "nowhere is not installed: run make setup"),
-        "fault: unsupported, at: init": (Status.unsupported, "take precision=fp32"),
-        "fault: lie": (Status.invalid, "precision: asked int8, observed fp32"),
-        "fault: not a number": (Status.invalid, "4 of 320 logits are NaN or infinite"),
-        "fault: constant": (Status.invalid, "all samples have the same logits"),
-        "batch_s: 0.003": (Status.ok, ""),
-    }
-    done = run_program(*FAKE, faults(*cases), "measure.prepare_timeout_s=4")
-    assert done.code == 1, done.err
-    results = done.results()
-    assert [result.status for result in results] == [status for status, _ in cases.values()]
-    for result, (_, reason) in zip(results, cases.values(), strict=True):
-        assert reason in result.reason
-        assert (result.shown is not None) == (result.status is Status.ok)
-        assert "\n" not in result.reason
-    assert "crashed: died by SIGABRT: free(): invalid pointer" in done.out
-    assert "Traceback" not in done.out + done.err
+from tests.conftest import FAKE, RunProgram
 
 
 def test_speedup_is_what_the_two_sleeps_say(run_program: RunProgram):
@@ -90,20 +35,6 @@ def test_speedup_is_what_the_two_sleeps_say(run_program: RunProgram):
     assert measured.throughput.value == pytest.approx(8 / 0.010, rel=0.1)
     assert result.accuracy is not None
     assert (result.accuracy.agreement_top1, result.accuracy.flips) == (1, 0)
-
-
-def test_a_baseline_that_fails_is_named(run_program: RunProgram):
-    """The run's status is the baseline's, and the reason says whose it is."""
-    done = run_program(*FAKE, 'baseline=["backend=fake","backend.options.fault=abort"]')
-    assert done.code == 1
-    assert done.results()[0].status is Status.crashed
-    assert done.results()[0].reason.startswith("its baseline: died by SIGABRT")
-
-
-def test_a_baseline_that_dies_between_rounds_is_named(run_program: RunProgram):
-    """The candidate is not blamed for it."""
-    done = run_program(*FAKE, 'baseline=["backend=fake","backend.options.fault=kill","backend.options.at=step"]')
-    assert done.results()[0].reason.startswith("its baseline: died by SIGKILL")
 
 
 def test_a_baseline_that_lies_is_refused(run_program: RunProgram):
@@ -199,45 +130,6 @@ def test_yaml_with_a_syntax_error_names_file_and_line(run_program: RunProgram, t
     assert done.returncode == 2
     assert "broken.yaml, line 3" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_interrupt_stops_the_sweep_and_every_process(environment, tmp_path):
-    """Ctrl-C: exit code 130, the run is there as interrupted, the ones before it as they were."""
-    arguments = [*FAKE, faults("batch_s: 0.001", "fault: hang", "batch_s: 0.002"), f"output_dir={tmp_path}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "runner", "--config-dir", str(TESTS / "conf"), *arguments],
-        cwd=PROJECT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("sweeps/*/002_*/candidate.log")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    statuses = [json.loads(path.read_text())["status"] for path in sorted(tmp_path.glob("sweeps/*/*/result.json"))]
-    assert statuses == ["ok", "interrupted"]
-    assert "stopped by the person; 1 more were not begun" in out
-
-
-@pytest.mark.parametrize("launcher", [[], ["threading=xeon_run_cpu", "backend.openmp=true"]], ids=["plain", "launcher"])
-def test_workers_die_with_the_host(environment, tmp_path, launcher):
-    """The host is killed without a chance to clean up: no worker survives it, nor a launcher that stands between."""
-    arguments = [*FAKE, *launcher, faults("fault: hang, at: step"), f"output_dir={tmp_path}"]
-    process = start_program(environment, *arguments)
-    deadline = time.monotonic() + 60
-    while not workers() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    deadline = time.monotonic() + 10
-    while workers() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert workers() == []
 
 
 def test_labels_tell_what_differs():

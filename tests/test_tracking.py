@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runner import record, report
 from runner.result import Result
-from runner.tracking import open_client, read_sweep
+from runner.tracking.reading import read_sweep
+from runner.tracking.store import open_client
 from tests.conftest import FAKE, Finished, RunProgram
 
 # SQLAlchemy says this of MLflow's own models, once, where a process first opens a database.
@@ -38,7 +30,7 @@ NOT_OF_THE_FAKE = {"sqnr_db", "artifact_mib"}
 """Its logits are fp32's, bit for bit, and it loads no files."""
 TAGS = {
     *("status", "reason", "verdict", "accuracy_gate", "row", "table", "machine", "fingerprint"),
-    *("label", "sweep", "row_verdict", "row_reason", "published", "evidence", "disturbances", "notes"),
+    *("label", "sweep", "run", "result", "row_verdict", "row_reason", "published", "evidence", "disturbances", "notes"),
 }
 
 _recorded: list[Finished] = []
@@ -206,44 +198,6 @@ def test_a_server_that_is_down_costs_no_run(run_program: RunProgram):
     assert "127.0.0.1:9" in done.out
     assert "Traceback" not in done.out + done.err
     assert not (done.output_dir / "mlflow.db").exists()
-
-
-@pytest.fixture
-def server(tmp_path, environment) -> Iterator[str]:
-    """The address of an MLflow server of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    database, files = f"sqlite:///{tmp_path / 'server.db'}", str(tmp_path / "files")
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    with (tmp_path / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--backend-store-uri", database, "--artifacts-destination", files],
-            cwd=tmp_path,
-            env=environment | {"MLFLOW_DISABLE_TELEMETRY": "true"},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while not answers(f"http://127.0.0.1:{port}/health"):
-            assert process.poll() is None, (tmp_path / "server.log").read_text()
-            assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def answers(address: str) -> bool:
-    """Return whether a server answers there."""
-    try:
-        with urllib.request.urlopen(address, timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def test_a_server_over_http_holds_the_record(run_program: RunProgram, server):

@@ -2,11 +2,14 @@
 
 An entry is a folder named after a hash of everything that goes into it. It is made under a temporary name and renamed
 into place, one maker at a time; a digest of its files stands beside them, and an entry that does not match its digest
-is made again.
+is made again. Whoever uses an entry holds a shared lock on its digest until the process ends, and sets the file's time:
+the host removes what nobody holds and what was not used for longest (:mod:`runner.cache`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -58,26 +61,31 @@ class Cache:
     def __init__(self, folder: Path) -> None:
         """Keep the folder; it is made when the first artifact is."""
         self._folder = folder
-        self._verified: set[str] = set()
+        self._held: dict[str, _Hold] = {}
+        """Verified entries."""
         self.made: list[str] = []
         """Kinds of the artifacts that this object made."""
 
     def find(self, recipe: Recipe) -> Path | None:
         """Return the artifact's folder where it is there and whole, else None."""
         entry = self._folder / recipe.identity
-        if recipe.identity in self._verified:
+        if recipe.identity in self._held:
             return entry
+        digest = entry / DIGEST_FILE
         try:
-            expected = json.loads((entry / DIGEST_FILE).read_text())["files"]
+            hold = _Hold(digest)  # before the files are looked at: what is held is not removed
+            whole = _digest_files(entry) == json.loads(digest.read_text())["files"]
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
             log.warning("cache entry %s has no readable digest (%r): making it again", recipe.identity, error)
             return None
-        if _digest_files(entry) != expected:
+        if not whole:
             log.warning("cache entry %s does not match its digest: making it again", recipe.identity)
             return None
-        self._verified.add(recipe.identity)
+        with contextlib.suppress(PermissionError):  # of another user's cache, which can be used all the same
+            os.utime(digest)
+        self._held[recipe.identity] = hold
         return entry
 
     def require(self, recipe: Recipe) -> Path:
@@ -116,9 +124,26 @@ class Cache:
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
-        self._verified.add(recipe.identity)
         self.made.append(recipe.kind)
-        return entry
+        return self.require(recipe)
+
+
+class _Hold:
+    """A shared lock on a file, as long as this object lives."""
+
+    def __init__(self, file: Path) -> None:
+        """Wait for the lock.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        self._descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def __del__(self) -> None:
+        """Give the lock back, where there is one."""
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
 
 
 def _digest_files(folder: Path) -> dict[str, str]:

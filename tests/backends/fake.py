@@ -2,6 +2,8 @@
 
 import os
 import signal
+import stat
+import subprocess
 import sys
 import time
 
@@ -85,20 +87,81 @@ class Runtime:
 
 
 def _fail(fault):
-    if fault == "raise":
-        raise ValueError("the fake was told to fail\nwith a second line")
-    if fault == "unsupported":
-        raise Unsupported("the fake has no such arithmetic: take precision=fp32")
-    if fault == "missing":
-        raise ModuleNotFoundError("No module named 'nowhere'", name="nowhere")
-    if fault == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if fault == "abort":
-        sys.stderr.write("free(): invalid pointer\n")
-        sys.stderr.flush()
-        os.abort()
-    if fault == "exit":
-        os._exit(3)
-    if fault == "hang":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Fail as a word says; an unknown one, as those that strike elsewhere, does nothing here."""
+    _FAILURES.get(fault, lambda: None)()
+
+
+def _raise(error):
+    def fail():
+        raise error
+
+    return fail
+
+
+def _signal(number):
+    def fail():
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    return fail
+
+
+def _abort():
+    sys.stderr.write("free(): invalid pointer\n")
+    sys.stderr.flush()
+    os.abort()
+
+
+def _hang():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(3600)
+
+
+def _hang_with_children():
+    """Children in sessions of their own, which no signal to the worker's group reaches."""
+    for command in ("sleep 3600", "trap '' TERM HUP; sleep 3600 & wait"):
+        subprocess.Popen(["sh", "-c", command], start_new_session=True)
+    _hang()
+
+
+def _send(message):
+    def fail():
+        os.write(_channel(), message)
         time.sleep(3600)
+
+    return fail
+
+
+def _close():
+    os.close(_channel())
+    time.sleep(3600)
+
+
+def _channel():
+    """Return the descriptor of the socket to the host."""
+    return next(number for number in range(3, 100) if _is_socket(number))
+
+
+def _is_socket(number):
+    try:
+        return stat.S_ISSOCK(os.fstat(number).st_mode)
+    except OSError:
+        return False
+
+
+_FAILURES = {
+    "raise": _raise(ValueError("the fake was told to fail\nwith a second line")),
+    "unsupported": _raise(Unsupported("the fake has no such arithmetic: take precision=fp32")),
+    "missing": _raise(ModuleNotFoundError("No module named 'nowhere'", name="nowhere")),
+    "memory": _raise(MemoryError("the fake has no room")),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "segv": _signal(signal.SIGSEGV),
+    "abort": _abort,
+    "exit": lambda: os._exit(3),
+    "hang": _hang,
+    "children": _hang_with_children,
+    "noise": lambda: os.write(1, b"\0\xff{]\n" * 100_000),
+    "garbage": _send(b"\0\xff no message\n"),
+    "other": _send(b'{"type": "Warm", "steady": true, "seconds": 1, "iterations": 1}\n'),
+    "close": _close,
+}

@@ -1,0 +1,112 @@
+"""All processes that one sweep has started, by a mark in their environment, wherever they have gone since.
+
+A process group ends where a process makes a session of its own, and the tie to a parent ends with the parent. The mark
+does not: the kernel keeps the environment that a process was started with, and its children inherit it. So a guard, a
+small process of its own that waits until the host is no more, can end whatever the host left: running, frozen or
+orphaned.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+FAMILY_VARIABLE = "RUNNER_FAMILY"
+"""Environment variable that carries the mark."""
+FAMILY = uuid4().hex[:12]
+"""The mark of all that this process starts; a worker's own adds its number."""
+PR_SET_CHILD_SUBREAPER = 36  # <sys/prctl.h>
+ATTEMPTS, PAUSE_S = 100, 0.02
+"""How often members are looked for again: one may start another while it is being killed."""
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a terminal's programs must not end the guard before the host."""
+
+
+def members(mark: str) -> list[int]:
+    """Return the processes that were started with a mark, or with one that begins so; zombies have none."""
+    wanted = f"\0{FAMILY_VARIABLE}={mark}".encode()
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                environment = Path(entry.path, "environ").read_bytes()
+            except OSError:  # it has ended, or is another user's
+                continue
+            if wanted in b"\0" + environment:
+                found.append(int(entry.name))
+    return found
+
+
+def end(mark: str) -> list[int]:
+    """Kill every process with a mark, and reap those that are this process's children; return who they were.
+
+    Raises:
+        RuntimeError: some cannot be killed.
+    """
+    ended: list[int] = []
+    for _ in range(ATTEMPTS):
+        found = members(mark)
+        if not found:
+            break
+        for pid in found:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:  # it has ended meanwhile
+                continue
+        ended += [pid for pid in found if pid not in ended]
+        time.sleep(PAUSE_S)
+    else:
+        raise RuntimeError(f"processes {found} do not end")
+    for pid in ended:
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:  # another's child
+            continue
+    return ended
+
+
+def adopt_orphans() -> None:
+    """Become the parent of all descendants that lose theirs, so that they can be reaped, and are no zombies."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+class Guard:
+    """A process that ends this process's family when this process has ended, however it ended."""
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        adopt_orphans()
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", __file__, FAMILY],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        """Have it look for whatever is left, and wait for it to end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def _watch(mark: str) -> None:
+    """Block until standard input closes: the kernel does that for a host that was killed."""
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    sys.stdin.buffer.read()
+    end(mark)
+
+
+if __name__ == "__main__":
+    _watch(sys.argv[1])

@@ -1,0 +1,52 @@
+"""What must not be written down: passwords and keys in settings, in environments, in commands and in addresses.
+
+Workers are given the real values; what is kept of a run (launch.json, config.yaml, result.json, plan.json, MLflow) and
+what is printed of a server's answer goes through here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+HIDDEN = "(hidden)"
+NAME = re.compile(r"TOKEN(?!S|IZ)|KEY(?!WORD)|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+"""Names of secrets; `model.new_tokens` and TOKENIZERS_PARALLELISM are none."""
+CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+"""User and password in an address."""
+ASSIGNMENT = re.compile(r"([\w.]+)(\s*[=:]\s*)([^\s,{}]+)")
+"""A name and its value, as in an override or in a dictionary within one."""
+SHORTEST = 8
+"""Characters of an environment's secret at least for its value to be hidden anywhere: a `1` is found everywhere."""
+
+
+def hide(content: Any, name: str = "") -> Any:
+    """Return settings, an environment or a command line without its secrets.
+
+    Args:
+        content: JSON values. A number is no secret, whatever its name.
+        name: under which the content stands.
+    """
+    if isinstance(content, Mapping):
+        return {key: hide(value, f"{name}.{key}" if name else str(key)) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [hide(hide_in_word(part) if isinstance(part, str) else part, name) for part in content]
+    if not isinstance(content, str):
+        return content
+    return HIDDEN if content and NAME.search(name) else hide_in_text(content)
+
+
+def hide_in_word(word: str) -> str:
+    """Return a word of a command line, ``name=value``, without its secrets."""
+    return ASSIGNMENT.sub(lambda found: f"{found[1]}{found[2]}{HIDDEN}" if NAME.search(found[1]) else found[0], word)
+
+
+def hide_in_text(text: str) -> str:
+    """Return a text without the credentials of addresses and the values of the environment's own secrets."""
+    text = CREDENTIALS.sub(HIDDEN, text)
+    for name, value in os.environ.items():
+        if len(value) >= SHORTEST and NAME.search(name):
+            text = text.replace(value, HIDDEN)
+    return text

@@ -1,0 +1,215 @@
+"""Recording a sweep, while it runs or later: the same steps, and none is made twice."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from runner import record
+from runner.config import TrackingConfig
+from runner.redaction import hide_in_text
+from runner.result import RESULT_FILE, Result, Status
+from runner.screen import say
+from runner.tracking.store import (
+    DIGEST_TAG,
+    PARENT_TAG,
+    PLACE_TAG,
+    SWEEP_TAG,
+    Patience,
+    open_client,
+    open_experiment,
+    tracking_uri,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ARTIFACTS = (
+    "config.yaml",
+    "launch-candidate.json",
+    "launch-baseline.json",
+    "evidence.json",
+    "rounds.csv",
+    RESULT_FILE,
+    "candidate.log",
+)
+"""Files of a run's folder that go to the store; raw batch times and logits stay in the folder."""
+RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
+ENDED = {
+    Status.ok: FINISHED,
+    Status.unsupported: FINISHED,
+    Status.unavailable: FINISHED,
+    Status.interrupted: KILLED,
+}
+"""MLflow's words for statuses; every other is FAILED."""
+MAX_TAG = 5000
+"""MLflow refuses longer tag values (8,000 in its documentation; less in some stores)."""
+MOST_CHILDREN = 50_000
+
+
+class Recorder:
+    """Records one sweep in a store, whatever of it is already there."""
+
+    def __init__(self, client: MlflowClient, experiment: str, sweep: str) -> None:
+        """Keep where to record.
+
+        Args:
+            client: of the store.
+            experiment: its id.
+            sweep: the sweep's name.
+        """
+        self._client = client
+        self._experiment = experiment
+        self._sweep = sweep
+        self._parent = ""
+        self._known: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        """Recorded children by place and fingerprint: their ids, and the digests of their results."""
+
+    def begin(self, machine: Path, machine_name: str) -> None:
+        """Create the parent run with the description of the machine, or find it and its children."""
+        found = self._client.search_runs(
+            [self._experiment], f"tags.{SWEEP_TAG} = '{self._sweep}'", max_results=MOST_CHILDREN
+        )
+        parents = [run for run in found if PARENT_TAG not in run.data.tags]
+        for run in found:
+            tags = run.data.tags
+            if PARENT_TAG in tags:
+                digest = tags.get(DIGEST_TAG, "") if run.info.status != RUNNING else ""  # else it is half recorded
+                key = tags.get(PLACE_TAG, ""), tags.get("fingerprint", "")
+                self._known.setdefault(key, []).append((run.info.run_id, digest))
+        if parents:
+            self._parent = str(parents[0].info.run_id)
+            self._client.update_run(self._parent, status=RUNNING)
+            return
+        tags = {SWEEP_TAG: self._sweep, "machine": machine_name}
+        self._parent = str(self._client.create_run(self._experiment, tags=tags, run_name=self._sweep).info.run_id)
+        self._client.log_artifact(self._parent, str(machine))
+
+    def record(self, result: Result, folder: Path, place: str) -> bool:
+        """Create the child run of a result, and remove one of an earlier result of the same run.
+
+        Args:
+            result: of the run.
+            folder: with its files.
+            place: name of the run's folder in the sweep's, when it was made.
+
+        Returns:
+            Whether it was not there before.
+        """
+        known = self._known.setdefault((place, result.fingerprint), [])
+        digest = _digest(folder / RESULT_FILE)
+        if digest in [one for _, one in known]:
+            return False
+        run_id = self._create(result, folder, {PLACE_TAG: place, DIGEST_TAG: digest})
+        for earlier, _ in known:
+            self._client.delete_run(earlier)
+        known[:] = [(run_id, digest)]
+        return True
+
+    def finish(self, files: Sequence[Path], *, interrupted: bool) -> None:
+        """Put the sweep's files on the parent run and end it."""
+        for file in files:
+            self._client.log_artifact(self._parent, str(file))
+        self._client.set_terminated(self._parent, KILLED if interrupted else FINISHED)
+
+    def _create(self, result: Result, folder: Path, tags: dict[str, str]) -> str:
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int((result.ended_at or time.time()) * 1000)
+        child = self._client.create_run(
+            self._experiment,
+            start_time=now - int(result.wall_s * 1000),
+            tags={PARENT_TAG: self._parent, SWEEP_TAG: self._sweep},
+            run_name=result.label,
+        )
+        run_id = str(child.info.run_id)
+        measured = [Metric(name, value, now, 0) for name, value in record.metrics(result).items()]
+        if result.shown is not None:
+            rounds = enumerate(result.shown.round_throughput)
+            measured += [Metric("round_throughput", value, now, step) for step, value in rounds]
+        for name in ARTIFACTS:
+            if (folder / name).is_file():
+                self._client.log_artifact(run_id, str(folder / name))
+        words = record.tags(result) | tags
+        self._client.log_batch(
+            run_id,
+            metrics=measured,
+            params=[Param(name, value) for name, value in record.params(result).items()],
+            tags=[RunTag(name, value[:MAX_TAG]) for name, value in words.items()],
+        )
+        self._client.set_terminated(run_id, ENDED.get(result.status, FAILED), end_time=now)
+        return run_id
+
+
+class Tracker:
+    """Records a sweep while it runs. After the first failure of the store it stays silent: nothing else is tried."""
+
+    def __init__(self, config: TrackingConfig, output_dir: Path, folder: Path, console: Console) -> None:
+        """Keep where to record.
+
+        Args:
+            config: the sweep's tracking settings.
+            output_dir: holds the default store.
+            folder: of the sweep; its name is the sweep's name.
+            console: is told where the store cannot be reached.
+        """
+        self._config = config
+        self._output_dir = output_dir
+        self._folder = folder
+        self._console = console
+        self._recorder: Recorder | None = None
+        self._uri = tracking_uri(config, output_dir)
+        self._patience = Patience(self._uri)
+
+    def begin(self, machine: Path, machine_name: str) -> None:
+        """Create the parent run, with the description of the machine on it; of a resumed sweep find it."""
+        if not self._config.enabled:
+            return
+        try:
+            client = open_client(self._uri)  # imports MLflow, which takes its time: no server's fault
+            self._recorder = self._patience.spend(lambda: self._open(client, machine, machine_name))
+        except Exception as error:
+            self._give_up(error)
+
+    def record(self, result: Result, folder: Path) -> None:
+        """Create the child run of a result."""
+        self._attempt(lambda recorder: recorder.record(result, folder, folder.name))
+
+    def finish(self, files: Sequence[Path], *, interrupted: bool) -> None:
+        """Put the sweep's files on the parent run and end it."""
+        self._attempt(lambda recorder: recorder.finish(files, interrupted=interrupted))
+
+    def _open(self, client: MlflowClient, machine: Path, machine_name: str) -> Recorder:
+        experiment = open_experiment(client, self._config.experiment, self._output_dir, self._uri)
+        recorder = Recorder(client, experiment, self._folder.name)
+        recorder.begin(machine, machine_name)
+        return recorder
+
+    def _attempt(self, what: Callable[[Recorder], object]) -> None:
+        recorder = self._recorder
+        if recorder is None:
+            return
+        try:
+            self._patience.spend(lambda: what(recorder))
+        except Exception as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """Say once that the store cannot be used; the run folders hold everything."""
+        self._recorder = None
+        lines = hide_in_text(str(error)).strip().splitlines()
+        reason = lines[0][:200] if lines else type(error).__name__
+        remedy = f"python -m runner.tracking sync --sweep {self._folder.name} records them later"
+        say(self._console, f"tracking: {reason}; the results are in {self._folder}, {remedy}")
+
+
+def _digest(file: Path) -> str:
+    try:
+        return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
+    except FileNotFoundError:  # the disk was full: the result is recorded all the same
+        return ""

@@ -1,0 +1,76 @@
+"""Recording from the run folders what a store does not hold yet; what it holds is not recorded twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runner.ledger import EARLIER, Ledger, read_results
+from runner.result import Result
+from runner.tracking.recorder import Recorder
+from runner.tracking.store import NOTES_FILE, open_client, open_experiment
+
+MACHINE_FILE = "machine.json"
+
+
+@dataclass
+class Synced:
+    """What became of one sweep."""
+
+    sweep: str
+    recorded: int = 0
+    present: int = 0
+    """Runs that the store held already."""
+    unreadable: list[str] = field(default_factory=list)
+    """Results that cannot be read, and why."""
+
+    def __str__(self) -> str:
+        """Return it in one line."""
+        parts = [f"{self.sweep}: {self.recorded} recorded, {self.present} already there", *self.unreadable]
+        return "; ".join(parts)
+
+
+def sync(uri: str, experiment: str, output_dir: Path, folder: Path) -> Synced:
+    """Record the runs of a sweep that a store does not hold.
+
+    Args:
+        uri: of the store.
+        experiment: its name there; made where it is not there.
+        output_dir: holds the artifacts of a store that is a local database.
+        folder: of the sweep.
+
+    Raises:
+        Exception: whatever MLflow raises for a store that does not answer or refuses.
+    """
+    synced = Synced(folder.name)
+    client = open_client(uri)
+    recorder = Recorder(client, open_experiment(client, experiment, output_dir, uri), folder.name)
+    results = list(_results(folder, synced))
+    recorder.begin(folder / MACHINE_FILE, next((result.machine for _, result, _ in results), ""))
+    for path, result, place in results:
+        if recorder.record(result, path.parent, place):
+            synced.recorded += 1
+        else:
+            synced.present += 1
+    files = [file for pattern in ("table.*", "figure.*", NOTES_FILE) for file in sorted(folder.glob(pattern))]
+    recorder.finish(files, interrupted=Ledger.is_unfinished(folder))
+    return synced
+
+
+def _results(folder: Path, synced: Synced) -> Iterator[tuple[Path, Result, str]]:
+    """Yield every row of a sweep: path, result, and the run's folder when it was made.
+
+    A run that was made again takes the place of the earlier one of its fingerprint; one of another fingerprint is a
+    row of its own.
+    """
+    current = set()
+    for path, result in read_results(folder):
+        if isinstance(result, Result):
+            current.add(result.fingerprint)
+            yield path, result, path.parent.name
+        else:
+            synced.unreadable.append(f"{path.parent.name} cannot be read ({result})")
+    for path, result in read_results(folder / EARLIER):
+        if isinstance(result, Result) and result.fingerprint not in current:
+            yield path, result, path.parent.name.rpartition("-")[0]

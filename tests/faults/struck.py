@@ -1,0 +1,60 @@
+"""Runs the program and strikes at its Nth write: ``python struck.py ACTION N OUTPUTS ARGUMENTS``.
+
+Writes are the files that the host opens for writing, the folders it makes and the files it renames under OUTPUTS, as
+Python's audit events tell. ACTION is one of
+  list   print them to standard error at the end
+  full   from the Nth on every write fails as on a full disk
+  once   only the Nth does
+  kill   SIGKILL to this process at the Nth
+  clock  from the Nth on the wall clock is two hours earlier
+"""
+
+import errno
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+action, number, outputs, *arguments = sys.argv[1:]
+written = []
+wall_clock = time.time
+
+
+def written_by(event, args):
+    """Return the path that an audit event would write, None for any other event."""
+    if event == "open":
+        path, _, flags = args
+        return path if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) else None
+    if event in ("os.mkdir", "os.rename", "sqlite3.connect"):
+        return args[0]
+    return None
+
+
+def strike(event, args):
+    """Do what is to be done at this write."""
+    path = written_by(event, args)
+    if not isinstance(path, str | os.PathLike) or not str(path).startswith(outputs + os.sep):
+        return
+    written.append(f"{event} {Path(path).name}")
+    if action == "kill" and len(written) == int(number):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "clock" and len(written) == int(number):
+        time.time = lambda: wall_clock() - 7200
+    if (action == "full" and len(written) >= int(number)) or (action == "once" and len(written) == int(number)):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+if __name__ == "__main__":
+    from runner.__main__ import main
+
+    sys.addaudithook(strike)
+    sys.argv = ["runner", *arguments]
+    try:
+        main()
+    finally:
+        if action == "list":
+            sys.stdout.flush()
+            print(json.dumps(written), file=sys.stderr)

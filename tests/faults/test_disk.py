@@ -1,0 +1,79 @@
+"""A disk that is full: at every write, at one of them, under the database, and under what is printed."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from runner.config import PROJECT
+from runner.result import Status
+from tests.faults.conftest import Struck, contents, faults, results
+
+ONE = faults("batch_s: 0.001")
+TWO = faults("batch_s: 0.001", "batch_s: 0.002")
+
+
+def test_full_from_every_write_on(struck: Struck, tmp_path):
+    """One line says so and no traceback; with room again one command goes on, and what was written is kept."""
+    writes = struck.writes(TWO)
+    for nth in range(1, len(writes) + 1):
+        outputs = tmp_path / f"{nth:03d}"
+        done = struck.run(outputs, TWO, action="full", nth=nth)
+        where = f"{writes[nth - 1]}: {done.stdout} {done.stderr}"
+        assert done.returncode in (0, 1, 2), where
+        assert "Traceback" not in done.stdout + done.stderr, where
+        assert "No space left on device" in done.stdout + done.stderr, where
+        before = contents(outputs)
+        begun = list(outputs.glob("sweeps/*/0*"))
+        assert done.returncode != 0 or len(before) == 2, where
+        if begun and len(before) < 2:
+            again = struck.resume(outputs)
+            assert again.returncode == 0, f"{where} {again.stderr}"
+            assert [result.status for result in results(outputs)] == [Status.ok] * 2, where
+            assert before.items() <= contents(outputs).items(), where
+
+
+@pytest.mark.parametrize(
+    "what", ["rounds.csv", "stamps_ns.npz", ".evidence.json", ".result.json", "config.yaml", "table.md"]
+)
+def test_full_for_a_moment(struck: Struck, tmp_path, what):
+    """The row or its neighbour may fail; no number that was measured is lost, and the rest of the sweep is."""
+    writes = struck.writes(TWO)
+    nth = 1 + next(number for number, write in enumerate(writes) if write.startswith(f"open {what}"))
+    done = struck.run(tmp_path / "outputs", TWO, action="once", nth=nth)
+    first, second = results(tmp_path / "outputs")
+    assert (first.status, second.status) == (Status.failed if what == "config.yaml" else Status.ok, Status.ok)
+    assert done.returncode == (1 if what == "config.yaml" else 0), done.stderr
+    assert "No space left on device" in done.stdout + done.stderr
+
+
+def test_full_under_the_database(struck: Struck, tmp_path):
+    """The record is given up with one line that says how to make up for it; the runs are as they would be."""
+    (tmp_path / "outputs").mkdir()
+    done = subprocess.run(
+        struck.command(tmp_path / "outputs", TWO, "tracking=mlflow"),
+        cwd=PROJECT, env=struck._environment, capture_output=True, text=True, check=False, timeout=300,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("python -m runner.tracking sync --sweep") == 1, done.stdout
+    assert [result.status for result in results(tmp_path / "outputs")] == [Status.ok] * 2
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_full_under_what_is_printed(struck: Struck, tmp_path):
+    """Nothing can be shown; every result is in its folder, and standard error says why there is no table."""
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            struck.command(outputs, ONE), cwd=PROJECT, env=struck._environment,
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=300,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [result.status for result in results(outputs)] == [Status.ok]

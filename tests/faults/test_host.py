@@ -1,0 +1,186 @@
+"""The host killed at every step, told to end, and interrupted: nobody is left, nothing is lost, one command goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from runner.config import PROJECT
+from runner.ledger import PLAN_FILE
+from runner.result import RESULT_FILE, Status
+from tests.faults.conftest import Struck, contents, faults, results, wait_until_nobody_is_left
+
+TWO = faults("batch_s: 0.001", "batch_s: 0.002")
+WAIT_S = 60
+
+
+def test_killed_at_every_step_of_a_sweep(struck: Struck, tmp_path):
+    """SIGKILL at each write of a sweep of two: no process survives it, and resume ends the sweep."""
+    writes = struck.writes(TWO)
+    begins = next(number for number, what in enumerate(writes) if what.startswith("open .plan.json"))
+    for nth in range(begins + 1, len(writes) + 1):
+        outputs = tmp_path / f"{nth:03d}"
+        killed = struck.run(outputs, TWO, action="kill", nth=nth)
+        assert killed.returncode == -signal.SIGKILL, writes[nth - 1]
+        assert wait_until_nobody_is_left() == [], writes[nth - 1]
+        before = contents(outputs)
+        if not list(outputs.glob(f"sweeps/*/{PLAN_FILE}")):
+            continue  # nothing was planned yet, so nothing is there to go on with
+        finished = len(before) == 2  # only the closing table was left
+        done = struck.resume(outputs)
+        assert done.returncode == (2 if finished else 0), (writes[nth - 1], done.stderr, done.stdout)
+        assert [result.status for result in results(outputs)] == [Status.ok] * 2, writes[nth - 1]
+        assert before.items() <= contents(outputs).items(), writes[nth - 1]  # what was there was not measured again
+
+
+def begin(struck: Struck, outputs: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start a sweep in the background."""
+    outputs.mkdir()
+    return subprocess.Popen(
+        struck.command(outputs, *arguments), cwd=PROJECT, env=struck._environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for(outputs: Path, pattern: str) -> None:
+    """Block until a file is there."""
+    deadline = time.monotonic() + WAIT_S
+    while not list(outputs.glob(pattern)):
+        assert time.monotonic() < deadline, pattern
+        time.sleep(0.02)
+
+
+def wait_for_text(outputs: Path, pattern: str, text: str) -> None:
+    """Block until a file holds a text."""
+    wait_for(outputs, pattern)
+    deadline = time.monotonic() + WAIT_S
+    while text not in next(outputs.glob(pattern)).read_text(errors="replace"):
+        assert time.monotonic() < deadline, text
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "fault", ["fault: hang", "fault: hang, at: step", "fault: children", "fault: children, at: step"]
+)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_host_that_ends_while_its_worker_hangs(struck: Struck, tmp_path, fault, number):
+    """Neither the worker, nor its frozen baseline, nor children in sessions of their own survive it."""
+    outputs = tmp_path / "outputs"
+    host = begin(struck, outputs, faults("batch_s: 0.001", fault))
+    wait_for_text(outputs, "sweeps/*/002_*/candidate.log", "fake: this line")
+    if "step" in fault:
+        wait_for(outputs, "sweeps/*/001_*/baseline.log")
+        time.sleep(1)
+    host.send_signal(number)
+    host.communicate(timeout=WAIT_S)
+    assert host.returncode == (130 if number == signal.SIGTERM else -number)
+    assert wait_until_nobody_is_left() == []
+    assert results(outputs)[0].status is Status.ok
+
+
+@pytest.mark.parametrize("launcher", [[], ["threading=xeon_run_cpu", "backend.openmp=true"]], ids=["plain", "launcher"])
+def test_workers_die_with_the_host(struck: Struck, tmp_path, launcher):
+    """Nor does a launcher that stands between survive it."""
+    outputs = tmp_path / "outputs"
+    host = begin(struck, outputs, *launcher, faults("fault: hang, at: step"))
+    wait_for_text(outputs, "sweeps/*/001_*/candidate.log", "fake: this line")
+    os.kill(host.pid, signal.SIGKILL)
+    host.communicate(timeout=WAIT_S)
+    assert wait_until_nobody_is_left() == []
+
+
+def test_interrupted_once_it_finishes_the_slice_and_saves(struck: Struck, tmp_path):
+    """Exit code 130; the rounds so far are written, the row says who stopped it, and resume measures it again."""
+    outputs = tmp_path / "outputs"
+    cases = faults("fault: unsupported", "batch_s: 0.01", "fault: unsupported, at: init")
+    host = begin(struck, outputs, cases, "measure.slice_s=1", "measure.warmup_s=0.1")
+    wait_for_text(outputs, "sweeps/*/002_*/baseline.log", "fake: this line")
+    time.sleep(2)  # into a slice: four rounds of them are all that there is to do by then
+    host.send_signal(signal.SIGINT)
+    out, err = host.communicate(timeout=WAIT_S)
+    assert host.returncode == 130, err
+    assert "finishing this slice" in err
+    assert [result.status for result in results(outputs)] == [Status.unsupported, Status.interrupted]
+    assert results(outputs)[1].reason == "stopped by the person"
+    assert "1 more was not begun; to go on: python -m runner resume=" in out
+    before = contents(outputs)
+    done = struck.resume(outputs)
+    assert done.returncode == 0, done.stderr
+    assert [result.status for result in results(outputs)] == [Status.unsupported, Status.ok, Status.unsupported]
+    assert contents(outputs)[min(before)] == before[min(before)]
+
+
+def test_interrupted_twice_it_ends_at_once(struck: Struck, tmp_path):
+    """It does not wait for a slice of an hour; nobody is left, and what was finished is there."""
+    outputs = tmp_path / "outputs"
+    host = begin(struck, outputs, faults("batch_s: 0.001", "batch_s: 3600"), "measure.request_timeout_s=4000")
+    wait_for_text(outputs, "sweeps/*/002_*/candidate.log", "fake: this line")
+    time.sleep(1)
+    host.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    host.send_signal(signal.SIGINT)
+    host.communicate(timeout=WAIT_S)
+    assert host.returncode == 130
+    assert results(outputs)[0].status is Status.ok
+
+
+def test_a_torn_result_is_told_and_measured_again(struck: Struck, tmp_path):
+    """A power loss can tear what a disk had promised to keep."""
+    outputs = tmp_path / "outputs"
+    assert struck.run(outputs, TWO).returncode == 0
+    first, second = sorted(outputs.glob(f"sweeps/*/*/{RESULT_FILE}"))
+    os.truncate(second, second.stat().st_size // 2)
+    untouched = first.read_bytes()
+    done = struck.resume(outputs)
+    assert done.returncode == 0, done.stderr
+    assert f"{second.parent.name}: {RESULT_FILE} cannot be read" in done.stdout
+    assert [result.status for result in results(outputs)] == [Status.ok] * 2
+    assert first.read_bytes() == untouched
+
+
+def test_a_torn_plan_is_no_plan(struck: Struck, tmp_path):
+    """Nothing goes on from it, and it is said; the finished rows stay."""
+    outputs = tmp_path / "outputs"
+    assert struck.run(outputs, TWO).returncode == 0
+    [plan] = outputs.glob(f"sweeps/*/{PLAN_FILE}")
+    os.truncate(plan, 40)
+    before = contents(outputs)
+    done = struck.resume(outputs)
+    assert done.returncode == 2
+    assert "resume: received 'true'" in done.stderr
+    assert contents(outputs) == before
+
+
+def test_a_clock_that_is_set_back_changes_no_number(struck: Struck, tmp_path):
+    """Two hours earlier between the runs: durations are right, and so is the order in which rows are read back."""
+    outputs = tmp_path / "outputs"
+    writes = struck.writes(TWO)
+    nth = 1 + next(number for number, what in enumerate(writes) if what.startswith("os.mkdir 002_"))
+    done = struck.run(outputs, TWO, "tracking=mlflow", action="clock", nth=nth)
+    assert done.returncode == 0, done.stderr
+    first, second = results(outputs)
+    assert second.ended_at < first.ended_at - 7000
+    assert 0 < second.wall_s < 600
+    report = [struck.command(outputs)[0], "-m", "runner.report", "--output-dir", str(outputs), "--format", "csv"]
+    told = subprocess.run(report, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    assert [line.partition(",")[0] for line in told.splitlines()[1:3]] == [first.label, second.label]
+
+
+def test_plan_is_on_the_disk_before_the_first_run(struck: Struck, tmp_path):
+    """With every run's fingerprint, and the command that began it."""
+    writes = struck.writes(TWO)
+    assert writes.index(next(what for what in writes if "plan.json" in what)) < writes.index(
+        next(what for what in writes if what.startswith("os.mkdir 001_"))
+    )
+    [plan] = (tmp_path / "undisturbed").glob(f"sweeps/*/{PLAN_FILE}")
+    stored = json.loads(plan.read_text())
+    assert [run["fingerprint"] for run in stored["runs"]] == [
+        result.fingerprint for result in results(tmp_path / "undisturbed")
+    ]
+    assert TWO in stored["command"]["overrides"]

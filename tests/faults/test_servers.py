@@ -1,0 +1,141 @@
+"""Tracking servers that are down, silent, slow or broken, and what records the sweep later."""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.result import Status
+from runner.tracking import __main__ as command
+from runner.tracking.store import Patience
+from tests.conftest import RunProgram
+from tests.faults.conftest import faults
+from tests.test_tracking import TRACKED, newest, runs_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+CASES = faults("batch_s: 0.001", "fault: raise", "batch_s: 0.002")
+STATUSES = [Status.ok, Status.failed, Status.ok]
+
+
+def serve(status: int, delay_s: float) -> http.server.ThreadingHTTPServer:
+    """Return a server that answers everything alike, after some seconds."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            time.sleep(delay_s)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815 -- the names that the library calls
+
+        def log_message(self, *_):
+            return
+
+    found = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=found.serve_forever, daemon=True).start()
+    return found
+
+
+@pytest.fixture(params=["down", "silent", "slow", "answering 500"])
+def broken(request) -> Iterator[str]:
+    """The address of a server that is of no use."""
+    if request.param == "down":
+        yield "http://127.0.0.1:9"
+    elif request.param == "silent":
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(50)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    else:
+        found = serve(500 if request.param == "answering 500" else 200, 3.0 if request.param == "slow" else 0.0)
+        yield f"http://127.0.0.1:{found.server_address[1]}"
+        found.shutdown()
+        found.server_close()
+
+
+def test_a_server_of_no_use_costs_no_run(run_program: RunProgram, broken, tmp_path, capsys):
+    """Said once; the results are on the disk, and sync records them, each once, where there is a store."""
+    done = run_program(*TRACKED, CASES, f"tracking.uri={broken}")
+    assert [result.status for result in done.results()] == STATUSES
+    assert done.out.count("tracking:") == 1, done.out
+    assert "Traceback" not in done.out + done.err
+    uri = f"sqlite:///{tmp_path}/later.db"
+    sync = ["sync", "--uri", uri, "--output-dir", str(done.output_dir)]
+    sweep = newest(done).name
+    for told in (f"{sweep}: 3 recorded, 0 already there", f"{sweep}: 0 recorded, 3 already there"):
+        assert command.main(sync) == 0
+        assert capsys.readouterr().out.strip() == told
+    _, [parent], children = runs_of(uri, sweep)
+    assert parent.info.status == "FINISHED"
+    assert [run.data.tags["status"] for run in children] == [str(status) for status in STATUSES]
+    for run, result in zip(children, done.results(), strict=True):
+        assert run.data.tags["fingerprint"] == result.fingerprint
+        assert run.info.end_time == int(result.ended_at * 1000)
+        if result.shown:
+            assert run.data.metrics["throughput"] == result.shown.throughput.value
+
+
+def test_sync_over_http_adds_what_is_missing(run_program: RunProgram, server, capsys):
+    """To a real server that has the sweep already, and to which a row was lost."""
+    done = run_program(*TRACKED, CASES, f"tracking.uri={server}")
+    client, _, children = runs_of(server, newest(done).name)
+    sync = ["sync", "--uri", server, "--output-dir", str(done.output_dir), "--sweep", newest(done).name]
+    assert command.main(sync) == 0
+    assert "0 recorded, 3 already there" in capsys.readouterr().out
+    client.delete_run(children[1].info.run_id)
+    assert command.main(sync) == 0
+    assert "1 recorded, 2 already there" in capsys.readouterr().out
+    assert len(runs_of(server, newest(done).name)[2]) == 3
+
+
+def test_sync_says_what_it_cannot_do(tmp_path, capsys, run_program: RunProgram):
+    """No such sweep, and a server that is down: one line, exit code 2."""
+    assert command.main(["sync", "--output-dir", str(tmp_path)]) == 2
+    assert "holds no sweep" in capsys.readouterr().err
+    done = run_program(*TRACKED, "tracking=none")
+    options = ["sync", "--output-dir", str(done.output_dir)]
+    assert command.main([*options, "--sweep", "../elsewhere"]) == 2
+    assert "holds no sweep ../elsewhere" in capsys.readouterr().err
+    assert command.main([*options, "--uri", "http://someone:hunter2hunter2@127.0.0.1:9"]) == 2
+    told = capsys.readouterr().err
+    assert "127.0.0.1:9" in told
+    assert "hunter2" not in told
+    assert len(told.splitlines()) == 1
+
+
+def test_patience_is_for_all_calls_together():
+    """A server that takes long again and again is given up like one that is silent."""
+    patience = Patience("http://somewhere", seconds=2.0)
+    assert patience.spend(lambda: "at once") == "at once"
+    patience.spend(lambda: time.sleep(1.9))  # 0.9 s more than is usual
+    begin = time.monotonic()
+    with pytest.raises(TimeoutError):
+        patience.spend(lambda: time.sleep(30))
+    assert time.monotonic() - begin < 15  # half of what the call takes
+    with pytest.raises(ZeroDivisionError):
+        Patience("http://somewhere").spend(lambda: 1 / 0)
+
+
+def test_patience_has_no_end_with_a_database_of_ones_own():
+    """Making it takes a while, on a slow disk a long one."""
+    assert Patience("sqlite:///x.db", seconds=0.0).spend(lambda: 5) == 5
+
+
+def test_rows_of_a_store_follow_the_plan(run_program: RunProgram, tmp_path: Path):
+    """What is measured again takes the place of what was there; what changed is a row of its own."""
+    done = run_program(*TRACKED, CASES)
+    uri = f"sqlite:///{done.output_dir / 'mlflow.db'}"
+    sweep = newest(done).name
+    again = run_program(f"resume={sweep}")
+    assert again.code == 1
+    assert "2 of 3 runs were there already" in again.out
+    assert [run.data.tags["status"] for run in runs_of(uri, sweep)[2]] == ["ok", "ok", "failed"]
+    assert command.main(["sync", "--uri", uri, "--output-dir", str(done.output_dir)]) == 0
+    assert len(runs_of(uri, sweep)[2]) == 3

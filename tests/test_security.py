@@ -1,0 +1,110 @@
+"""What a configuration cannot do, and what is never written down."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+
+from runner.redaction import HIDDEN, hide
+from tests.conftest import FAKE, RunProgram
+
+SECRET = "hunter2-hunter2"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("HF_TOKEN", SECRET, HIDDEN),
+        ("AWS_SECRET_ACCESS_KEY", SECRET, HIDDEN),
+        ("apiKey", SECRET, HIDDEN),
+        ("DB_PASSWORD", SECRET, HIDDEN),
+        ("backend.env.MY_TOKEN", SECRET, HIDDEN),
+        ("https_proxy", f"http://me:{SECRET}@proxy:8080", f"http://{HIDDEN}@proxy:8080"),
+        ("tracking.uri", f"postgresql://me:{SECRET}@db/x", f"postgresql://{HIDDEN}@db/x"),
+        ("model.new_tokens", 32, 32),
+        ("num_key_value_heads", 4, 4),
+        ("TOKENIZERS_PARALLELISM", "false", "false"),
+        ("data.text", "the key: under the mat", "the key: under the mat"),
+        ("HF_TOKEN", "", ""),
+    ],
+)
+def test_secrets_are_hidden_by_name_and_in_addresses(name, value, kept):
+    """Wherever they stand; numbers, empty values and plain words stay."""
+    assert hide({name: value}) == {name: kept}
+    assert hide([{"env": {name: value}}]) == [{"env": {name: kept}}]
+
+
+def test_secrets_in_a_command_line_are_hidden():
+    """As overrides and in dictionaries within them."""
+    words = ["run", f"+backend.env.API_KEY={SECRET}", f"backend.env={{A_TOKEN: {SECRET},B:1}}", "model.new_tokens=3"]
+    assert hide(words) == ["run", f"+backend.env.API_KEY={HIDDEN}", f"backend.env={{A_TOKEN: {HIDDEN},B:1}}", words[3]]
+
+
+def test_values_of_the_environments_secrets_are_hidden_wherever_they_stand(monkeypatch):
+    """A setting may take one from the environment under another name."""
+    monkeypatch.setenv("SOME_TOKEN", SECRET)
+    assert hide({"model.id": f"private/{SECRET}"}) == {"model.id": f"private/{HIDDEN}"}
+
+
+def test_no_file_of_a_sweep_and_no_store_holds_a_secret(run_program: RunProgram):
+    """They reach the worker's environment, and nothing that is kept."""
+    done = run_program(
+        *(word for word in FAKE if word != "tracking=none"),
+        *(f"+backend.env.MY_API_KEY={SECRET}", "+backend.env.WHERE=${oc.env:PLACE_TOKEN}"),
+        PLACE_TOKEN=f"place-{SECRET}",
+        https_proxy=f"http://me:{SECRET}@127.0.0.1:9",
+    )
+    assert done.code == 0, done.err
+    files = [path for path in done.output_dir.rglob("*") if path.is_file()]
+    assert done.output_dir / "mlflow.db" in files
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+    assert SECRET not in done.out + done.err
+    [launch] = json.loads((done.run_folder() / "launch-candidate.json").read_text())
+    assert launch["env"]["MY_API_KEY"] == HIDDEN
+    with sqlite3.connect(done.output_dir / "mlflow.db") as store:
+        values = dict(store.execute("select key, value from params where key like 'backend.env%'"))
+    assert values == {"backend.env.MY_API_KEY": HIDDEN, "backend.env.WHERE": HIDDEN}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["+hydra.callbacks.x._target_=os.system"],
+        ["hydra.sweeper._target_=os.system"],
+        ["hydra/launcher=joblib"],
+        ["+_target_=os.system"],
+        ["+model._target_=os.system"],
+        ["hydra/job_logging=default"],
+        ["--config-name=other"],
+    ],
+)
+def test_a_configuration_holds_no_code(run_program: RunProgram, words):
+    """Nothing is imported by a name that a setting gives; one line, exit code 2."""
+    done = run_program(*FAKE, *words)
+    assert done.code == 2, done.out
+    assert "Traceback" not in done.err
+    assert not (done.output_dir / "sweeps").exists()
+
+
+def test_a_file_of_the_users_own_holds_no_code_either(run_program: RunProgram, tmp_path):
+    """Not by way of Hydra's own settings."""
+    table = tmp_path / "conf" / "experiments" / "evil"
+    table.mkdir(parents=True)
+    mark = tmp_path / "was_here"
+    (table / "row.yaml").write_text(
+        f"# @package _global_\nhydra:\n  callbacks:\n    x:\n      _target_: pathlib.Path.touch\n      self: {mark}\n"
+    )
+    done = run_program("+experiments/evil=row", config_dir=tmp_path / "conf")
+    assert done.code == 2
+    assert "hydra.callbacks" in done.err
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("table", ["..", "../up", "a/b", ".hidden"])
+def test_a_table_is_no_path(run_program: RunProgram, table):
+    """Nor is a row more than what can be printed."""
+    done = run_program(*FAKE, f"row.table={table}", '"row.name=a\\tb"')
+    assert done.code == 2
+    assert "row.table: received" in done.err
