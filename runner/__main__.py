@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from runner import compose, interrupts
@@ -45,12 +46,12 @@ def main() -> None:
     except NothingLaunched as error:
         print(f"nothing was launched: {error}", file=sys.stderr)
         sys.exit(EXIT_MISTAKE)
-    except OSError as error:  # the table could not be shown: every result is in its folder
-        print(f"not shown: {error}", file=sys.stderr)
-        sys.exit(EXIT_FAILED)
     except compose.COMPOSITION_ERRORS as error:
         with _known_configuration() as overrides:
             _refuse(compose.diagnose(overrides, error))
+    except OSError as error:  # the table could not be shown: every result is in its folder
+        print(f"not shown: {error}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
 
 
 def _arguments() -> list[str]:
@@ -69,6 +70,7 @@ def _arguments() -> list[str]:
 @contextmanager
 def _known_configuration() -> Iterator[list[str]]:
     """Initialise Hydra with the folders that the command line names; give the overrides in it."""
+    Plugins.instance()  # Hydra imports its plugins anew when it first looks for them
     from hydra_plugins.runner_plugins import ConfigDirectory
 
     arguments = get_args_parser().parse_args()

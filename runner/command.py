@@ -15,7 +15,7 @@ from hydra._internal.utils import get_args_parser
 
 from runner.config import FOLDER_NAME, OF_THE_COMMAND, ConfigurationError, Mistake, RunConfig
 from runner.ledger import Ledger
-from runner.redaction import hide_in_text, hide_in_word
+from runner.redaction import hide_in_override
 
 NEWEST, NO = ("true", "yes", "on"), ("false", "no", "off", "null", "")
 OF_ONE_TIME = ("resume", "fresh", "budget")
@@ -47,7 +47,7 @@ class Command:
     def as_json(self) -> dict[str, Any]:
         """Return what is kept of it: overrides that hold secrets are left out, and named."""
         lasting = [word for word in self.overrides if _key(word) not in OF_ONE_TIME]
-        kept = [word for word in lasting if hide_in_text(hide_in_word(word)) == word]
+        kept = [word for word in lasting if hide_in_override(word) == word]
         left_out = [_key(word) for word in lasting if word not in kept]
         return {"overrides": kept, "config_dir": self.config_dir, "left_out": left_out}
 

@@ -334,7 +334,7 @@ class RunConfig:
     ablate: bool = False
     """Measure besides what each setting contributes: the whole against the whole with that one put back."""
     resume: str | None = None
-    """Go on with a sweep: its name, or true for the newest that is unfinished (beside settings: of this very command)."""
+    """Go on with a sweep: its name, or true for the newest that is unfinished (beside settings: of this command)."""
     fresh: bool = False
     """With resume: measure everything again, in a sweep of its own."""
     budget: str | None = None

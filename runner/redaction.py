@@ -16,8 +16,10 @@ NAME = re.compile(r"TOKEN(?!S|IZ)|KEY(?!WORD)|SECRET|PASSWORD|PASSWD|CREDENTIAL"
 """Names of secrets; `model.new_tokens` and TOKENIZERS_PARALLELISM are none."""
 CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 """User and password in an address."""
-ASSIGNMENT = re.compile(r"([\w.]+)(\s*[=:]\s*)([^\s,{}]+)")
-"""A name and its value, as in an override or in a dictionary within one."""
+ASSIGNMENT = re.compile(r"([\w.]+)(=)([^\s,{}]+)")
+"""A name and its value, as in an override or among variables."""
+ENTRY = re.compile(r"([\w.]+)(\s*:\s*)([^\s,{}]+)")
+"""The same in a dictionary within an override; anywhere else a colon is only a colon."""
 SHORTEST = 8
 """Characters of an environment's secret at least for its value to be hidden anywhere: a `1` is found everywhere."""
 
@@ -32,20 +34,24 @@ def hide(content: Any, name: str = "") -> Any:
     if isinstance(content, Mapping):
         return {key: hide(value, f"{name}.{key}" if name else str(key)) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [hide(hide_in_word(part) if isinstance(part, str) else part, name) for part in content]
+        return [hide(hide_in_override(part) if isinstance(part, str) else part, name) for part in content]
     if not isinstance(content, str):
         return content
     return HIDDEN if content and NAME.search(name) else hide_in_text(content)
 
 
-def hide_in_word(word: str) -> str:
-    """Return a word of a command line, ``name=value``, without its secrets."""
-    return ASSIGNMENT.sub(lambda found: f"{found[1]}{found[2]}{HIDDEN}" if NAME.search(found[1]) else found[0], word)
+def hide_in_override(word: str) -> str:
+    """Return a word of a command line, ``name=value`` or ``name={name:value}``, without its secrets."""
+    return hide_in_text(ENTRY.sub(_hide_value, word))
+
+
+def _hide_value(found: re.Match[str]) -> str:
+    return f"{found[1]}{found[2]}{HIDDEN}" if NAME.search(found[1]) else found[0]
 
 
 def hide_in_text(text: str) -> str:
-    """Return a text without the credentials of addresses and the values of the environment's own secrets."""
-    text = CREDENTIALS.sub(HIDDEN, text)
+    """Return a text without secrets: variables, credentials in addresses, values of the environment's own secrets."""
+    text = ASSIGNMENT.sub(_hide_value, CREDENTIALS.sub(HIDDEN, text))
     for name, value in os.environ.items():
         if len(value) >= SHORTEST and NAME.search(name):
             text = text.replace(value, HIDDEN)

@@ -22,6 +22,7 @@ from runner.machine import this_machine
 from runner.peak import peak_share
 from runner.plans import Plan
 from runner.protocol import Job, Peaks
+from runner.redaction import hide
 from runner.result import Result, Status, save, write_json
 from runner.screen import Screen
 from runner.tracking.recorder import Tracker
@@ -192,7 +193,7 @@ class Sweep:
     def _save(self, result: Result, folder: Path) -> Result:
         """Write a result; one that cannot be written is kept in mind, and its row says so."""
         try:
-            write_json(folder / "evidence.json", [asdict(finding) for finding in result.evidence])
+            write_json(folder / "evidence.json", hide([asdict(finding) for finding in result.evidence]))
             save(result, folder)
         except OSError as error:  # a full disk
             self._unsaved[folder] = result

@@ -27,6 +27,7 @@ SECRET = "hunter2-hunter2"
         ("num_key_value_heads", 4, 4),
         ("TOKENIZERS_PARALLELISM", "false", "false"),
         ("data.text", "the key: under the mat", "the key: under the mat"),
+        ("observed", f"MY_API_KEY={SECRET} A=b", f"MY_API_KEY={HIDDEN} A=b"),
         ("HF_TOKEN", "", ""),
     ],
 )
@@ -89,17 +90,19 @@ def test_a_configuration_holds_no_code(run_program: RunProgram, words):
 
 
 def test_a_file_of_the_users_own_holds_no_code_either(run_program: RunProgram, tmp_path):
-    """Not by way of Hydra's own settings."""
+    """Nor in Hydra's own settings."""
     table = tmp_path / "conf" / "experiments" / "evil"
     table.mkdir(parents=True)
     mark = tmp_path / "was_here"
-    (table / "row.yaml").write_text(
-        f"# @package _global_\nhydra:\n  callbacks:\n    x:\n      _target_: pathlib.Path.touch\n      self: {mark}\n"
-    )
+    callback = f"  callbacks:\n    x:\n      _target_: pathlib.Path.touch\n      self: {mark}\n"
+    (table / "row.yaml").write_text(f"# @package _global_\nhydra:\n{callback}")
+    (table / "other.yaml").write_text("# @package _global_\ndefaults:\n  - override /hydra/job_logging: default\n")
     done = run_program("+experiments/evil=row", config_dir=tmp_path / "conf")
+    assert (done.code, mark.exists()) == (2, False)
+    assert "hydra.callbacks: received" in done.err
+    done = run_program("+experiments/evil=other", config_dir=tmp_path / "conf")
     assert done.code == 2
-    assert "hydra.callbacks" in done.err
-    assert not mark.exists()
+    assert "hydra.job_logging: received" in done.err
 
 
 @pytest.mark.parametrize("table", ["..", "../up", "a/b", ".hidden"])

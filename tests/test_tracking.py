@@ -188,18 +188,6 @@ def test_the_latest_sweep_is_read_back_in_order(recorded):
     assert (name, rows["tags.status"].tolist()) == (older, ["ok"])
 
 
-def test_a_server_that_is_down_costs_no_run(run_program: RunProgram):
-    """Said once; the runs are made, their results are on disk, and the exit code is the runs'."""
-    options = "backend.options={batch_s: 0.001},{batch_s: 0.003}"
-    done = run_program(*TRACKED, options, "tracking.uri=http://127.0.0.1:9")
-    assert done.code == 0, done.err
-    assert [result.status for result in done.results()] == ["ok", "ok"]
-    assert done.out.count("the results are in") == 1
-    assert "127.0.0.1:9" in done.out
-    assert "Traceback" not in done.out + done.err
-    assert not (done.output_dir / "mlflow.db").exists()
-
-
 def test_a_server_over_http_holds_the_record(run_program: RunProgram, server):
     """Its address comes from MLFLOW_TRACKING_URI; runs, metrics and files are all there, nothing beside it."""
     done = run_program(*TRACKED, MLFLOW_TRACKING_URI=server)

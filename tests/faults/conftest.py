@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import pytest
@@ -20,6 +21,8 @@ from tests.conftest import FAKE, TESTS
 
 STRUCK = Path(__file__).with_name("struck.py")
 PATIENCE_S = 20
+BRIEF = (*FAKE, "measure.warmup_s=0.1")
+"""What is measured does not matter in these tests."""
 
 
 def family() -> list[str]:
@@ -62,18 +65,23 @@ def faults(*options: str) -> str:
 class Struck:
     """Runs the program, and strikes it at a write."""
 
+    _known: ClassVar[dict[tuple[str, ...], list[str]]] = {}
+
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self._environment = environment
         self._folder = folder
 
     def command(self, outputs: Path, *arguments: str, action: str = "none", nth: int = 0) -> list[str]:
-        own = ["--config-dir", str(TESTS / "conf"), *FAKE, f"output_dir={outputs}", *arguments]
+        own = ["--config-dir", str(TESTS / "conf"), *BRIEF, f"output_dir={outputs}", *arguments]
         return [sys.executable, str(STRUCK), action, str(nth), str(outputs), *own]
 
     def run(
         self, outputs: Path, *arguments: str, action: str = "none", nth: int = 0
     ) -> subprocess.CompletedProcess[str]:
         outputs.mkdir(exist_ok=True)
+        if not (outputs / "cache").exists():  # one for all of a test: making artifacts is not what is struck
+            (self._folder / "cache").mkdir(exist_ok=True)
+            (outputs / "cache").symlink_to(self._folder / "cache")
         return subprocess.run(
             self.command(outputs, *arguments, action=action, nth=nth),
             cwd=PROJECT, env=self._environment, capture_output=True, text=True, check=False, timeout=300,
@@ -87,11 +95,29 @@ class Struck:
         )  # fmt: skip
 
     def writes(self, *arguments: str) -> list[str]:
-        """Return what an undisturbed run writes, in order."""
-        done = self.run(self._folder / "undisturbed", *arguments, action="list")
-        assert done.returncode == 0, done.stderr
-        written: list[str] = json.loads(done.stderr.splitlines()[-1])
-        return written
+        """Return what an undisturbed run writes, in order; it is made once for all tests."""
+        if arguments not in self._known:
+            done = self.run(self._folder / "undisturbed", *arguments, action="list")
+            assert done.returncode == 0, done.stderr
+            self._known[arguments] = json.loads(done.stderr.splitlines()[-1])
+        return self._known[arguments]
+
+    def steps(self, *arguments: str) -> list[tuple[int, str]]:
+        """Return the number and the name of every write that is a step of its own: the sweep's and its last run's.
+
+        A file is renamed into place right after it was written, so that renaming is a step of the plan's and the
+        result's only, by which they come to be.
+        """
+        writes = self.writes(*arguments)
+        runs = [number for number, what in enumerate(writes) if re.match(r"os.mkdir 0\d\d_", what)]
+        first = runs[0]
+        last = next(number for number in runs if writes[number] == writes[runs[-1]])
+        found: dict[str, int] = {}
+        for number, what in enumerate(writes):
+            renamed = what.startswith("os.rename") and "plan" not in what and "result" not in what
+            if (number < first or number >= last) and not renamed:
+                found.setdefault(what, number + 1)
+        return [(nth, what) for what, nth in found.items()]
 
 
 @pytest.fixture

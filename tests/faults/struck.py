@@ -20,7 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 action, number, outputs, *arguments = sys.argv[1:]
 written = []
-wall_clock = time.time
+wall_clock, set_back_s = time.time, [0]
+time.time = lambda: wall_clock() - set_back_s[0]
 
 
 def written_by(event, args):
@@ -42,7 +43,7 @@ def strike(event, args):
     if action == "kill" and len(written) == int(number):
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "clock" and len(written) == int(number):
-        time.time = lambda: wall_clock() - 7200
+        set_back_s[0] = 7200
     if (action == "full" and len(written) >= int(number)) or (action == "once" and len(written) == int(number)):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 

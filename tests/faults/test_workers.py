@@ -64,7 +64,7 @@ def test_every_fault_is_a_row_of_its_own_and_the_sweep_goes_on(run_program: RunP
     assert "Traceback" not in done.out + done.err
 
 
-@pytest.mark.parametrize("what", ["fault: kill", "fault: kill, at: step", "fault: children, at: step"])
+@pytest.mark.parametrize("what", ["fault: kill", "fault: kill, at: step"])
 def test_a_baseline_that_fails_is_named(run_program: RunProgram, what):
     """The candidate is not blamed for it, and the next baseline is a new one."""
     options = ",".join(f"backend.options.{part.replace(': ', '=')}" for part in what.split(", "))
