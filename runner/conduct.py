@@ -72,7 +72,8 @@ def _conduct(ledger: Ledger, plans: Sequence[Plan], console: Console, begin: flo
     machine, config, folder = this_machine(), plans[0].config, ledger.folder
     for remark in ledger.remarks:
         say(console, remark)
-    _warn_of_noise(machine, console)
+    if config.measure.guards:
+        _warn_of_noise(machine, console)
     artifacts = cache.Artifacts(cache_dir(config))
     began_at = time.time()
 

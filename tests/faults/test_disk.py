@@ -18,8 +18,8 @@ STATUSES = [Status.unsupported, Status.ok]
 
 
 def test_full_from_every_write_on(struck: Struck, tmp_path):
-    """One line says so and no traceback; with room again one command goes on, and what was written is kept."""
-    for nth, step in struck.steps(TWO):
+    """One line says so and no traceback; with room again one command goes on (tried at every third step)."""
+    for number, (nth, step) in enumerate(struck.steps(TWO)):
         outputs = tmp_path / f"{nth:03d}"
         done = struck.run(outputs, TWO, action="full", nth=nth)
         where = f"{step}: {done.stdout} {done.stderr}"
@@ -29,7 +29,7 @@ def test_full_from_every_write_on(struck: Struck, tmp_path):
         before = contents(outputs)
         begun = list(outputs.glob("sweeps/*/0*"))
         assert done.returncode != 0 or len(before) == 2, where
-        if begun and len(before) < 2:
+        if begun and len(before) < 2 and number % 3 == 0:
             again = struck.resume(outputs)
             assert again.returncode == 0, f"{where} {again.stderr}"
             assert [result.status for result in results(outputs)] == STATUSES, where

@@ -14,6 +14,7 @@ import pytest
 from runner.config import PROJECT
 from runner.ledger import PLAN_FILE
 from runner.result import RESULT_FILE, Status
+from runner.tracking.reading import read_sweep
 from tests.faults.conftest import Struck, contents, faults, results, wait_until_nobody_is_left
 
 TWO = faults("batch_s: 0.001", "batch_s: 0.002")
@@ -64,9 +65,15 @@ def wait_for_text(outputs: Path, pattern: str, text: str) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("fault", ["fault: hang, at: step", "fault: children"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_host_that_ends_while_its_worker_hangs(struck: Struck, tmp_path, fault, number):
+@pytest.mark.parametrize(
+    ("number", "fault"),
+    [
+        (signal.SIGKILL, "fault: hang, at: step"),
+        (signal.SIGKILL, "fault: children"),
+        (signal.SIGTERM, "fault: children, at: step"),
+    ],
+)
+def test_a_host_that_ends_while_its_worker_hangs(struck: Struck, tmp_path, number, fault):
     """Neither the worker, nor its frozen baseline, nor children in sessions of their own survive it."""
     outputs = tmp_path / "outputs"
     host = begin(struck, outputs, faults("batch_s: 0.001", fault))
@@ -154,6 +161,7 @@ def test_a_torn_plan_is_no_plan(struck: Struck, tmp_path):
     assert contents(outputs) == before
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 def test_a_clock_that_is_set_back_changes_no_number(struck: Struck, tmp_path):
     """Two hours earlier between the runs: durations are right, and so is the order in which rows are read back."""
     outputs = tmp_path / "outputs"
@@ -164,21 +172,18 @@ def test_a_clock_that_is_set_back_changes_no_number(struck: Struck, tmp_path):
     first, second = results(outputs)
     assert second.ended_at < first.ended_at - 7000
     assert 0 < second.wall_s < 600
-    report = [struck.command(outputs)[0], "-m", "runner.report", "--output-dir", str(outputs), "--format", "csv"]
-    told = subprocess.run(report, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-    assert [line.partition(",")[0] for line in told.splitlines()[1:3]] == [first.label, second.label]
+    _, rows = read_sweep(f"sqlite:///{outputs / 'mlflow.db'}", "runner", None)
+    assert rows["tags.label"].tolist() == [first.label, second.label]
 
 
 def test_plan_is_on_the_disk_before_the_first_run(struck: Struck, tmp_path):
     """With every run's fingerprint, and the command that began it."""
-    assert struck.run(tmp_path / "outputs", TWO).returncode == 0
-    writes = struck.writes(TWO)
-    assert writes.index(next(what for what in writes if "plan.json" in what)) < writes.index(
-        next(what for what in writes if what.startswith("os.mkdir 001_"))
-    )
-    [plan] = (tmp_path / "outputs").glob(f"sweeps/*/{PLAN_FILE}")
+    outputs = tmp_path / "outputs"
+    assert struck.run(outputs, BRIEF_TWO).returncode == 0
+    writes = struck.writes(BRIEF_TWO)
+    planned = next(number for number, what in enumerate(writes) if what.startswith("os.rename .plan.json"))
+    assert planned < next(number for number, what in enumerate(writes) if what.startswith("os.mkdir 001_"))
+    [plan] = outputs.glob(f"sweeps/*/{PLAN_FILE}")
     stored = json.loads(plan.read_text())
-    assert [run["fingerprint"] for run in stored["runs"]] == [
-        result.fingerprint for result in results(tmp_path / "outputs")
-    ]
-    assert TWO in stored["command"]["overrides"]
+    assert [run["fingerprint"] for run in stored["runs"]] == [result.fingerprint for result in results(outputs)]
+    assert BRIEF_TWO in stored["command"]["overrides"]
