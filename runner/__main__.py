@@ -20,7 +20,7 @@ from runner import compose, interrupts
 from runner.config import PROJECT, ConfigurationError, Mistake, NothingLaunched
 
 CONF = PROJECT / "conf"
-EXIT_FAILED, EXIT_MISTAKE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_MISTAKE, EXIT_INTERRUPTED = 2, 130
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name=compose.CONFIG_NAME)
@@ -49,9 +49,6 @@ def main() -> None:
     except compose.COMPOSITION_ERRORS as error:
         with _known_configuration() as overrides:
             _refuse(compose.diagnose(overrides, error))
-    except OSError as error:  # the table could not be shown: every result is in its folder
-        print(f"not shown: {error}", file=sys.stderr)
-        sys.exit(EXIT_FAILED)
 
 
 def _arguments() -> list[str]:
@@ -60,7 +57,9 @@ def _arguments() -> list[str]:
     Raises:
         ConfigurationError: there is nothing to go on with.
     """
-    if not any(word.startswith("resume=") for word in sys.argv[1:]):
+    asked = get_args_parser().parse_args()
+    shown_only = asked.cfg or asked.info or asked.help or asked.hydra_help
+    if shown_only or not any(word.lstrip("+").startswith("resume=") for word in asked.overrides):
         return sys.argv[1:]
     from runner import command
 

@@ -48,8 +48,9 @@ class Artifacts:
     """The cache's folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Keep the folder; it need not be there."""
+        """Keep the folder, which need not be there, and when each artifact was used before."""
         self._folder = folder
+        self._before = {entry.path: entry.used_at for entry in self.entries()}
 
     def entries(self) -> list[Artifact]:
         """Return all artifacts that are whole, the longest unused first."""
@@ -68,24 +69,27 @@ class Artifacts:
         folders = [path for path in self._folder.glob("*") if path.is_dir() and path.name != NOISE]
         return [Artifact(path, _size(path), path.stat().st_mtime) for path in folders if path not in known]
 
-    def trim(self, limit_gib: float, *, used_since: float) -> list[str]:
+    def trim(self, limit_gib: float) -> list[str]:
         """Remove what was not used for longest until the limit is kept; return what was done, a line each.
+
+        What was used since this object was made is spared, and so is whatever a process holds.
 
         Args:
             limit_gib: size of all artifacts together.
-            used_since: what was used later than this is spared, and so is whatever a process holds.
-
-        Raises:
-            OSError: something cannot be removed.
         """
-        entries = self.entries()
+        entries, told = self.entries(), []
         total, removed = sum(entry.bytes for entry in entries), 0
         for entry in entries:
             if total - removed <= limit_gib * GIB:
                 break
-            if entry.used_at < used_since and remove(entry.path):
-                removed += entry.bytes
-        told = [f"cache: {removed / MIB:.0f} MiB that were not used for longest are removed"] if removed else []
+            if self._before.get(entry.path) != entry.used_at:
+                continue
+            try:
+                removed += entry.bytes if remove(entry.path) else 0
+            except OSError as error:  # another user's: the next may be ours
+                told.append(f"cache: {entry.path.name} cannot be removed: {error.strerror}")
+        if removed:
+            told.append(f"cache: {removed / MIB:.0f} MiB that were not used for longest are removed")
         if total - removed > limit_gib * GIB:
             used = f"{(total - removed) / GIB:.1f} GiB"
             told.append(f"cache: {used} are in use by this sweep, more than cache_limit_gib={limit_gib:g}")
@@ -106,7 +110,6 @@ def remove(entry: Path) -> bool:
     except BlockingIOError:
         return False
     shutil.rmtree(gone)
-    entry.with_name(f"{entry.name}.lock").unlink(missing_ok=True)
     return True
 
 
@@ -166,6 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with only_measurement(wait=False, tell=print):
             found = [*artifacts.entries(), *artifacts.others()]
             removed = [one for one in found if _remove_any(one.path)]
+            for lock in folder.glob("*.lock"):
+                lock.unlink()
             show(removed, f"removed from {folder}", console)
             for left in [one for one in found if one not in removed]:
                 console.print(f"{left.path.name} stays: a process uses it", highlight=False)

@@ -275,6 +275,8 @@ def _check_tracking(tracking: TrackingConfig) -> list[Mistake]:
 
 def _check_command(config: RunConfig) -> list[Mistake]:
     found = []
+    if config.resume is not None and not FOLDER_NAME.fullmatch(config.resume):
+        found.append(Mistake("resume", config.resume, "true, or the name of a sweep"))
     if config.budget is not None and seconds_of(config.budget) is None:
         found.append(Mistake("budget", config.budget, "a time such as 2h, 90m, 1h30m or 45s"))
     if not 0 <= config.cache_limit_gib < math.inf:

@@ -7,6 +7,7 @@ a named one; beside other settings it goes on with the newest sweep of this very
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from runner.config import FOLDER_NAME, OF_THE_COMMAND, ConfigurationError, Mista
 from runner.ledger import Ledger
 from runner.redaction import hide_in_override
 
-NEWEST, NO = ("true", "yes", "on"), ("false", "no", "off", "null", "")
+YES, NO = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0", "null", "")
 OF_ONE_TIME = ("resume", "fresh", "budget")
 """Fields that the next command does not inherit."""
 
@@ -51,9 +52,10 @@ class Command:
         left_out = [_key(word) for word in lasting if word not in kept]
         return {"overrides": kept, "config_dir": self.config_dir, "left_out": left_out}
 
-    def asks_as(self, other: Command) -> bool:
-        """Return whether both ask for the same runs in the same order."""
-        return self.own == other.own and self.config_dir == other.config_dir
+    def asks_as(self, other: Command, left_out: Sequence[str] = ()) -> bool:
+        """Return whether both ask for the same runs, but for fields that were not kept of the other."""
+        own = [word for word in self.own if _key(word) not in left_out]
+        return own == other.own and self.config_dir == other.config_dir
 
 
 def given() -> Command:
@@ -71,27 +73,27 @@ def resumed(command: Command) -> Command:
     """
     wanted = command.value("resume")
     if wanted is None or wanted.lower() in NO:
-        return command
+        return _with(command, resume=None)
     sweeps = Path(command.value("output_dir") or RunConfig.output_dir) / "sweeps"
-    named = wanted.lower() not in NEWEST
-    found = _named(sweeps, wanted) if named else _newest(sweeps, command)
+    fresh = (command.value("fresh") or "").lower() in YES
+    found = _newest(sweeps, command, ended=fresh) if wanted.lower() in YES else _named(sweeps, wanted)
     if found is None and command.own:
         return _with(command, resume=None)  # the first time that this is asked
     if found is None:
         allowed = f"a command, or true where {sweeps} holds an unfinished sweep"
         raise ConfigurationError([Mistake("resume", wanted, allowed, "Every sweep there has ended: nothing is left")])
-    begun, left_out = _stored(found)
-    if command.own and not command.asks_as(begun):
+    begun, left_out = stored(found)
+    secret = [word for word in command.own if _key(word) in left_out]
+    if command.own not in ([], secret) and not command.asks_as(begun, left_out):
         allowed = f"a sweep of this very command; {found.name} was python -m runner {' '.join(begun.overrides)}"
         raise ConfigurationError([Mistake("resume", wanted, allowed, "Leave the other settings out")])
     missing = [field for field in left_out if command.value(field) is None]
     if missing:
         allowed = "what the sweep was begun with: it held a secret, and is not kept"
         raise ConfigurationError([Mistake(field, None, allowed, f"Add {field}=…") for field in missing])
-    now = [word for word in command.overrides if _group(word) in OF_THE_COMMAND]
+    now = [*secret, *(word for word in command.overrides if _group(word) in OF_THE_COMMAND)]
     said = {_key(word) for word in now}
     whole = Command([*(word for word in begun.overrides if _key(word) not in said), *now], begun.config_dir)
-    fresh = (command.value("fresh") or "").lower() in NEWEST
     return _with(whole, resume=None if fresh else found.name)
 
 
@@ -110,20 +112,20 @@ def _named(sweeps: Path, name: str) -> Path:
     return sweeps / name
 
 
-def _newest(sweeps: Path, command: Command) -> Path | None:
-    """Return the newest sweep of a command; of one that asks for nothing, the newest that is unfinished."""
+def _newest(sweeps: Path, command: Command, *, ended: bool) -> Path | None:
+    """Return the newest sweep of a command; of one that asks for nothing, the newest that is unfinished, or of all."""
     for folder in sorted(sweeps.glob("*"), reverse=True):
-        if Ledger.is_in(folder) and (
-            command.asks_as(_stored(folder)[0]) if command.own else Ledger.is_unfinished(folder)
-        ):
+        if not Ledger.is_in(folder):
+            continue
+        if command.asks_as(*stored(folder)) if command.own else ended or Ledger.is_unfinished(folder):
             return folder
     return None
 
 
-def _stored(folder: Path) -> tuple[Command, list[str]]:
+def stored(folder: Path) -> tuple[Command, list[str]]:
     """Return the command that began a sweep, and the fields that were not kept of it."""
-    stored = Ledger.read_plan(folder)["command"]
-    return Command(stored["overrides"], stored["config_dir"]), stored["left_out"]
+    kept = Ledger.read_plan(folder)["command"]
+    return Command(kept["overrides"], kept["config_dir"]), kept["left_out"]
 
 
 def _with(command: Command, *, resume: str | None) -> Command:

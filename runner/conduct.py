@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from runner import ablation, cache, diagnosis, inventory
 from runner.calibration import calibrate
-from runner.command import Command
+from runner.command import Command, stored
 from runner.config import NothingLaunched, RunConfig
 from runner.durations import seconds_of
 from runner.environment import build_launches, cache_dir, describe
@@ -58,14 +59,27 @@ def conduct(command: Command, plans: Sequence[Plan], folder: Path, console: Cons
     with only_measurement(wait=config.wait, tell=lambda line: say(console, line)), Guard():
         begin = time.monotonic()
         try:
-            folder = folder.with_name(config.resume) if config.resume else make_folder(folder)
-            ledger = Ledger(folder, plans)
-            ledger.write_plan(command.as_json())
+            folder = _resumed(command, folder.with_name(config.resume)) if config.resume else make_folder(folder)
             found = [asdict(entry) for entry in inventory.take(this_machine(), Path(config.output_dir))]
             write_json(folder / MACHINE_FILE, as_dict(this_machine()) | {"inventory": found})
+            ledger = Ledger(folder, plans)
+            ledger.write_plan(command.as_json())
         except OSError as error:
             raise NothingLaunched(f"{error.filename or folder} cannot be written: {error.strerror}") from error
         return _conduct(ledger, plans, console, begin)
+
+
+def _resumed(command: Command, folder: Path) -> Path:
+    """Return the folder of the sweep that a command goes on with.
+
+    Raises:
+        NothingLaunched: it holds no sweep, or another command's.
+    """
+    if not Ledger.is_in(folder) or not command.asks_as(*stored(folder)):
+        raise NothingLaunched(
+            f"{folder} is no sweep of this command: resume it with python -m runner resume=NAME alone"
+        )
+    return folder
 
 
 def _conduct(ledger: Ledger, plans: Sequence[Plan], console: Console, begin: float) -> int:
@@ -75,10 +89,9 @@ def _conduct(ledger: Ledger, plans: Sequence[Plan], console: Console, begin: flo
     if config.measure.guards:
         _warn_of_noise(machine, console)
     artifacts = cache.Artifacts(cache_dir(config))
-    began_at = time.time()
 
     def trim() -> None:
-        for line in _guarded("eviction", lambda: artifacts.trim(config.cache_limit_gib, used_since=began_at)):
+        for line in _guarded("eviction", lambda: artifacts.trim(config.cache_limit_gib)):
             say(console, line)
 
     budget = seconds_of(config.budget) if config.budget else None
@@ -88,28 +101,37 @@ def _conduct(ledger: Ledger, plans: Sequence[Plan], console: Console, begin: flo
     tracker = Tracker(config.tracking, Path(config.output_dir), folder, console)
     tracker.begin(folder / MACHINE_FILE, machine.name)
     sweep = Sweep(ledger, plans, console, peaks)
-    results = sweep.run(tracker, lambda seconds: _fits(budget, time.monotonic() - begin, seconds), trim)
+    made = sweep.run(tracker, lambda seconds: _fits(budget, time.monotonic() - begin, seconds), trim)
+    trim()
+    ended, results = [plans[number] for number in sorted(made)], [made[number] for number in sorted(made)]
     rows = [row(result) for result in results]
     title = f"{machine.name} · baseline: {describe(plans[0].baseline)} · {config.measure.name}"
     unsaved = sweep.save_the_rest()
     conclusions = [
         *unsaved,
-        *_guarded("diagnosis", lambda: diagnosis.lines(plans, results, machine)),
-        *_guarded("ablation", lambda: ablation.lines(plans, results)),
-        *_guarded("noise floor", lambda: _raised_floors(plans, results)),
-        *_guarded("calibration", lambda: _calibrate(plans, results, machine)),
-        *_not_begun(plans, results, ledger, interrupted=sweep.interrupted),
+        *_guarded("diagnosis", lambda: diagnosis.lines(ended, results, machine)),
+        *_guarded("ablation", lambda: ablation.lines(ended, results)),
+        *_guarded("noise floor", lambda: _raised_floors(ended, results)),
+        *_guarded("calibration", lambda: _calibrate(ended, results, machine)),
+        *_not_begun(plans, made, ledger, interrupted=sweep.interrupted),
     ]
     files = _write_tables(rows, title, conclusions, folder, console)
     tracker.finish(files, interrupted=sweep.interrupted)
-    print_table(console, rows, title, conclusions)
-    if config.verbose:
-        print_evidence(console, {result.label: result.evidence for result in results})
-    if peaks is not None:
-        console.print(describe_peaks(peaks), highlight=False)
-    made = [result for number, result in enumerate(results) if not ledger.kept(number)]
-    console.print(time_line(made, time.monotonic() - begin, before_s if peaks else None), highlight=False)
-    console.print(f"results: {folder}", highlight=False, soft_wrap=True)
+    now = [result for number, result in made.items() if not ledger.kept(number)]
+    lines = [
+        *([describe_peaks(peaks)] if peaks is not None else []),
+        time_line(now, time.monotonic() - begin, before_s if peaks else None),
+        f"results: {folder}",
+    ]
+    try:
+        print_table(console, rows, title, conclusions)
+        if config.verbose:
+            print_evidence(console, {result.label: result.evidence for result in results})
+        for line in lines:
+            console.print(line, highlight=False, soft_wrap=True)
+    except OSError as error:  # a full disk behind standard output, or a terminal that has gone
+        print(f"the table could not be shown: {error}; it is in {folder}", file=sys.stderr)
+        return EXIT_FAILED
     if sweep.interrupted:
         return EXIT_INTERRUPTED
     return EXIT_FAILED if unsaved else exit_code(results)
@@ -120,13 +142,13 @@ def _fits(budget: float | None, spent: float, expected: float | None) -> bool:
     return budget is None or spent + (expected or 0.0) <= budget
 
 
-def _not_begun(plans: Sequence[Plan], results: Sequence[Result], ledger: Ledger, *, interrupted: bool) -> list[str]:
+def _not_begun(plans: Sequence[Plan], made: Mapping[int, Result], ledger: Ledger, *, interrupted: bool) -> list[str]:
     """Return how many runs were kept and how many are left, and the command that goes on."""
     told = []
-    kept = sum(ledger.kept(number) is not None for number in range(len(results)))
+    kept = sum(ledger.kept(number) is not None for number in made)
     if kept:
         told.append(f"{kept} of {len(plans)} runs were there already and are kept (fresh=true measures all again)")
-    left, config = len(plans) - len(results), plans[0].config
+    left, config = len(plans) - len(made), plans[0].config
     elsewhere = "" if config.output_dir == RunConfig.output_dir else f" output_dir={config.output_dir}"
     go_on = f"to go on: python -m runner resume={ledger.folder.name}{elsewhere}"
     if left:

@@ -23,6 +23,9 @@ FAMILY_VARIABLE = "RUNNER_FAMILY"
 """Environment variable that carries the mark."""
 FAMILY = uuid4().hex[:12]
 """The mark of all that this process starts; a worker's own adds its number."""
+OWN: set[int] = set()
+"""Children of this process that somebody waits for."""
+_adopting: set[int] = set()
 PR_SET_CHILD_SUBREAPER = 36  # <sys/prctl.h>
 ATTEMPTS, PAUSE_S = 100, 0.02
 """How often members are looked for again: one may start another while it is being killed."""
@@ -46,12 +49,8 @@ def members(mark: str) -> list[int]:
 
 
 def end(mark: str) -> list[int]:
-    """Kill every process with a mark, and reap those that are this process's children; return who they were.
-
-    Raises:
-        RuntimeError: some cannot be killed.
-    """
-    ended: list[int] = []
+    """Kill every process with a mark; return those that do not end, as while they wait for a broken disk."""
+    found: list[int] = []
     for _ in range(ATTEMPTS):
         found = members(mark)
         if not found:
@@ -61,21 +60,29 @@ def end(mark: str) -> list[int]:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:  # it has ended meanwhile
                 continue
-        ended += [pid for pid in found if pid not in ended]
         time.sleep(PAUSE_S)
-    else:
-        raise RuntimeError(f"processes {found} do not end")
-    for pid in ended:
-        try:
-            os.waitpid(pid, 0)
-        except ChildProcessError:  # another's child
+    if os.getpid() in _adopting:
+        _reap()
+    return found
+
+
+def _reap() -> None:
+    """Reap children that have ended and that nobody else waits for: orphans that this process has adopted."""
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit() or int(entry.name) in OWN:
             continue
-    return ended
+        try:
+            state, parent, *_ = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
+            if state == "Z" and int(parent) == os.getpid():
+                os.waitpid(int(entry.name), os.WNOHANG)
+        except (OSError, ValueError):  # it has gone meanwhile
+            continue
 
 
 def adopt_orphans() -> None:
     """Become the parent of all descendants that lose theirs, so that they can be reaped, and are no zombies."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _adopting.add(os.getpid())
 
 
 class Guard:
@@ -91,6 +98,7 @@ class Guard:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        OWN.add(self._process.pid)
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:

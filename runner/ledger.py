@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.plans import Plan
-from runner.result import RESULT_FILE, Result, Status, load, write_json
+from runner.result import HARMLESS, RESULT_FILE, Result, Status, load, write_json
 
 PLAN_FILE = "plan.json"
 EARLIER = "earlier"
@@ -38,6 +38,7 @@ class Ledger:
         """What was found that is not as it should be."""
         self._plans = plans
         self._kept = self._find_kept()
+        self._made: set[int] = set()
 
     @staticmethod
     def is_in(folder: Path) -> bool:
@@ -58,11 +59,19 @@ class Ledger:
         return plan
 
     @classmethod
-    def is_unfinished(cls, folder: Path) -> bool:
-        """Return whether a planned run has no result, or was interrupted."""
+    def statuses(cls, folder: Path) -> list[Status | None]:
+        """Return how each planned run of a sweep ended; None for one that has no result of its fingerprint."""
         results = {path.parent.name: result for path, result in read_results(folder) if isinstance(result, Result)}
-        runs = [results.get(run["folder"]) for run in cls.read_plan(folder)["runs"]]
-        return any(result is None or result.status is Status.interrupted for result in runs)
+        found: list[Status | None] = []
+        for run in cls.read_plan(folder)["runs"]:
+            result = results.get(run["folder"])
+            found.append(result.status if result and result.fingerprint == run["fingerprint"] else None)
+        return found
+
+    @classmethod
+    def is_unfinished(cls, folder: Path) -> bool:
+        """Return whether a planned run has no result, or one that is no answer."""
+        return any(status not in HARMLESS for status in cls.statuses(folder))
 
     def write_plan(self, command: Mapping[str, Any]) -> None:
         """Write the plan.
@@ -94,17 +103,20 @@ class Ledger:
         return next(place for place in itertools.chain([own], _numbered(own)) if place not in taken)
 
     def make_run_folder(self, number: int) -> Path:
-        """Make the folder of a run that is to be measured, and return it; what stands there is put aside.
+        """Make the folder of a run that is to be measured, once, and return it; what stands there is put aside.
 
         Raises:
             OSError: it cannot be made.
         """
         folder = self.run_folder(number)
+        if number in self._made:
+            return folder
         if folder.exists():
             earlier = self.folder / EARLIER
             earlier.mkdir(exist_ok=True)
             folder.rename(next(place for place in _numbered(earlier / folder.name) if not place.exists()))
         folder.mkdir(parents=True)
+        self._made.add(number)
         return folder
 
     def _find_kept(self) -> dict[int, tuple[Path, Result]]:

@@ -40,10 +40,14 @@ def only_measurement(*, wait: bool, tell: Callable[[str], None], path: Path | No
 
     Raises:
         MachineBusy: another process holds it, and `wait` is false.
-        OSError: the file cannot be opened.
+        NothingLaunched: the file cannot be opened.
     """
     path = path or lock_file()
-    with _open(path) as file:
+    try:
+        opened = _open(path)
+    except OSError as error:
+        raise NothingLaunched(f"the lock {path} cannot be opened: {error.strerror}") from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

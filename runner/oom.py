@@ -19,7 +19,7 @@ class OomKills:
     """How many processes were killed for lack of memory so far."""
 
     group: int
-    """In this process's control group, and in those above it (which count their members' too)."""
+    """In this process's control group."""
     machine: int
 
     def since(self, before: OomKills) -> str:
@@ -37,7 +37,8 @@ def read_oom_kills(root: Path = Path("/")) -> OomKills:
     Args:
         root: of the file system, for tests.
     """
-    files = [folder / name for folder in groups("memory", root) for name in ("memory.events", "memory.oom_control")]
+    own = next(groups("memory", root), None)  # those above it count other groups' too
+    files = [own / name for name in ("memory.events", "memory.oom_control")] if own else []
     return OomKills(group=max(map(_counter, files), default=0), machine=_counter(root / "proc/vmstat"))
 
 

@@ -6,9 +6,10 @@ import hashlib
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -28,7 +29,7 @@ from runner.config import (
 from runner.environment import describe
 from runner.machine import Machine, as_dict, this_machine
 from runner.protocol import PACKAGES
-from runner.redaction import hide
+from runner.redaction import hide, learn
 
 AA = "A/A"
 """A run of a configuration against itself."""
@@ -90,7 +91,7 @@ def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
             composed.append(Composed(settings, config, baseline, reference))
     if mistakes:
         raise ConfigurationError(mistakes)
-    labels = distinct_labels([flatten(one.settings) for one in composed])
+    labels = distinct_labels([_shown(one.settings) for one in composed])
     return [
         plan
         for label, one in zip(labels, composed, strict=True)
@@ -98,17 +99,24 @@ def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
     ]
 
 
+def _shown(settings: DictConfig) -> dict[str, Any]:
+    """Return the flattened settings without their secrets."""
+    flat = flatten(settings)
+    learn(flat)
+    shown: dict[str, Any] = hide(flat)
+    return shown
+
+
 def _plan(composed: Composed, label: str, *, part: str = "") -> Plan:
-    settings = flatten(composed.settings)
     container = OmegaConf.to_container(composed.settings, resolve=True, enum_to_str=True)
     return Plan(
         config=composed.config,
         baseline=composed.baseline,
         reference=composed.reference,
-        settings=hide(settings),
+        settings=_shown(composed.settings),
         yaml=yaml.safe_dump(hide(container), sort_keys=False, allow_unicode=True),
         label=label,
-        fingerprint=fingerprint(settings, this_machine(), label if part else ""),
+        fingerprint=fingerprint(composed, this_machine(), label if part else ""),
         part=part,
     )
 
@@ -213,22 +221,38 @@ def _word(key: str, value: object) -> str:
     )
 
 
-def fingerprint(settings: dict[str, Any], machine: Machine, repetition: str) -> str:
+def fingerprint(composed: Composed, machine: Machine, repetition: str) -> str:
     """Return a hash over everything that a result depends on: configuration, code, packages, machine.
 
     Args:
-        settings: the flattened configuration.
+        composed: the run's configuration, its baseline's and its reference's; files that they name count by their
+            sizes and times.
         machine: where it runs.
         repetition: tells runs of one configuration apart, as in A/A; else empty.
     """
+    config = composed.config
     content = {
         "repetition": repetition,
-        "settings": {name: value for name, value in settings.items() if name.split(".")[0] not in OF_THE_COMMAND},
+        "settings": [_measured(one) for one in (config, composed.baseline, composed.reference)],
+        "files": [_stamps(path) for path in (config.weights.path, config.data.path, config.model.id) if path],
         "code": code_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "machine": as_dict(machine),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _measured(config: RunConfig) -> dict[str, Any]:
+    """Return what of a configuration says what is measured."""
+    return {name: value for name, value in asdict(config).items() if name not in OF_THE_COMMAND}
+
+
+@cache
+def _stamps(path: str) -> list[tuple[str, int, int]]:
+    """Return name, bytes and time of a file, or of all files in a folder; nothing where it is neither."""
+    named = Path(path)
+    files = sorted(file for file in named.rglob("*") if file.is_file()) if named.is_dir() else [named]
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
 
 
 @cache

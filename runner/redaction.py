@@ -14,7 +14,7 @@ from typing import Any
 HIDDEN = "(hidden)"
 NAME = re.compile(r"TOKEN(?!S|IZ)|KEY(?!WORD)|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 """Names of secrets; `model.new_tokens` and TOKENIZERS_PARALLELISM are none."""
-CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+CREDENTIALS = re.compile(r"(?<=://)[^/\s]+(?=@)")
 """User and password in an address."""
 ASSIGNMENT = re.compile(r"([\w.]+)(=)([^\s,{}]+)")
 """A name and its value, as in an override or among variables."""
@@ -22,6 +22,18 @@ ENTRY = re.compile(r"([\w.]+)(\s*:\s*)([^\s,{}]+)")
 """The same in a dictionary within an override; anywhere else a colon is only a colon."""
 SHORTEST = 8
 """Characters of an environment's secret at least for its value to be hidden anywhere: a `1` is found everywhere."""
+
+
+_learnt: set[str] = set()
+
+
+def learn(settings: Mapping[str, Any]) -> None:
+    """Keep the values of settings that are secrets, for them to be hidden in whatever text they come up."""
+    _learnt.update(
+        value
+        for name, value in settings.items()
+        if isinstance(value, str) and len(value) >= SHORTEST and NAME.search(name)
+    )
 
 
 def hide(content: Any, name: str = "") -> Any:
@@ -51,8 +63,7 @@ def _hide_value(found: re.Match[str]) -> str:
 
 def hide_in_text(text: str) -> str:
     """Return a text without secrets: variables, credentials in addresses, values of the environment's own secrets."""
-    text = ASSIGNMENT.sub(_hide_value, CREDENTIALS.sub(HIDDEN, text))
-    for name, value in os.environ.items():
-        if len(value) >= SHORTEST and NAME.search(name):
-            text = text.replace(value, HIDDEN)
-    return text
+    secrets = {value for name, value in os.environ.items() if len(value) >= SHORTEST and NAME.search(name)}
+    for value in sorted(secrets | _learnt, key=len, reverse=True):
+        text = text.replace(value, HIDDEN)
+    return ASSIGNMENT.sub(_hide_value, CREDENTIALS.sub(HIDDEN, text))

@@ -187,8 +187,20 @@ def write_json(path: Path, content: Any) -> None:
 def save(result: Result, folder: Path) -> Path:
     """Write result.json into the run's folder and return its path."""
     path = folder / RESULT_FILE
-    write_json(path, hide(dataclasses.asdict(result)))
+    write_json(path, dataclasses.asdict(result))
     return path
+
+
+def without_secrets(result: Result) -> Result:
+    """Return a result in which no text holds a secret."""
+    return dataclasses.replace(
+        result,
+        reason=hide(result.reason),
+        notes=hide(result.notes),
+        evidence=[Finding(**hide(dataclasses.asdict(finding))) for finding in result.evidence],
+        exception=hide(result.exception),
+        log_tail=hide(result.log_tail),
+    )
 
 
 def load(path: Path) -> Result:

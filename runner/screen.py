@@ -6,7 +6,9 @@ happens, between timed phases: a display that refreshed itself would take time f
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +22,15 @@ from runner.statistics import Estimate
 
 STATUS_STYLES = {Status.ok: "green", Status.unsupported: "dim", Status.unavailable: "yellow"}
 """Every other status is an error: red."""
+
+
+class LastingConsole(Console):
+    """A console whose end is not the sweep's: where nobody reads any more, it falls silent."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing from now on; rich would end the process."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python itself complains at the end
 
 
 def say(console: Console, line: str) -> None:
@@ -42,14 +53,12 @@ class Screen:
 
     def __enter__(self) -> Self:
         """Begin to draw."""
-        if self._live is not None:
-            self._live.start()
+        self._show(lambda live: live.start())
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         """Take the line away."""
-        if self._live is not None:
-            self._live.stop()
+        self._show(lambda live: live.stop())
 
     def begin(self, number: int, label: str, left_s: float | None) -> None:
         """Announce a run, its number from 0, and how long the rest is expected to take, where that is known."""
@@ -70,8 +79,6 @@ class Screen:
 
     def end(self, number: int, result: Result, *, kept: bool) -> None:
         """Leave a line for a finished run, or for one that was there already."""
-        if self._live is None:
-            return
         line = Text.assemble(
             f"[{number + 1}/{self._total}] {result.label}: ",
             (str(result.status), STATUS_STYLES.get(result.status, "red")),
@@ -81,8 +88,17 @@ class Screen:
             line.append(f", {measured.throughput.value:.1f} samples/s, {measured.speedup.value:.2f}× the baseline")
         elif result.reason:
             line.append(f", {result.reason}")
-        self._console.print(line)
+        self._show(lambda _: self._console.print(line))
 
     def _draw(self, what: str) -> None:
-        if self._live is not None:
-            self._live.update(Text(f"{self._title} · {what}"), refresh=True)
+        self._show(lambda live: live.update(Text(f"{self._title} · {what}"), refresh=True))
+
+    def _show(self, how: Callable[[Live], None]) -> None:
+        """Draw something where there is a terminal, as long as there is one."""
+        if self._live is None:
+            return
+        try:
+            how(self._live)
+        except OSError as error:  # it has hung up: the sweep is worth more
+            self._live = None
+            print(f"nothing is shown any more: {error}", file=sys.stderr)

@@ -22,8 +22,7 @@ from runner.machine import this_machine
 from runner.peak import peak_share
 from runner.plans import Plan
 from runner.protocol import Job, Peaks
-from runner.redaction import hide
-from runner.result import Result, Status, save, write_json
+from runner.result import Result, Status, save, without_secrets, write_json
 from runner.screen import Screen
 from runner.tracking.recorder import Tracker
 
@@ -50,7 +49,11 @@ class KeptBench:
         if kept is not None:
             fresh = config.measure.processes_max > 1 or run.plan.config.aa
             if kept.worker.alive() and kept.worker.launches == launches and not fresh:
-                run.note_launches(launches, "baseline")
+                try:
+                    run.note_launches(launches, "baseline")
+                except BaseException:  # nobody else knows of it any more
+                    kept.worker.stop()
+                    raise
                 return kept
             kept.worker.stop()
         return run.start(config, "baseline")
@@ -109,7 +112,7 @@ class Sweep:
         self._peaks = peaks
         self._plans = plans
         self._console = console
-        self._unsaved: dict[Path, Result] = {}
+        self._unsaved: dict[int, Result] = {}
         self._forecast = Forecast()
         for number, plan in enumerate(plans):
             if (kept := ledger.kept(number)) is not None:
@@ -119,8 +122,11 @@ class Sweep:
 
     def run(
         self, tracker: Tracker, may_take: Callable[[float | None], bool], on_built: Callable[[], None]
-    ) -> list[Result]:
+    ) -> dict[int, Result]:
         """Make every run that is not already there, and record it; a failure in one never ends the sweep.
+
+        Returns:
+            The results by the numbers of their plans; those that were not begun are not among them.
 
         Args:
             tracker: records each.
@@ -128,7 +134,7 @@ class Sweep:
                 not.
             on_built: told when a run has made artifacts that are kept.
         """
-        results: list[Result] = []
+        results: dict[int, Result] = {}
         bench = KeptBench()
         try:
             with Screen(self._console, len(self._plans)) as screen:
@@ -139,14 +145,14 @@ class Sweep:
                     begin = time.monotonic()
                     made = kept or self._make(number, screen, bench)
                     with finished_first():
-                        result = kept or self._save(made, self._ledger.run_folder(number))
-                        results.append(result)
+                        result = results[number] = kept or self._save(number, made)
+                        if number not in self._unsaved:
+                            tracker.record(result, self._ledger.run_folder(number))
                         screen.end(number, result, kept=kept is not None)
-                        tracker.record(result, self._ledger.run_folder(number))
                     if kept is None:
                         self._forecast.note(plan, time.monotonic() - begin)
-                    if result.rebuilt and kept is None:
-                        on_built()
+                        if result.rebuilt:
+                            on_built()
                     if result.status is Status.interrupted:
                         self.interrupted = True
                         break
@@ -154,15 +160,17 @@ class Sweep:
             self.interrupted = True
         finally:
             bench.close()
+        for number in range(len(self._plans)):  # behind the one that was the last to be made
+            if number not in results and (kept := self._ledger.kept(number)) is not None:
+                results[number] = kept
         return results
 
     def save_the_rest(self) -> list[str]:
         """Try again to write the results that could not be written; return a line for each that still cannot."""
         told = []
-        for folder, result in self._unsaved.items():
+        for number, result in self._unsaved.items():
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                save(result, folder)
+                save(result, self._ledger.make_run_folder(number))
             except (OSError, ValueError) as error:
                 told.append(f"{result.label}: its result is only in this table, it could not be written: {error}")
         return told
@@ -190,18 +198,20 @@ class Sweep:
             result = replace(result, peak_share=share)
         return result
 
-    def _save(self, result: Result, folder: Path) -> Result:
+    def _save(self, number: int, result: Result) -> Result:
         """Write a result; one that cannot be written is kept in mind, and its row says so."""
+        result = without_secrets(result)
         try:
-            write_json(folder / "evidence.json", hide([asdict(finding) for finding in result.evidence]))
+            folder = self._ledger.make_run_folder(number)
             save(result, folder)
+            write_json(folder / "evidence.json", [asdict(finding) for finding in result.evidence])
         except OSError as error:  # a full disk
-            self._unsaved[folder] = result
-            result = replace(result, notes=[*result.notes, f"its result could not be written: {error}"])
+            self._unsaved[number] = result
+            result = replace(result, notes=[*result.notes, f"not all of it could be written: {error}"])
         except ValueError as error:  # a number that JSON has no word for: it is no result
             status, reason = Status.failed, f"its result could not be written: {error}"
             result = replace(result, status=status, reason=reason, measurement=None, accuracy=None, evidence=[])
-            self._unsaved[folder] = result
+            self._unsaved[number] = result
         return result
 
     @staticmethod

@@ -127,6 +127,7 @@ class Worker:
         Raises:
             RunFailed: the worker has died.
         """
+        self._oom_kills = read_oom_kills()
         try:
             self._channel.sendall(encode(request))
         except OSError:  # it died between two requests: the reason is in how it died
@@ -191,7 +192,7 @@ class Worker:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             try:
-                return subprocess.Popen(
+                process = subprocess.Popen(
                     self.launch.argv,
                     env=environment,
                     stdin=subprocess.DEVNULL,
@@ -200,6 +201,8 @@ class Worker:
                     cwd=self.log.parent,
                     start_new_session=True,
                 )
+                family.OWN.add(process.pid)
+                return process
             except OSError as error:
                 raise RunFailed(
                     Status.unavailable, f"{self.launch.argv[0]} cannot be started: {error.strerror}"
@@ -294,9 +297,13 @@ class Worker:
         self._kill()  # whatever is left of the group
         tail = self.log_tail()
         if code < 0:
-            reason = self._with_oom(f"died by {signal.Signals(-code).name}: {_last_line(tail)}")
-            return RunFailed(Status.crashed, reason, log_tail=tail)
-        return RunFailed(Status.failed, f"ended with exit code {code}: {_last_line(tail)}", log_tail=tail)
+            reason = f"died by {signal.Signals(-code).name}: {_last_line(tail)}"
+            return RunFailed(
+                Status.crashed, self._with_oom(reason) if code == -signal.SIGKILL else reason, log_tail=tail
+            )
+        # A launcher's own exit code says nothing of how the worker behind it died.
+        reason = self._with_oom(f"ended with exit code {code}: {_last_line(tail)}")
+        return RunFailed(Status.failed, reason, log_tail=tail)
 
     def _with_oom(self, reason: str) -> str:
         """Return a reason, and whether processes were killed for lack of memory meanwhile."""
@@ -306,7 +313,10 @@ class Worker:
         self._signal(signal.SIGKILL)
         self._process.wait()
         self._groups.clear()  # their numbers may now become another's
-        family.end(self._mark)  # what has left the group
+        family.OWN.discard(self._process.pid)
+        if left := family.end(self._mark):  # what has left the group
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write(f"runner: processes {left} do not end; they are killed again when the sweep ends\n")
 
     def _signal(self, number: signal.Signals) -> None:
         for group in self._groups:

@@ -32,17 +32,20 @@ def limit(count: int) -> float:
 def test_what_was_not_used_for_longest_goes_first(tmp_path):
     """Until the rest has room, and no further."""
     entries = [make(tmp_path, str(number), NOW + number) for number in (3, 1, 2, 4)]
-    [told] = Artifacts(tmp_path).trim(limit(2), used_since=NOW + 100)
+    [told] = Artifacts(tmp_path).trim(limit(2))
     assert [entry.exists() for entry in entries] == [True, False, False, True]
     assert "not used for longest are removed" in told
-    assert Artifacts(tmp_path).trim(limit(2), used_since=NOW + 100) == []
+    assert Artifacts(tmp_path).trim(limit(2)) == []
 
 
 def test_what_this_sweep_has_used_stays(tmp_path):
-    """Even where there is no room for it: that is told."""
-    old, new = make(tmp_path, "old", NOW - 1), make(tmp_path, "new", NOW + 1)
-    told = Artifacts(tmp_path).trim(0, used_since=NOW)
-    assert (old.exists(), new.exists()) == (False, True)
+    """Made or only used since it began, whatever the clock says; that there is no room for it is told."""
+    unused, used = make(tmp_path, "unused", NOW), make(tmp_path, "used", NOW)
+    artifacts = Artifacts(tmp_path)
+    os.utime(used / DIGEST_FILE, (NOW - 7200, NOW - 7200))
+    made = make(tmp_path, "made", NOW - 7200)
+    told = artifacts.trim(0)
+    assert [entry.exists() for entry in (unused, used, made)] == [False, True, True]
     assert "in use by this sweep, more than cache_limit_gib=0" in told[1]
 
 
@@ -51,11 +54,10 @@ def test_what_a_process_holds_stays(tmp_path):
     recipe = Recipe("thing", {}, lambda into: (into / "x").write_bytes(b"x") and None)
     holder = Cache(tmp_path)
     entry = holder.get(recipe)
-    os.utime(entry / DIGEST_FILE, (1, 1))
-    assert Artifacts(tmp_path).trim(0, used_since=NOW)[-1].startswith("cache: 0.0 GiB are in use")
+    assert Artifacts(tmp_path).trim(0)[-1].startswith("cache: 0.0 GiB are in use")
     assert entry.exists()
     del holder
-    Artifacts(tmp_path).trim(0, used_since=NOW)
+    Artifacts(tmp_path).trim(0)
     assert not entry.exists()
     assert Cache(tmp_path).find(recipe) is None
 
@@ -99,4 +101,4 @@ def test_clean_waits_for_no_sweep(tmp_path, capsys, monkeypatch):
 def test_a_cache_that_is_not_there_is_empty(tmp_path):
     """Before the first sweep."""
     assert Artifacts(tmp_path / "none").entries() == []
-    assert Artifacts(tmp_path / "none").trim(1, used_since=NOW) == []
+    assert Artifacts(tmp_path / "none").trim(1) == []

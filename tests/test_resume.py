@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from runner import plans
 from runner.command import Command, resumed
 from runner.config import ConfigurationError
 from runner.ledger import PLAN_FILE
@@ -70,6 +71,33 @@ def test_a_changed_fingerprint_is_another_row(run_program: RunProgram):
     assert json.loads(path.read_text())["fingerprint"] == result["fingerprint"]
 
 
+def test_a_stopped_resume_keeps_what_lies_behind(run_program: RunProgram):
+    """The table has every row that is there, whatever number the one has at which it stopped."""
+    done = run_program(*FAKE, faults("batch_s: 0.001", "fault: raise", "batch_s: 0.002"))
+    again = run_program("resume=true", "budget=0.01s")
+    assert [result.label for result in done.results() if result.status is Status.ok] == [
+        line.split(" | ")[0].removeprefix("| ")
+        for line in (max((done.output_dir / "sweeps").iterdir()) / "table.md").read_text().splitlines()[2:]
+    ]
+    assert "1 more was not begun within the budget" in again.out
+
+
+def test_a_file_that_changes_is_another_question(tmp_path, hydra_context):
+    """The fingerprint sees files by their sizes and times, and the baseline by its settings."""
+    weights = tmp_path / "w.pt"
+    weights.write_bytes(b"1")
+    words = ["weights=file", f"weights.path={weights}"]
+    plans._stamps.cache_clear()
+    [first] = plans.make_plans([words])
+    [again] = plans.make_plans([[*words, "verbose=true", "budget=1h"]])
+    weights.write_bytes(b"22")
+    plans._stamps.cache_clear()
+    [changed] = plans.make_plans([words])
+    [other] = plans.make_plans([[*words, "baseline=[backend=ort]"]])
+    assert first.fingerprint == again.fingerprint
+    assert len({first.fingerprint, changed.fingerprint, other.fingerprint}) == 3
+
+
 def test_a_budget_ends_a_sweep_between_two_runs(run_program: RunProgram):
     """No run is begun that would not end in time; the exit code is that of the rows, and one command goes on."""
     done = run_program(*FAKE, faults("batch_s: 0.001", "batch_s: 0.002", "batch_s: 0.003"), "budget=0.1s")
@@ -110,7 +138,6 @@ def test_beside_settings_it_is_the_newest_sweep_of_this_command(tmp_path):
     assert resumed(Command(["backend=ort", outputs, "resume=true"])).value("resume") == "2026-01-01"
     assert resumed(Command(["backend=openvino", outputs, "resume=true"])).overrides == ["backend=openvino", outputs]
     assert resumed(Command(["backend=ort", outputs, "resume=true", "fresh=true"])).value("resume") is None
-    assert resumed(Command(["backend=ort", outputs, "resume=false"])).overrides[0] == "backend=ort"
 
 
 @pytest.mark.parametrize(
@@ -137,6 +164,21 @@ def test_mistakes_of_resuming(tmp_path, overrides, told):
     with pytest.raises(ConfigurationError) as error:
         resumed(Command([*overrides, f"output_dir={tmp_path}"]))
     assert told in str(error.value)
+
+
+def test_a_secret_is_given_again(tmp_path):
+    """Alone with the sweep's name, or with the whole command: the sweep goes on."""
+    plan(tmp_path, "2026-01-01", "backend=ort,torch", left_out=("backend.env.API_KEY",))
+    outputs, secret = f"output_dir={tmp_path}", "+backend.env.API_KEY=abc"
+    for words in (["resume=2026-01-01", secret], ["resume=true", "backend=ort,torch", secret]):
+        found = resumed(Command([*words, outputs]))
+        assert found.overrides == ["backend=ort,torch", secret, outputs, "resume=2026-01-01"]
+
+
+def test_false_and_flags_resume_nothing(tmp_path):
+    """As if it were not there."""
+    plan(tmp_path, "2026-01-01", "backend=ort")
+    assert resumed(Command(["backend=ort", "resume=false", f"output_dir={tmp_path}"])).value("resume") is None
 
 
 def test_what_is_stored_of_a_command_holds_no_secret():

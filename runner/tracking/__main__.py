@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from runner.config import TrackingConfig
+from runner.config import NothingLaunched, TrackingConfig
 from runner.ledger import Ledger
+from runner.lock import only_measurement
 from runner.redaction import hide_in_text
 from runner.tracking.store import tracking_uri
 from runner.tracking.sync import sync
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--sweep", action="append", help="its name, a folder in OUTPUT_DIR/sweeps; all of them by default"
     )
+    parser.add_argument("--wait", action="store_true", help="wait for a measurement to end instead of refusing")
     parser.add_argument("--uri", help="tracking URI; MLFLOW_TRACKING_URI or the store in --output-dir by default")
     parser.add_argument("--experiment", default="runner", help="name of the MLflow experiment (default: %(default)s)")
     parser.add_argument("--output-dir", default="outputs", type=Path, help="(default: %(default)s)")
@@ -34,14 +36,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing or not there:
         print(f"sync: {sweeps} holds no sweep {', '.join(missing)}".rstrip(), file=sys.stderr)
         return EXIT_FAILED
-    for name in options.sweep or there:
-        try:
-            print(sync(uri, options.experiment, options.output_dir, sweeps / name))
-        except Exception as error:  # MLflow's, its client's or its database's: one line, and the next call goes on
-            reason = hide_in_text(f"{type(error).__name__}: {error}").splitlines()[0][:300]
-            print(f"sync: {name}: {hide_in_text(uri)}: {reason}", file=sys.stderr)
-            return EXIT_FAILED
-    return EXIT_OK
+    code = EXIT_OK
+    try:
+        with only_measurement(wait=options.wait, tell=print):  # it would be the other's noise
+            for name in options.sweep or there:
+                try:
+                    print(sync(uri, options.experiment, options.output_dir, sweeps / name))
+                except Exception as error:  # MLflow's, its client's or its database's: in one line, and the next
+                    reason = hide_in_text(f"{type(error).__name__}: {error}").splitlines()[0][:300]
+                    print(f"sync: {name}: {hide_in_text(uri)}: {reason}", file=sys.stderr)
+                    code = EXIT_FAILED
+    except NothingLaunched as error:
+        print(f"sync: {error}".replace("wait=true", "--wait"), file=sys.stderr)
+        code = EXIT_FAILED
+    return code
 
 
 if __name__ == "__main__":

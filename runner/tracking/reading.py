@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.protocol import Finding
-from runner.tracking.store import NOTES_FILE, PARENT_TAG, PLACE_TAG, SWEEP_TAG, StoreError, open_client
+from runner.tracking.store import DIGEST_TAG, NOTES_FILE, PARENT_TAG, PLACE_TAG, SWEEP_TAG, StoreError, open_client
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,5 +114,5 @@ def _read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.D
     if rows.empty:
         raise LookupError(f"experiment {experiment!r} holds no sweep {sweep!r}")
     # By the plan's numbers, not by the clock, which may have been set back; what is still being recorded has none.
-    rows = rows[rows[place].notna()].drop_duplicates(place, keep="last").sort_values(place)
+    rows = rows[rows[f"tags.{DIGEST_TAG}"].notna()].drop_duplicates(place, keep="last").sort_values(place)
     return sweep, rows.reset_index(drop=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from runner import record
-from runner.config import TrackingConfig
+from runner.config import RunConfig, TrackingConfig
 from runner.redaction import hide_in_text
 from runner.result import RESULT_FILE, Result, Status
 from runner.screen import say
@@ -21,6 +21,8 @@ from runner.tracking.store import (
     PLACE_TAG,
     SWEEP_TAG,
     Patience,
+    Stoppable,
+    import_mlflow,
     open_client,
     open_experiment,
     tracking_uri,
@@ -36,9 +38,10 @@ ARTIFACTS = (
     "evidence.json",
     "rounds.csv",
     RESULT_FILE,
-    "candidate.log",
 )
-"""Files of a run's folder that go to the store; raw batch times and logits stay in the folder."""
+"""Files of a run's folder that go to the store as they are; raw batch times and logits stay in the folder."""
+LOG_FILE = "candidate.log"
+"""It holds whatever libraries print: without what is known to be secret it goes to the store too."""
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 ENDED = {
     Status.ok: FINISHED,
@@ -55,7 +58,7 @@ MOST_CHILDREN = 50_000
 class Recorder:
     """Records one sweep in a store, whatever of it is already there."""
 
-    def __init__(self, client: MlflowClient, experiment: str, sweep: str) -> None:
+    def __init__(self, client: MlflowClient | Stoppable, experiment: str, sweep: str) -> None:
         """Keep where to record.
 
         Args:
@@ -103,13 +106,13 @@ class Recorder:
         """
         known = self._known.setdefault((place, result.fingerprint), [])
         digest = _digest(folder / RESULT_FILE)
-        if digest in [one for _, one in known]:
-            return False
-        run_id = self._create(result, folder, {PLACE_TAG: place, DIGEST_TAG: digest})
+        there = next((run_id for run_id, one in known if digest and one == digest), None)
+        run_id = there or self._create(result, folder, place, digest)
         for earlier, _ in known:
-            self._client.delete_run(earlier)
+            if earlier != run_id:
+                self._client.delete_run(earlier)
         known[:] = [(run_id, digest)]
-        return True
+        return there is None
 
     def finish(self, files: Sequence[Path], *, interrupted: bool) -> None:
         """Put the sweep's files on the parent run and end it."""
@@ -117,14 +120,20 @@ class Recorder:
             self._client.log_artifact(self._parent, str(file))
         self._client.set_terminated(self._parent, KILLED if interrupted else FINISHED)
 
-    def _create(self, result: Result, folder: Path, tags: dict[str, str]) -> str:
+    def _create(self, result: Result, folder: Path, place: str, digest: str) -> str:
+        """Create a child, its digest last: one that has none is half recorded."""
         from mlflow.entities import Metric, Param, RunTag
 
         now = int((result.ended_at or time.time()) * 1000)
         child = self._client.create_run(
             self._experiment,
             start_time=now - int(result.wall_s * 1000),
-            tags={PARENT_TAG: self._parent, SWEEP_TAG: self._sweep},
+            tags={
+                PARENT_TAG: self._parent,
+                SWEEP_TAG: self._sweep,
+                PLACE_TAG: place,
+                "fingerprint": result.fingerprint,
+            },
             run_name=result.label,
         )
         run_id = str(child.info.run_id)
@@ -135,7 +144,10 @@ class Recorder:
         for name in ARTIFACTS:
             if (folder / name).is_file():
                 self._client.log_artifact(run_id, str(folder / name))
-        words = record.tags(result) | tags
+        if (folder / LOG_FILE).is_file():
+            log = hide_in_text((folder / LOG_FILE).read_text(encoding="utf-8", errors="replace"))
+            self._client.log_text(run_id, log, LOG_FILE)
+        words = record.tags(result) | {DIGEST_TAG: digest}
         self._client.log_batch(
             run_id,
             metrics=measured,
@@ -171,8 +183,8 @@ class Tracker:
         if not self._config.enabled:
             return
         try:
-            client = open_client(self._uri)  # imports MLflow, which takes its time: no server's fault
-            self._recorder = self._patience.spend(lambda: self._open(client, machine, machine_name))
+            import_mlflow()  # takes its time: no server's fault
+            self._recorder = self._patience.spend(lambda: self._open(machine, machine_name))
         except Exception as error:
             self._give_up(error)
 
@@ -184,9 +196,10 @@ class Tracker:
         """Put the sweep's files on the parent run and end it."""
         self._attempt(lambda recorder: recorder.finish(files, interrupted=interrupted))
 
-    def _open(self, client: MlflowClient, machine: Path, machine_name: str) -> Recorder:
+    def _open(self, machine: Path, machine_name: str) -> Recorder:
+        client = open_client(self._uri)
         experiment = open_experiment(client, self._config.experiment, self._output_dir, self._uri)
-        recorder = Recorder(client, experiment, self._folder.name)
+        recorder = Recorder(Stoppable(client, self._patience), experiment, self._folder.name)
         recorder.begin(machine, machine_name)
         return recorder
 
@@ -204,7 +217,14 @@ class Tracker:
         self._recorder = None
         lines = hide_in_text(str(error)).strip().splitlines()
         reason = lines[0][:200] if lines else type(error).__name__
-        remedy = f"python -m runner.tracking sync --sweep {self._folder.name} records them later"
+        words = ["python -m runner.tracking sync --sweep", self._folder.name]
+        if str(self._output_dir) != RunConfig.output_dir:
+            words += ["--output-dir", str(self._output_dir)]
+        if self._config.experiment != TrackingConfig.experiment:
+            words += ["--experiment", self._config.experiment]
+        if self._config.uri:
+            words += ["--uri", hide_in_text(self._config.uri)]
+        remedy = f"{' '.join(words)} records them later"
         say(self._console, f"tracking: {reason}; the results are in {self._folder}, {remedy}")
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from runner.config import TrackingConfig
 
@@ -30,6 +30,21 @@ USUAL_S = 1.0
 T = TypeVar("T")
 
 
+class Stoppable:
+    """A client whose next call fails when the patience with its server is over: it speaks in no timed phase."""
+
+    def __init__(self, client: MlflowClient, patience: Patience) -> None:
+        """Keep both."""
+        self._client = client
+        self._patience = patience
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the client's own method."""
+        if self._patience.over:
+            raise TimeoutError("the server is given up")
+        return getattr(self._client, name)
+
+
 class StoreError(Exception):
     """The store cannot be used: in one line, why."""
 
@@ -40,7 +55,15 @@ def tracking_uri(config: TrackingConfig, output_dir: Path) -> str:
 
 
 def open_client(uri: str) -> MlflowClient:
-    """Return a client of the store, MLflow's own chatter and telemetry off."""
+    """Return a client of the store."""
+    import_mlflow()
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def import_mlflow() -> None:
+    """Import MLflow, which takes two seconds, its own chatter and telemetry off."""
     import logging
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -49,12 +72,10 @@ def open_client(uri: str) -> MlflowClient:
     # A server that is down must not hold a sweep up: MLflow retries 7 times, for minutes, by default.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
-    from mlflow import MlflowClient
+    import mlflow  # noqa: F401 -- for its effect
 
     for name in ("mlflow", "mlflow.store.db.utils", "alembic", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.ERROR)
-
-    return MlflowClient(tracking_uri=uri)
 
 
 def open_experiment(client: MlflowClient, name: str, output_dir: Path, uri: str) -> str:
@@ -74,13 +95,15 @@ class Patience:
     def __init__(self, uri: str, seconds: float = SERVER_COSTS_AT_MOST_S) -> None:
         """Keep how long may be waited in all; a database on this machine is waited for as long as it takes."""
         self._left = None if uri.startswith("sqlite:") else seconds
+        self.over = False
+        """Whether a call was left to itself: it must not go on."""
 
     def spend(self, what: Callable[[], T]) -> T:
         """Return what a call returns.
 
         Raises:
-            TimeoutError: it takes longer than may still be waited. The call is left to itself: no process ends later
-                for it, and it uses no time while it waits.
+            TimeoutError: it takes longer than may still be waited. The call is left to itself, and ends where it next
+                looks at `over`.
         """
         if self._left is None:
             return what()
@@ -98,6 +121,7 @@ class Patience:
         thread.start()
         thread.join(self._left)
         if thread.is_alive():
+            self.over = True
             raise TimeoutError(f"the server did not answer within {SERVER_COSTS_AT_MOST_S:.0f} s of this sweep")
         self._left -= max(0.0, time.monotonic() - begin - USUAL_S)
         if errors:

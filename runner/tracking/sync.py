@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.ledger import EARLIER, Ledger, read_results
-from runner.result import Result
+from runner.result import Result, Status
 from runner.tracking.recorder import Recorder
 from runner.tracking.store import NOTES_FILE, open_client, open_experiment
 
@@ -54,7 +54,8 @@ def sync(uri: str, experiment: str, output_dir: Path, folder: Path) -> Synced:
         else:
             synced.present += 1
     files = [file for pattern in ("table.*", "figure.*", NOTES_FILE) for file in sorted(folder.glob(pattern))]
-    recorder.finish(files, interrupted=Ledger.is_unfinished(folder))
+    statuses = Ledger.statuses(folder)
+    recorder.finish(files, interrupted=None in statuses or Status.interrupted in statuses)
     return synced
 
 
@@ -71,6 +72,15 @@ def _results(folder: Path, synced: Synced) -> Iterator[tuple[Path, Result, str]]
             yield path, result, path.parent.name
         else:
             synced.unreadable.append(f"{path.parent.name} cannot be read ({result})")
-    for path, result in read_results(folder / EARLIER):
+    earlier = {}
+    for path, result in sorted(read_results(folder / EARLIER), key=lambda found: _attempt(found[0])):
         if isinstance(result, Result) and result.fingerprint not in current:
-            yield path, result, path.parent.name.rpartition("-")[0]
+            place = path.parent.name.rpartition("-")[0]
+            earlier[place, result.fingerprint] = path, result, place  # the last attempt
+    yield from earlier.values()
+
+
+def _attempt(path: Path) -> int:
+    """Return the number behind the name of an earlier run's folder."""
+    number = path.parent.name.rpartition("-")[2]
+    return int(number) if number.isdigit() else 0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.lock import LOCK_VARIABLE
 from runner.result import Status
 from runner.tracking import __main__ as command
 from runner.tracking.store import Patience
@@ -41,6 +42,12 @@ def serve(status: int, delay_s: float) -> http.server.ThreadingHTTPServer:
     found = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=found.serve_forever, daemon=True).start()
     return found
+
+
+@pytest.fixture(autouse=True)
+def own_lock(monkeypatch, environment) -> None:
+    """Let what runs in this process wait for nobody else's measurement."""
+    monkeypatch.setenv(LOCK_VARIABLE, environment[LOCK_VARIABLE])
 
 
 @pytest.fixture(params=["down", "silent", "slow", "answering 500"])
