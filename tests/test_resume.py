@@ -93,7 +93,7 @@ def test_a_file_that_changes_is_another_question(tmp_path, hydra_context):
     weights.write_bytes(b"22")
     plans._stamps.cache_clear()
     [changed] = plans.make_plans([words])
-    [other] = plans.make_plans([[*words, "baseline=[backend=ort]"]])
+    [other] = plans.make_plans([[*words, 'baseline=["backend=ort"]']])
     assert first.fingerprint == again.fingerprint
     assert len({first.fingerprint, changed.fingerprint, other.fingerprint}) == 3
 
