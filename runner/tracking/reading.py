@@ -108,11 +108,12 @@ def _read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.D
     rows: Any = mlflow.search_runs(
         [found.experiment_id], f"tags.{SWEEP_TAG} = '{sweep}'", order_by=["attributes.start_time ASC"]
     )
-    parent, place = f"tags.{PARENT_TAG}", f"tags.{PLACE_TAG}"
-    if not rows.empty:
-        rows = rows[rows[parent].notna()] if parent in rows else rows.iloc[0:0]
+    place, needed = f"tags.{PLACE_TAG}", [f"tags.{PARENT_TAG}", f"tags.{DIGEST_TAG}"]
+    if not {place, *needed} <= set(rows):  # the parent alone, or nothing
+        rows = rows.iloc[0:0]
+    rows = rows.dropna(subset=[name for name in needed if name in rows])  # one without a digest is half recorded
     if rows.empty:
         raise LookupError(f"experiment {experiment!r} holds no sweep {sweep!r}")
-    # By the plan's numbers, not by the clock, which may have been set back; what is still being recorded has none.
-    rows = rows[rows[f"tags.{DIGEST_TAG}"].notna()].drop_duplicates(place, keep="last").sort_values(place)
+    # By the plan's numbers, not by the clock, which may have been set back.
+    rows = rows.drop_duplicates(place, keep="last").sort_values(place)
     return sweep, rows.reset_index(drop=True)

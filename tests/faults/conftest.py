@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from tests.conftest import FAKE, TESTS
 
 STRUCK = Path(__file__).with_name("struck.py")
 PATIENCE_S = 20
-BRIEF = (*FAKE, "measure.warmup_s=0.1")
+BRIEF = (*FAKE, "measure.warmup_s=0.1", "measure.rounds_min=2", "measure.rounds_max=2")
 """What is measured does not matter in these tests."""
 
 
@@ -70,13 +71,14 @@ class Struck:
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self._environment = environment
         self._folder = folder
+        self._begun: list[subprocess.Popen[str]] = []
 
-    def command(self, outputs: Path, *arguments: str, action: str = "none", nth: int = 0) -> list[str]:
+    def command(self, outputs: Path, *arguments: str, action: str = "none", nth: int | str = 0) -> list[str]:
         own = ["--config-dir", str(TESTS / "conf"), *BRIEF, f"output_dir={outputs}", *arguments]
         return [sys.executable, str(STRUCK), action, str(nth), str(outputs), *own]
 
     def run(
-        self, outputs: Path, *arguments: str, action: str = "none", nth: int = 0
+        self, outputs: Path, *arguments: str, action: str = "none", nth: int | str = 0
     ) -> subprocess.CompletedProcess[str]:
         outputs.mkdir(exist_ok=True)
         if not (outputs / "cache").exists():  # one for all of a test: making artifacts is not what is struck
@@ -86,6 +88,23 @@ class Struck:
             self.command(outputs, *arguments, action=action, nth=nth),
             cwd=PROJECT, env=self._environment, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
+
+    def begin(self, outputs: Path, *arguments: str) -> subprocess.Popen[str]:
+        """Start a sweep in the background, which hears Ctrl-C even where these tests themselves must not."""
+        outputs.mkdir()
+        host = subprocess.Popen(
+            self.command(outputs, *arguments), cwd=PROJECT, env=self._environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
+        self._begun.append(host)
+        return host
+
+    def end(self) -> None:
+        """End whatever a failed test has left."""
+        for host in self._begun:
+            with host:
+                host.kill()
 
     def resume(self, outputs: Path) -> subprocess.CompletedProcess[str]:
         """Give the command that goes on, and nothing else."""
@@ -121,9 +140,11 @@ class Struck:
 
 
 @pytest.fixture
-def struck(environment, tmp_path) -> Struck:
-    """Return what strikes."""
-    return Struck(environment, tmp_path)
+def struck(environment, tmp_path) -> Iterator[Struck]:
+    """Give what strikes."""
+    found = Struck(environment, tmp_path)
+    yield found
+    found.end()
 
 
 def results(outputs: Path) -> list[Result]:

@@ -6,7 +6,7 @@ Python's audit events tell. ACTION is one of
   full   from the Nth on every write fails as on a full disk
   once   only the Nth does
   kill   SIGKILL to this process at the Nth
-  clock  from the Nth on the wall clock is two hours earlier
+  clock  from the first on that begins with N, a text, the wall clock is two hours earlier
 """
 
 import errno
@@ -40,11 +40,12 @@ def strike(event, args):
     if not isinstance(path, str | os.PathLike) or not str(path).startswith(outputs + os.sep):
         return
     written.append(f"{event} {Path(path).name}")
-    if action == "kill" and len(written) == int(number):
+    now = written[-1].startswith(number) if action == "clock" else len(written) == int(number)
+    if action == "kill" and now:
         os.kill(os.getpid(), signal.SIGKILL)
-    if action == "clock" and len(written) == int(number):
+    if action == "clock" and now:
         set_back_s[0] = 7200
-    if (action == "full" and len(written) >= int(number)) or (action == "once" and len(written) == int(number)):
+    if (action == "full" and len(written) >= int(number)) or (action == "once" and now):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 

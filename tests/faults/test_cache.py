@@ -1,0 +1,43 @@
+"""Cached artifacts that are not what they were: made again, and the run is as it would be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runner.result import Status
+from runner.worker.cache import DIGEST_FILE
+from tests.conftest import RunProgram
+from tests.faults.conftest import BRIEF
+
+
+def truncate(entry: Path) -> None:
+    """Cut every file of an artifact in half."""
+    for file in entry.rglob("*"):
+        if file.is_file() and file.name != DIGEST_FILE:
+            os.truncate(file, file.stat().st_size // 2)
+
+
+def forget(entry: Path) -> None:
+    """Take the digest away, as in a cache of another version of this program."""
+    (entry / DIGEST_FILE).unlink()
+
+
+@pytest.mark.parametrize("harm", [truncate, forget])
+def test_a_harmed_artifact_is_made_again(run_program: RunProgram, harm):
+    """With the same weights as before; the log says so where it was there."""
+    first = run_program(*BRIEF)
+    entries = [path.parent for path in (first.output_dir / "cache").glob(f"*/{DIGEST_FILE}")]
+    assert entries
+    for entry in entries:
+        harm(entry)
+    again = run_program(*BRIEF)
+    assert again.code == 0, again.err
+    [result] = again.results()
+    assert (result.status, result.digests) == (Status.ok, first.results()[0].digests)
+    assert result.rebuilt
+    log = (again.run_folder() / "candidate.log").read_text()
+    assert ("making it again" in log) == (harm is truncate)
+    assert all((entry / DIGEST_FILE).exists() for entry in entries)
