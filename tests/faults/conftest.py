@@ -95,7 +95,7 @@ class Struck:
         host = subprocess.Popen(
             self.command(outputs, *arguments), cwd=PROJECT, env=self._environment,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- no thread runs here
         )  # fmt: skip
         self._begun.append(host)
         return host
