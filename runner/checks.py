@@ -69,6 +69,7 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
     positive = {
         "measure.goal": measure.goal,
         "measure.warmup_tolerance": measure.warmup_tolerance,
+        "measure.watch_s": measure.watch_s,
         "measure.prepare_timeout_s": measure.prepare_timeout_s,
         "measure.request_timeout_s": measure.request_timeout_s,
     }

@@ -246,6 +246,8 @@ class MeasureConfig:
     guards: bool = True
     """Measure a round again that something outside disturbed. false: every round counts, for a machine that is never
     quiet; what disturbed it is in rounds.csv all the same."""
+    watch_s: float = 0.3
+    """Seconds for which threads are watched while they compute: the evidence of threads and cores."""
     warmup_s: float = 20.0
     """Seconds after which warm-up gives up waiting for a steady speed."""
     warmup_tolerance: float = 0.03

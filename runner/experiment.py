@@ -161,7 +161,8 @@ class Run:
         timeout_s = self.plan.config.measure.request_timeout_s
         loaded.worker.thaw()
         with self.watch.book("evidence"):
-            answers = loaded.worker.ask(Observe(), Observed, timeout_s=timeout_s)
+            request = Observe(self.plan.config.measure.watch_s)
+            answers = loaded.worker.ask(request, Observed, timeout_s=timeout_s)
         loaded.worker.freeze()
         return distinct(finding for answer in answers for finding in answer.evidence)
 

@@ -26,6 +26,7 @@ FAMILY = uuid4().hex[:12]
 OWN: set[int] = set()
 """Children of this process that somebody waits for."""
 _adopting: set[int] = set()
+"""This process, once it adopts orphans; a fork of it does not."""
 PR_SET_CHILD_SUBREAPER = 36  # <sys/prctl.h>
 ATTEMPTS, PAUSE_S = 100, 0.02
 """How often members are looked for again: one may start another while it is being killed."""

@@ -124,6 +124,9 @@ class RunSlice:
 class Observe:
     """Tell what took effect, from untimed batches under verbose flags and profilers; answered by :class:`Observed`."""
 
+    watch_s: float
+    """Seconds for which threads are watched while they compute."""
+
 
 @dataclass(frozen=True)
 class Evaluate:

@@ -125,14 +125,14 @@ class Sweep:
     ) -> dict[int, Result]:
         """Make every run that is not already there, and record it; a failure in one never ends the sweep.
 
-        Returns:
-            The results by the numbers of their plans; those that were not begun are not among them.
-
         Args:
             tracker: records each.
             may_take: asked before each run with the seconds that it is expected to take; the sweep ends where it may
                 not.
             on_built: told when a run has made artifacts that are kept.
+
+        Returns:
+            The results by the numbers of their plans; those that were not begun are not among them.
         """
         results: dict[int, Result] = {}
         bench = KeptBench()

@@ -35,6 +35,7 @@ FAKE = (
     "measure.settle_s=0",
     "measure.settle_iterations=1",
     "measure.warmup_s=1",
+    "measure.watch_s=0.05",
     "measure.guards=false",
     'baseline=["backend=fake"]',
     'reference=["backend=fake"]',

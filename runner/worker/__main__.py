@@ -76,7 +76,7 @@ def answer(session: Session, request: Message) -> Message:
     if isinstance(request, RunSlice):
         return session.run_slice(request)
     if isinstance(request, Observe):
-        return session.observe()
+        return session.observe(request)
     if isinstance(request, Evaluate):
         return session.evaluate(request.path, cached=request.cached)
     raise RuntimeError(f"not a request: {type(request).__name__}")

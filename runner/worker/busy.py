@@ -11,8 +11,6 @@ from pathlib import Path
 
 from runner.worker.timing import Step, run_steps
 
-SECONDS = 0.3
-"""Batches run so long at least; the threads are looked at from a fifth of it to its end."""
 BUSY_SHARE = 0.1
 """Of the busiest thread's CPU time: who has less waits, or sends requests."""
 
@@ -38,19 +36,24 @@ class _Sample:
     cores: dict[int, set[int]]
 
 
-def observe(steps: Sequence[Step]) -> Busy:
-    """Run untimed batches and watch the process's threads meanwhile, from a thread that sleeps."""
+def observe(steps: Sequence[Step], seconds: float) -> Busy:
+    """Run untimed batches and watch the process's threads meanwhile, from a thread that sleeps.
+
+    Args:
+        steps: one per request in flight.
+        seconds: batches run so long at least; the threads are looked at from a fifth of it to its end.
+    """
     samples: list[_Sample] = []
 
     def watch() -> None:
-        time.sleep(SECONDS / 5)
+        time.sleep(seconds / 5)
         samples.append(_sample())
-        time.sleep(SECONDS * 4 / 5)
+        time.sleep(seconds * 4 / 5)
         samples.append(_sample())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    longer = round(SECONDS * 1.5 * 1e9)  # than the watcher: the threads of several requests end with them
+    longer = round(seconds * 1.5 * 1e9)  # than the watcher: the threads of several requests end with them
     run_steps(steps, settle_ns=0, settle_iterations=0, minimum_ns=longer, minimum_iterations=1)
     watcher.join()
     first, last = samples

@@ -21,6 +21,7 @@ from runner.protocol import (
     Finding,
     Job,
     Loaded,
+    Observe,
     Observed,
     RunSlice,
     Slice,
@@ -135,12 +136,12 @@ class Session:
             minor_faults=after.ru_minflt - before.ru_minflt,
         )
 
-    def observe(self) -> Observed:
+    def observe(self, request: Observe) -> Observed:
         """Tell what took effect: what must not have changed while it was timed, the settings, the arithmetic."""
         job, parts = self._job, self._parts
         before = self._before_timing
         found = [_recompilations(before, parts.runtime.counters())] if before else []
-        busy = observe(self._steps)
+        busy = observe(self._steps, request.watch_s)
         found += collect(job.expectations, self._affinity, parts.settings.threads_per_request, job.threads, busy)
         images, _ = next(parts.dataset.batches(parts.dataset.evaluation, job.batch_size))
         return Observed(found + guarded("precision", lambda: parts.runtime.evidence(images)))
