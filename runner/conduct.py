@@ -84,6 +84,8 @@ def _resumed(command: Command, folder: Path) -> Path:
 
 def _conduct(ledger: Ledger, plans: Sequence[Plan], console: Console, begin: float) -> int:
     machine, config, folder = this_machine(), plans[0].config, ledger.folder
+    if config.resume:
+        say(console, f"going on with {folder.name}")
     for remark in ledger.remarks:
         say(console, remark)
     if config.measure.guards:
@@ -194,7 +196,7 @@ def _calibrate(plans: Sequence[Plan], results: Sequence[Result], machine: Machin
         speedups = by_config.setdefault(repr(plan.config), (plan.config, []))[1]
         if result.shown and result.shown.verdict is not Verdict.too_noisy:
             speedups.append(result.shown.speedup.value)
-    told, output_dir = [], plans[0].config.output_dir
+    told = []
     for config, speedups in by_config.values():
         if config.aa and len(speedups) < config.aa:
             told.append(
@@ -205,7 +207,7 @@ def _calibrate(plans: Sequence[Plan], results: Sequence[Result], machine: Machin
             told.append(
                 f"{len(speedups)} A/A runs of {describe(config)}: mean |speedup - 1| {found.mean_error:.2%}; "
                 f"the next will lie within ±{found.noise_floor:.1%}, and δ is not under that for model={found.model} "
-                f"measure={found.measure} under these settings from now on (kept in {output_dir}/cache/noise: remove "
+                f"measure={found.measure} under these settings from now on (kept in {config.output_dir}/cache/noise: remove "
                 "it to undo that)"
             )
     return told
