@@ -207,8 +207,8 @@ def _calibrate(plans: Sequence[Plan], results: Sequence[Result], machine: Machin
             told.append(
                 f"{len(speedups)} A/A runs of {describe(config)}: mean |speedup - 1| {found.mean_error:.2%}; "
                 f"the next will lie within ±{found.noise_floor:.1%}, and δ is not under that for model={found.model} "
-                f"measure={found.measure} under these settings from now on (kept in {config.output_dir}/cache/noise: remove "
-                "it to undo that)"
+                f"measure={found.measure} under these settings from now on (kept in {config.output_dir}/cache/noise: "
+                "remove it to undo that)"
             )
     return told
 
