@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -46,6 +47,17 @@ def newest_results() -> list[Result]:
     """Return the results of the sweep that ran last."""
     sweep = max((PROJECT / "outputs" / "sweeps").iterdir())
     return [load(path) for path in sorted(sweep.glob("*/result.json"))]
+
+
+def print_findings(title: str, found: Sequence[Finding]) -> bool:
+    """Print promises and what was measured, and return whether all are kept."""
+    table = Table(title=title, show_lines=True)
+    for name in ("promise", "measured", "kept"):
+        table.add_column(name, overflow="fold")
+    for one in found:
+        table.add_row(one.promise, one.measured, "yes" if one.kept else "NO")
+    Console(width=110).print(table)
+    return all(one.kept for one in found)
 
 
 def quick_answers() -> list[Finding]:
@@ -94,14 +106,7 @@ def overhead() -> list[Finding]:
 
 def main() -> bool:
     """Measure every promise, print the table, and return whether all are kept."""
-    found = [*quick_answers(), *no_effect(), *overhead()]
-    table = Table(title="The harness", show_lines=True)
-    for title in ("promise", "measured", "kept"):
-        table.add_column(title, overflow="fold")
-    for one in found:
-        table.add_row(one.promise, one.measured, "yes" if one.kept else "NO")
-    Console(width=110).print(table)
-    return all(one.kept for one in found)
+    return print_findings("The harness", [*quick_answers(), *no_effect(), *overhead()])
 
 
 if __name__ == "__main__":

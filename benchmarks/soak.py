@@ -25,12 +25,13 @@ from pathlib import Path
 
 import psutil
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.harness import Finding
-from runner.config import PROJECT
-from runner.family import FAMILY_VARIABLE
+from benchmarks.harness import Finding, print_findings
+from runner.config import PROJECT, TrackingConfig
+from runner.family import ANY, members
 from runner.result import RESULT_FILE, Result, load
+from runner.tracking.recorder import Tracker
+from runner.tracking.store import import_mlflow
 
 FAULTS = (
     ("raise", "failed"),
@@ -54,7 +55,6 @@ SMALL = (
     *("measure.rounds_max=2", "measure.prepare_timeout_s=15", "measure.request_timeout_s=5"),
 )
 """What is measured does not matter here, so it is measured as briefly as can be."""
-PHASES_OF_THE_HOST = "what is left of a run's time when all its phases are taken off, and what lies between two runs"
 
 
 def draw(runs: int, generator: random.Random) -> list[tuple[str, str]]:
@@ -102,19 +102,11 @@ def follow(host: subprocess.Popen[bytes], outputs: Path, until: int) -> dict[int
     return resident
 
 
-def family() -> int:
-    """Return how many processes carry a sweep's mark."""
-    found = 0
-    for process in psutil.process_iter():
-        try:
-            found += FAMILY_VARIABLE in process.environ()
-        except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
-            continue
-    return found
-
-
 def bookkeeping(found: Sequence[Result]) -> list[float]:
-    """Return the seconds of each run but the first that are the host's own (see PHASES_OF_THE_HOST)."""
+    """Return the seconds of each run but the first that are the host's own.
+
+    That is what is left of its time when all its phases are taken off, and what lies between two runs.
+    """
     return [
         later.ended_at - earlier.ended_at - sum(later.phases.values())
         for earlier, later in itertools.pairwise(found)
@@ -123,16 +115,17 @@ def bookkeeping(found: Sequence[Result]) -> list[float]:
 
 
 def silent_server() -> float:
-    """Return how many seconds longer a run takes with a server that never answers than with one that refuses."""
-    with socket.socket() as listener, tempfile.TemporaryDirectory(prefix="runner-soak-") as folder:
+    """Return the seconds that a sweep waits for a server that takes connections and never answers."""
+    with socket.socket() as listener, tempfile.TemporaryDirectory(prefix="runner-soak-") as name:
         listener.bind(("127.0.0.1", 0))
         listener.listen(50)
-        took = []
-        for port in (9, 9, listener.getsockname()[1]):  # the first makes the artifacts
-            begin = time.monotonic()
-            start(Path(folder), *SMALL, f"tracking.uri=http://127.0.0.1:{port}").wait()
-            took.append(time.monotonic() - begin)
-    return took[2] - took[1]
+        import_mlflow()
+        config = TrackingConfig(uri=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        tracker = Tracker(config, Path(name), Path(name), Console(quiet=True))
+        begin = time.monotonic()
+        tracker.begin(Path(name) / "machine.json", "a machine")
+        tracker.finish([], interrupted=False)
+        return time.monotonic() - begin
 
 
 def soak(runs: int, seed: int, outputs: Path) -> list[Finding]:
@@ -144,7 +137,7 @@ def soak(runs: int, seed: int, outputs: Path) -> list[Finding]:
     host.send_signal(signal.SIGKILL)
     host.wait()
     time.sleep(5)
-    left_by_kill = family()
+    left_by_kill = len(members(ANY))
     kept = {name: result.ended_at for name, result in results(outputs).items() if result.status == "ok"}
     host = start(outputs, "resume=true")
     after = follow(host, outputs, runs + 1)
@@ -163,6 +156,7 @@ def soak(runs: int, seed: int, outputs: Path) -> list[Finding]:
     first, last = sizes[min(after, key=lambda n: abs(n - runs // 2 - 50))], after[max(after)]
     for line in wrong:
         print(line)
+    left_at_end = len(members(ANY))
     half, slowest = statistics.median(whole), max(whole)
     return [
         Finding(
@@ -172,8 +166,8 @@ def soak(runs: int, seed: int, outputs: Path) -> list[Finding]:
         ),
         Finding(
             "no process left: the host killed in the middle, and at the end",
-            f"{left_by_kill} and {family()}",
-            not left_by_kill + family(),
+            f"{left_by_kill} and {left_at_end}",
+            not left_by_kill + left_at_end,
         ),
         Finding(
             "host under 0.2 s per run on its own bookkeeping", f"{half:.3f} s (median), {slowest:.3f} s", half < 0.2
@@ -201,14 +195,8 @@ def main() -> bool:
     with tempfile.TemporaryDirectory(prefix="runner-soak-") as folder:
         found = soak(options.runs, options.seed, Path(folder))
     cost = silent_server()
-    found.append(Finding("a silent tracking server costs at most 5 s per sweep", f"{cost:.1f} s", cost <= 5.5))
-    table = Table(title=f"The soak, {(time.monotonic() - begin) / 60:.0f} minutes", show_lines=True)
-    for title in ("promise", "measured", "kept"):
-        table.add_column(title, overflow="fold")
-    for one in found:
-        table.add_row(one.promise, one.measured, "yes" if one.kept else "NO")
-    Console(width=110).print(table)
-    return all(one.kept for one in found)
+    found.append(Finding("a silent tracking server costs at most 5 s per sweep", f"{cost:.2f} s", cost <= 5))
+    return print_findings(f"The soak, {(time.monotonic() - begin) / 60:.0f} minutes", found)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -9,9 +10,17 @@ from runner.plans import AA, WHOLE, Plan
 from runner.result import Result
 from runner.statistics import Estimate, Verdict
 
+Part = tuple[Plan, Result | None]
+"""A setting's plan, and its result where it was begun."""
 
-def lines(plans: Sequence[Plan], results: Sequence[Result]) -> list[str]:
-    """Return what the ablations of a sweep say, for people; nothing where there are none."""
+
+def lines(plans: Sequence[Plan], results: Sequence[Result | None]) -> list[str]:
+    """Return what the ablations of a sweep say, for people; nothing where there are none.
+
+    Args:
+        plans: all of the sweep.
+        results: of the plans at the same places, None for one that was not begun; those at the end may be missing.
+    """
     told: list[str] = []
     for whole, parts in _ablations(plans, results):
         told += _tell(whole, parts)
@@ -25,25 +34,26 @@ def together(parts: Sequence[Estimate]) -> Estimate:
     return Estimate(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin))
 
 
-def _ablations(plans: Sequence[Plan], results: Sequence[Result]) -> Iterator[tuple[Result, list[tuple[Plan, Result]]]]:
-    """Yield each whole with its parts, which follow it; an interrupted sweep has fewer results than plans."""
-    found: tuple[Result, list[tuple[Plan, Result]]] | None = None
-    for plan, result in zip(plans, results, strict=False):
+def _ablations(plans: Sequence[Plan], results: Sequence[Result | None]) -> Iterator[tuple[Result, list[Part]]]:
+    """Yield each whole with its parts, which follow it; parts of a whole that was not begun tell nothing."""
+    found: tuple[Result, list[Part]] | None = None
+    for plan, result in itertools.zip_longest(plans, results):
         if plan.part == WHOLE:
             if found:
                 yield found
-            found = (result, [])
+            found = (result, []) if result else None
         elif plan.part not in ("", AA) and found:
             found[1].append((plan, result))
     if found:
         yield found
 
 
-def _tell(whole: Result, parts: Sequence[tuple[Plan, Result]]) -> list[str]:
+def _tell(whole: Result, parts: Sequence[Part]) -> list[str]:
     told = [f"{whole.label}: {_shown(whole)} over the baseline; each setting alone, over the whole without it:"]
-    told += [f"  {plan.part}: {_shown(result)}" for plan, result in parts]
-    measured = [result.shown.speedup for _, result in parts if result.shown]
-    noisy = any(one.shown and one.shown.verdict is Verdict.too_noisy for one in (whole, *(part for _, part in parts)))
+    begun = [(plan, result) for plan, result in parts if result is not None]
+    told += [f"  {plan.part}: {_shown(result)}" for plan, result in begun]
+    measured = [result.shown.speedup for _, result in begun if result.shown]
+    noisy = any(one.shown and one.shown.verdict is Verdict.too_noisy for one in (whole, *(part for _, part in begun)))
     if whole.shown is None or noisy or len(measured) < max(2, len(parts)):
         return told
     product, speedup = together(measured), whole.shown.speedup

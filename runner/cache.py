@@ -19,8 +19,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from runner.config import RunConfig
-from runner.lock import MachineBusy, only_measurement
+from runner.config import NothingLaunched, RunConfig
+from runner.lock import only_measurement
 from runner.worker.cache import DIGEST_FILE
 
 GIB, MIB = 2**30, 2**20
@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show([*artifacts.entries(), *artifacts.others()], str(folder), console)
         return EXIT_OK
     try:
-        with only_measurement(wait=False, tell=print):
+        with only_measurement(wait=False, tell=print, remedy="wait until it has ended"):
             found = [*artifacts.entries(), *artifacts.others()]
             removed = [one for one in found if _remove_any(one.path)]
             for lock in folder.glob("*.lock"):
@@ -174,8 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             show(removed, f"removed from {folder}", console)
             for left in [one for one in found if one not in removed]:
                 console.print(f"{left.path.name} stays: a process uses it", highlight=False)
-    except MachineBusy as error:
-        print(f"nothing was removed: {error}".replace("add wait=true", "wait until it has ended"), file=sys.stderr)
+    except NothingLaunched as error:
+        print(f"nothing was removed: {error}", file=sys.stderr)
         return EXIT_BUSY
     return EXIT_OK
 

@@ -112,7 +112,7 @@ def _conduct(ledger: Ledger, plans: Sequence[Plan], console: Console, begin: flo
     conclusions = [
         *unsaved,
         *_guarded("diagnosis", lambda: diagnosis.lines(ended, results, machine)),
-        *_guarded("ablation", lambda: ablation.lines(ended, results)),
+        *_guarded("ablation", lambda: ablation.lines(plans, [made.get(number) for number in range(len(plans))])),
         *_guarded("noise floor", lambda: _raised_floors(ended, results)),
         *_guarded("calibration", lambda: _calibrate(ended, results, machine)),
         *_not_begun(plans, made, ledger, interrupted=sweep.interrupted),
@@ -182,7 +182,7 @@ def _raised_floors(plans: Sequence[Plan], results: Sequence[Result]) -> list[str
     """Tell by which δ it was judged, where that is not the one that `measure` names."""
     floors = {
         result.shown.noise_floor
-        for plan, result in zip(plans, results, strict=False)
+        for plan, result in zip(plans, results, strict=True)
         if result.shown and result.shown.noise_floor > plan.config.measure.noise_floor
     }
     source = "by A/A runs on this machine (python -m runner.machine lists them)"
@@ -192,7 +192,7 @@ def _raised_floors(plans: Sequence[Plan], results: Sequence[Result]) -> list[str
 def _calibrate(plans: Sequence[Plan], results: Sequence[Result], machine: Machine) -> list[str]:
     """Keep the noise floor that the A/A runs of a sweep found; return it in words."""
     by_config: dict[str, tuple[RunConfig, list[float]]] = {}
-    for plan, result in zip(plans, results, strict=False):
+    for plan, result in zip(plans, results, strict=True):
         speedups = by_config.setdefault(repr(plan.config), (plan.config, []))[1]
         if result.shown and result.shown.verdict is not Verdict.too_noisy:
             speedups.append(result.shown.speedup.value)

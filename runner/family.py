@@ -23,6 +23,8 @@ FAMILY_VARIABLE = "RUNNER_FAMILY"
 """Environment variable that carries the mark."""
 FAMILY = uuid4().hex[:12]
 """The mark of all that this process starts; a worker's own adds its number."""
+ANY = ""
+"""With what every mark begins."""
 OWN: set[int] = set()
 """Children of this process that somebody waits for."""
 _adopting: set[int] = set()

@@ -30,13 +30,16 @@ def lock_file() -> Path:
 
 
 @contextmanager
-def only_measurement(*, wait: bool, tell: Callable[[str], None], path: Path | None = None) -> Iterator[None]:
+def only_measurement(
+    *, wait: bool, tell: Callable[[str], None], path: Path | None = None, remedy: str = "add wait=true"
+) -> Iterator[None]:
     """Hold the machine's lock; the kernel gives it back when this process ends, however it ends.
 
     Args:
         wait: wait for the holder to end.
         tell: is told whom it waits for.
         path: of the lock, :func:`lock_file` by default.
+        remedy: what the person can do instead of being refused.
 
     Raises:
         MachineBusy: another process holds it, and `wait` is false.
@@ -54,7 +57,7 @@ def only_measurement(*, wait: bool, tell: Callable[[str], None], path: Path | No
             holder = f"process {file.read().strip() or 'unknown'}"
             if not wait:
                 raise MachineBusy(
-                    f"{holder} measures on this machine, and two would be each other's noise: add wait=true"
+                    f"{holder} measures on this machine, and two would be each other's noise: {remedy}"
                 ) from None
             tell(f"waiting for {holder}, which measures on this machine")
             fcntl.flock(file, fcntl.LOCK_EX)

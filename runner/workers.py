@@ -127,7 +127,6 @@ class Worker:
         Raises:
             RunFailed: the worker has died.
         """
-        self._oom_kills = read_oom_kills()
         try:
             self._channel.sendall(encode(request))
         except OSError:  # it died between two requests: the reason is in how it died
@@ -140,6 +139,7 @@ class Worker:
 
     def thaw(self) -> None:
         """Let a frozen group go on."""
+        self._oom_kills = read_oom_kills()  # who was killed while it stood still was another
         self._signal(signal.SIGCONT)
         self.frozen = False
 

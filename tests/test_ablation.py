@@ -73,6 +73,17 @@ def test_an_ablation_that_was_interrupted_tells_what_it_has(hydra_context):
     assert lines(plans, []) == []
 
 
+def test_parts_that_were_not_begun_are_missed(hydra_context):
+    """Two of three are not all, whichever is missing; and nobody's parts are another's."""
+    words = ["backend=openvino", "precision=bf16", "allocator=tcmalloc", "ablate=true"]
+    plans = make_plans([words, [*words, "batch_size=1"]])
+    results = [measured(6.0), measured(2.0), None, measured(3.0), None, measured(2.0), measured(3.0), measured(1.0)]
+    told = lines(plans, results)
+    assert len(told) == 3
+    assert not any("multiplied" in line for line in told)
+    assert lines(plans, results[:2]) == told[:2]
+
+
 def test_each_part_is_the_whole_with_one_setting_put_back(hydra_context):
     """The candidate is always the whole; the baseline lacks one setting of it."""
     overrides = ["backend=torch", "precision=bf16", "allocator=tcmalloc", "memory_format=channels_last", "ablate=true"]

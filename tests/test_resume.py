@@ -175,7 +175,7 @@ def test_a_secret_is_given_again(tmp_path):
         assert found.overrides == ["backend=ort,torch", secret, outputs, "resume=2026-01-01"]
 
 
-def test_false_and_flags_resume_nothing(tmp_path):
+def test_false_resumes_nothing(tmp_path):
     """As if it were not there."""
     plan(tmp_path, "2026-01-01", "backend=ort")
     assert resumed(Command(["backend=ort", "resume=false", f"output_dir={tmp_path}"])).value("resume") is None

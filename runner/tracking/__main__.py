@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     code = EXIT_OK
     try:
-        with only_measurement(wait=options.wait, tell=print):  # it would be the other's noise
+        with only_measurement(wait=options.wait, tell=print, remedy="add --wait"):  # it would be the other's noise
             for name in options.sweep or there:
                 try:
                     print(sync(uri, options.experiment, options.output_dir, sweeps / name))
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     print(f"sync: {name}: {hide_in_text(uri)}: {reason}", file=sys.stderr)
                     code = EXIT_FAILED
     except NothingLaunched as error:
-        print(f"sync: {error}".replace("wait=true", "--wait"), file=sys.stderr)
+        print(f"sync: {error}", file=sys.stderr)
         code = EXIT_FAILED
     return code
 

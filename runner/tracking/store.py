@@ -22,8 +22,8 @@ PLACE_TAG = "run"
 """Tag of a child: its run's folder in the sweep's, which begins with the row's number."""
 DIGEST_TAG = "result"
 """Tag of a child: a digest of its result.json, by which it is known as recorded."""
-SERVER_COSTS_AT_MOST_S = 5.0
-"""What a server that is down, or slow, may cost a sweep."""
+PATIENCE_S = 4.5
+"""What a server that is down, or slow, is waited for in all: with what surrounds it a sweep loses 5 s at most."""
 USUAL_S = 1.0
 """What recording a run may take each time without counting as slow."""
 
@@ -92,8 +92,9 @@ def open_experiment(client: MlflowClient, name: str, output_dir: Path, uri: str)
 class Patience:
     """Bounds what a store that does not answer may cost, whatever its client does about retries and timeouts."""
 
-    def __init__(self, uri: str, seconds: float = SERVER_COSTS_AT_MOST_S) -> None:
+    def __init__(self, uri: str, seconds: float = PATIENCE_S) -> None:
         """Keep how long may be waited in all; a database on this machine is waited for as long as it takes."""
+        self._seconds = seconds
         self._left = None if uri.startswith("sqlite:") else seconds
         self.over = False
         """Whether a call was left to itself: it must not go on."""
@@ -122,7 +123,7 @@ class Patience:
         thread.join(self._left)
         if thread.is_alive():
             self.over = True
-            raise TimeoutError(f"the server did not answer within {SERVER_COSTS_AT_MOST_S:.0f} s of this sweep")
+            raise TimeoutError(f"the server did not answer within {self._seconds:g} s of this sweep")
         self._left -= max(0.0, time.monotonic() - begin - USUAL_S)
         if errors:
             raise errors[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from runner.config import PROJECT
-from runner.family import FAMILY_VARIABLE
+from runner.family import ANY, members
 from runner.result import RESULT_FILE, Result, load
 from tests.conftest import FAKE, TESTS
 
@@ -27,16 +28,16 @@ BRIEF = (*FAKE, "measure.warmup_s=0.1", "measure.rounds_min=2", "measure.rounds_
 
 
 def family() -> list[str]:
-    """Return every process that a sweep has started, in any state, and every zombie of this process."""
-    found = []
+    """Return every process that a sweep has started, in any state, its guards, and every zombie of this process."""
+    marked, found = members(ANY), []
     for process in psutil.process_iter(["pid", "name", "status", "cmdline", "ppid"]):
-        try:
-            marked = FAMILY_VARIABLE in process.environ()
-        except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
-            marked = False
         words = " ".join(process.info["cmdline"] or [])
-        orphan = process.info["status"] == psutil.STATUS_ZOMBIE and process.info["ppid"] in (1, psutil.Process().pid)
-        if marked or "runner/family.py" in words or (orphan and process.info["name"] in ("python", "python3", "sh")):
+        orphan = process.info["status"] == psutil.STATUS_ZOMBIE and process.info["ppid"] in (1, os.getpid())
+        if (
+            process.info["pid"] in marked
+            or "runner/family.py" in words
+            or (orphan and process.info["name"] in ("python", "python3", "sh"))
+        ):
             found.append(f"{process.info}")
     return found
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.lock import LOCK_VARIABLE
+from runner.lock import LOCK_VARIABLE, only_measurement
 from runner.result import Status
 from runner.tracking import __main__ as command
 from runner.tracking.store import Patience
@@ -110,6 +110,9 @@ def test_sync_says_what_it_cannot_do(tmp_path, capsys, run_program: RunProgram):
     options = ["sync", "--output-dir", str(done.output_dir)]
     assert command.main([*options, "--sweep", "../elsewhere"]) == 2
     assert "holds no sweep ../elsewhere" in capsys.readouterr().err
+    with only_measurement(wait=False, tell=pytest.fail):
+        assert command.main(options) == 2
+    assert capsys.readouterr().err.endswith("two would be each other's noise: add --wait\n")
     assert command.main([*options, "--uri", "http://someone:hunter2hunter2@127.0.0.1:9"]) == 2
     told = capsys.readouterr().err
     assert "127.0.0.1:9" in told
