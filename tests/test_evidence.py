@@ -54,7 +54,7 @@ def observed(job: Job, log: Path, env: dict[str, str] | None = None) -> dict[str
     plain = launch(job)
     with Worker(WorkerLaunch(plain.argv, plain.env | (env or {}), job), log) as worker:
         worker.ask(Load(job), Loaded, timeout_s=300)
-        return {finding.knob: finding for finding in worker.ask(Observe(), Observed, timeout_s=60).evidence}
+        return {finding.knob: finding for finding in worker.ask(Observe(watch_s=0.2), Observed, timeout_s=60).evidence}
 
 
 def images_of(parts) -> object:

@@ -33,6 +33,7 @@ def test_the_same_command_measures_nothing_twice(run_program: RunProgram):
     assert len(sweeps(fresh)) == 2
     assert [result.status for result in fresh.results()] == [Status.ok] * 2
     assert before.items() <= contents(fresh.output_dir).items()
+    assert len(contents(fresh.output_dir)) == 4
 
 
 def test_without_resume_a_command_measures_anew(run_program: RunProgram):
@@ -51,9 +52,9 @@ def test_a_row_without_a_number_is_measured_again(run_program: RunProgram, tmp_p
     assert again.code == 1
     assert [result.status for result in again.results()] == [Status.ok, Status.failed, Status.unsupported]
     changed = {name for name, content in contents(done.output_dir).items() if before[name] != content}
-    assert [name[:3] for name in changed] == ["002"]
+    assert [name[: len(sweep.name) + 4] for name in changed] == [f"{sweep.name}/002"]
     [earlier] = (sweep / "earlier").glob(f"002_*-1/{RESULT_FILE}")
-    assert earlier.read_bytes() == before[earlier.parent.name.removesuffix("-1")]
+    assert earlier.read_bytes() == before[f"{sweep.name}/{earlier.parent.name.removesuffix('-1')}"]
 
 
 def test_a_changed_fingerprint_is_another_row(run_program: RunProgram):

@@ -155,5 +155,6 @@ def results(outputs: Path) -> list[Result]:
 
 
 def contents(outputs: Path) -> dict[str, Any]:
-    """Return the bytes of every result, by its run's folder."""
-    return {path.parent.name: path.read_bytes() for path in outputs.glob(f"sweeps/*/*/{RESULT_FILE}")}
+    """Return the bytes of every result, by its sweep's and its run's folder."""
+    sweeps = outputs / "sweeps"
+    return {str(path.parent.relative_to(sweeps)): path.read_bytes() for path in sweeps.glob(f"*/*/{RESULT_FILE}")}
