@@ -15,9 +15,11 @@ from pathlib import Path
 from runner.protocol import Load, decode
 from runner.worker.build import gather
 from runner.worker.cache import Cache
+from runner.worker.datasets import Images
+from runner.worker.models import Network
 
 
-def torch_step(artifact: Path | None, network, images) -> Callable[[], object]:
+def torch_step(artifact: Path | None, network: Network, images: Images) -> Callable[[], object]:
     """Return a call of the eager module."""
     import torch
 
@@ -31,19 +33,21 @@ def torch_step(artifact: Path | None, network, images) -> Callable[[], object]:
     return step
 
 
-def ort_step(artifact: Path, network, images) -> Callable[[], object]:
+def ort_step(artifact: Path | None, network: Network, images: Images) -> Callable[[], object]:
     """Return a call of an inference session with its defaults."""
     import onnxruntime
 
+    assert artifact is not None
     session = onnxruntime.InferenceSession(artifact / "model.onnx", providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda: session.run(None, {name: images})
 
 
-def openvino_step(artifact: Path, network, images) -> Callable[[], object]:
+def openvino_step(artifact: Path | None, network: Network, images: Images) -> Callable[[], object]:
     """Return a call of the compiled model, as OpenVINO's own introduction does it."""
     import openvino
 
+    assert artifact is not None
     core = openvino.Core()
     model = core.read_model(artifact / "model.xml")
     model.reshape(list(images.shape))

@@ -34,7 +34,7 @@ FAKE = (
     "measure.slice_s=0.02",
     "measure.settle_s=0",
     "measure.settle_iterations=1",
-    "measure.warmup_s=1",
+    "measure.warmup_s=0.1",
     "measure.watch_s=0.05",
     "measure.guards=false",
     'baseline=["backend=fake"]',
@@ -75,8 +75,22 @@ def environment() -> Iterator[dict[str, str]]:
         yield ambient | {"RUNNER_BACKENDS": str(TESTS / "backends"), "RUNNER_LOCK": f"{own}/lock"}
 
 
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache that tests share: what is made from weights and settings is made once for all of them."""
+    return tmp_path_factory.mktemp("artifacts")
+
+
 @pytest.fixture
-def run_program(tmp_path: Path, environment: dict[str, str]) -> RunProgram:
+def own_cache(tmp_path: Path) -> Path:
+    """The cache of a test that must have one of its own."""
+    folder = tmp_path / "outputs" / "cache"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def run_program(tmp_path: Path, environment: dict[str, str], artifacts: Path) -> RunProgram:
     """Return a function that runs ``python -m runner`` with overrides, its outputs in a temporary folder."""
 
     def run(
@@ -87,6 +101,7 @@ def run_program(tmp_path: Path, environment: dict[str, str]) -> RunProgram:
         **variables: str,
     ) -> Finished:
         outputs = output_dir or tmp_path / "outputs"
+        share_cache(outputs, artifacts)
         arguments = ["--config-dir", str(config_dir), f"output_dir={outputs}", *overrides]
         done = subprocess.run(
             [sys.executable, "-m", "runner", *arguments],
@@ -100,6 +115,13 @@ def run_program(tmp_path: Path, environment: dict[str, str]) -> RunProgram:
         return Finished(done.returncode, done.stdout, done.stderr, outputs)
 
     return run
+
+
+def share_cache(outputs: Path, artifacts: Path) -> None:
+    """Let a folder of outputs have the shared cache, unless it has one."""
+    outputs.mkdir(parents=True, exist_ok=True)
+    if not (outputs / "cache").exists():
+        (outputs / "cache").symlink_to(artifacts)
 
 
 def start_program(environment: dict[str, str], *overrides: str) -> subprocess.Popen[bytes]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,9 +157,5 @@ def test_labels_tell_what_differs():
 )
 def test_exit_codes(statuses, code):
     """As DESIGN.md has them."""
-
-    class Ended:
-        def __init__(self, status):
-            self.status = Status(status)
-
-    assert exit_code([Ended(status) for status in statuses]) == code
+    ended: Any = [SimpleNamespace(status=Status(status)) for status in statuses]
+    assert exit_code(ended) == code

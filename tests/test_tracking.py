@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from runner import record, report
 from runner.result import Result
@@ -52,15 +55,20 @@ def recorded(run_program: RunProgram, tmp_path_factory) -> Finished:
     return record_once(run_program, tmp_path_factory.getbasetemp() / "recorded")
 
 
+Recorded: TypeAlias = tuple[MlflowClient, list[Run], list[Run]]
+"""A client, the parents and the children of a sweep."""
+
+
 def newest(done: Finished) -> Path:
     """Return the folder of the newest sweep."""
     return max((done.output_dir / "sweeps").iterdir())
 
 
-def runs_of(uri: str, sweep: str) -> tuple:
+def runs_of(uri: str, sweep: str) -> Recorded:
     """Return a client, the parents and the children of a sweep, in the order in which they ran."""
     client = open_client(uri)
     experiment = client.get_experiment_by_name("runner")
+    assert experiment is not None
     found = client.search_runs(
         [experiment.experiment_id], f"tags.sweep = '{sweep}'", order_by=["attributes.start_time ASC"]
     )
@@ -70,7 +78,7 @@ def runs_of(uri: str, sweep: str) -> tuple:
 
 
 @pytest.fixture
-def store(recorded) -> tuple:
+def store(recorded) -> Recorded:
     """A client of the sweep's database, its parents and its children."""
     return runs_of(f"sqlite:///{recorded.output_dir / 'mlflow.db'}", newest(recorded).name)
 

@@ -1,6 +1,6 @@
 """PyTorch, really run, with the fake's faults: for tests of the harness that need a network."""
 
-from runner.worker.backends.fake import _fail
+from runner.worker.backends.fake import _fail  # type: ignore[import-untyped] # a file of RUNNER_BACKENDS
 
 from runner.worker.backends.torch import Runtime as Torch
 

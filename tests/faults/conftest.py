@@ -19,11 +19,11 @@ import pytest
 from runner.config import PROJECT
 from runner.family import ANY, members
 from runner.result import RESULT_FILE, Result, load
-from tests.conftest import FAKE, TESTS
+from tests.conftest import FAKE, TESTS, share_cache
 
 STRUCK = Path(__file__).with_name("struck.py")
 PATIENCE_S = 20
-BRIEF = (*FAKE, "measure.warmup_s=0.1", "measure.rounds_min=2", "measure.rounds_max=2")
+BRIEF = (*FAKE, "measure.rounds_min=2", "measure.rounds_max=2")
 """What is measured does not matter in these tests."""
 
 
@@ -69,9 +69,10 @@ class Struck:
 
     _known: ClassVar[dict[tuple[str, ...], list[str]]] = {}
 
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+    def __init__(self, environment: dict[str, str], folder: Path, artifacts: Path) -> None:
         self._environment = environment
         self._folder = folder
+        self._artifacts = artifacts
         self._begun: list[subprocess.Popen[str]] = []
 
     def command(self, outputs: Path, *arguments: str, action: str = "none", nth: int | str = 0) -> list[str]:
@@ -81,10 +82,7 @@ class Struck:
     def run(
         self, outputs: Path, *arguments: str, action: str = "none", nth: int | str = 0
     ) -> subprocess.CompletedProcess[str]:
-        outputs.mkdir(exist_ok=True)
-        if not (outputs / "cache").exists():  # one for all of a test: making artifacts is not what is struck
-            (self._folder / "cache").mkdir(exist_ok=True)
-            (outputs / "cache").symlink_to(self._folder / "cache")
+        share_cache(outputs, self._artifacts)  # making artifacts is not what is struck
         return subprocess.run(
             self.command(outputs, *arguments, action=action, nth=nth),
             cwd=PROJECT, env=self._environment, capture_output=True, text=True, check=False, timeout=300,
@@ -92,7 +90,7 @@ class Struck:
 
     def begin(self, outputs: Path, *arguments: str) -> subprocess.Popen[str]:
         """Start a sweep in the background, which hears Ctrl-C even where these tests themselves must not."""
-        outputs.mkdir()
+        share_cache(outputs, self._artifacts)
         host = subprocess.Popen(
             self.command(outputs, *arguments), cwd=PROJECT, env=self._environment,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -141,9 +139,9 @@ class Struck:
 
 
 @pytest.fixture
-def struck(environment, tmp_path) -> Iterator[Struck]:
+def struck(environment, tmp_path, artifacts) -> Iterator[Struck]:
     """Give what strikes."""
-    found = Struck(environment, tmp_path)
+    found = Struck(environment, tmp_path, artifacts)
     yield found
     found.end()
 

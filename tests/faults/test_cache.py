@@ -26,10 +26,10 @@ def forget(entry: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [truncate, forget])
-def test_a_harmed_artifact_is_made_again(run_program: RunProgram, harm):
+def test_a_harmed_artifact_is_made_again(run_program: RunProgram, own_cache: Path, harm):
     """With the same weights as before; the log says so where it was there."""
     first = run_program(*BRIEF)
-    entries = [path.parent for path in (first.output_dir / "cache").glob(f"*/{DIGEST_FILE}")]
+    entries = [path.parent for path in own_cache.glob(f"*/{DIGEST_FILE}")]
     assert entries
     for entry in entries:
         harm(entry)
