@@ -33,7 +33,7 @@ LIAR = (
     "data.calibration_samples=8",
     "measure=quick",
     "measure.slice_s=0.05",
-    "measure.warmup_s=1",
+    "measure.warmup_s=0.1",
     "measure.guards=false",
     "tracking=none",
     'baseline=["backend=liar","backend.options.lie=","threading=default"]',

@@ -24,7 +24,7 @@ from tests.test_backends import PROBE
 
 QUICK = (
     *("measure=quick", "measure.slice_s=0.02", "measure.settle_s=0", "measure.settle_iterations=1"),
-    *("measure.warmup_s=1", "measure.guards=false", "tracking=none", "batch_size=4"),
+    *("measure.warmup_s=0.1", "measure.guards=false", "tracking=none", "batch_size=4"),
     *("data.evaluation_samples=24", "data.calibration_samples=16"),
 )
 TINY: dict[str, dict[str, int]] = {
