@@ -231,6 +231,9 @@ def _explain(key: str, value: str | None, error: Exception) -> Mistake:
     settings = compose_settings([])
     known = {*flatten(settings), *(str(group) for group in settings)}
     if name not in known and OmegaConf.select(settings, name, throw_on_missing=False) is None:
+        parent = name.rpartition(".")[0]
+        if parent and OmegaConf.get_type(settings, parent) is dict:
+            return Mistake(name, value, f"what conf/ gives {parent}", f"Write +{name}={value} to add it")
         near = difflib.get_close_matches(name, sorted(known), n=3)
         return Mistake(
             name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 from runner import catalog
@@ -25,6 +26,8 @@ COLUMNS = {
 }
 """Columns of a file of texts."""
 FILES = (".csv", ".jsonl")
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+"""What can be a name on the Hub, by huggingface_hub's rule (validate_repo_id): one slash at most, no leading dot."""
 
 
 def check_hub_model(config: RunConfig) -> list[Mistake]:
@@ -64,6 +67,9 @@ def _check_origin(model: ModelConfig, weights: WeightsKind) -> list[Mistake]:
         if not model.id:
             remedy = "Add model.id=…, or take weights=random"
             return [Mistake("model.id", model.id, "a name on the Hugging Face Hub, or a folder", remedy)]
+        if not Path(model.id).is_dir() and not HUB_NAME.fullmatch(model.id):
+            allowed = "a folder that is there, or a name on the Hugging Face Hub (owner/name)"
+            return [Mistake("model.id", model.id, allowed, "There is no such folder")]
         return _check_task(model, _architecture_in(Path(model.id)))
     known = catalog.architectures()
     if not known:  # the library is not installed: the run says so, as `unavailable`

@@ -231,12 +231,14 @@ def fingerprint(composed: Composed, machine: Machine, repetition: str) -> str:
         repetition: tells runs of one configuration apart, as in A/A; else empty.
     """
     config = composed.config
+    roles = (config, composed.baseline, composed.reference)
     content = {
         "repetition": repetition,
-        "settings": [_measured(one) for one in (config, composed.baseline, composed.reference)],
+        "settings": [_measured(one) for one in roles],
         "files": [_stamps(path) for path in (config.weights.path, config.data.path, config.model.id) if path],
         "code": code_version(),
         "packages": {name: _version(name) for name in PACKAGES},
+        "interpreters": [_packages_beside(place) for one in roles if (place := one.backend.interpreter)],
         "machine": as_dict(machine),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -253,6 +255,13 @@ def _stamps(path: str) -> list[tuple[str, int, int]]:
     named = Path(path)
     files = sorted(file for file in named.rglob("*") if file.is_file()) if named.is_dir() else [named]
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
+
+
+@cache
+def _packages_beside(interpreter: str) -> list[str]:
+    """Return names and versions of the packages of a backend's own interpreter; none where it is not there."""
+    place = (PROJECT / interpreter).parent.parent
+    return sorted(found.stem for found in place.glob("lib/python*/site-packages/*.dist-info"))
 
 
 @cache

@@ -6,7 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 DASH = "–"
 DISPENSABLE = (
-    "prepare s", "p99 ms", "published samples/s", "peak share", "Δ pp (95 % interval)", "agree %", "first token ms",
-    "ms per token", "SQNR dB", "evidence", "p50 ms", "gate", "top-1", "quality",
+    "prepare s", "p99 ms", "published samples/s", "peak share", "Δ pp (95 % interval)", "Δ (95 % interval)", "agree %",
+    "first token ms", "ms per token", "SQNR dB", "evidence", "p50 ms", "gate", "top-1", "quality",
 )  # fmt: skip
 """Columns that a narrow terminal does without, the first to go first."""
 UNFOLDED = 10_000
@@ -88,6 +88,16 @@ def _quality(row: Row) -> str:
     return DASH
 
 
+def _delta(unit: str = "") -> Callable[[Row], str]:
+    """Return a cell that shows what accuracy was lost."""
+    return _interval("accuracy_delta_pp", "accuracy_delta_ci_low_pp", "accuracy_delta_ci_high_pp", "{:+.2f}", unit)
+
+
+def _delta_of_task(row: Row) -> str:
+    """Return what was lost in percentage points, or in per cent of a token's likelihood."""
+    return _delta(" pp" if number(row, "perplexity") is None else " %")(row)
+
+
 def _published_speedup(row: Row) -> str:
     value = number(row, "published_speedup")
     if value is None:
@@ -114,6 +124,11 @@ TOKEN_COLUMNS = (
     Column("ms per token", _plain("token_ms", "{:.2f}")),
 )
 """What rows that generate text show behind their latency."""
+TASK_COLUMNS = {
+    "top-1": Column("quality", _quality),
+    "Δ pp (95 % interval)": Column("Δ (95 % interval)", _delta_of_task),
+}
+"""What stands in the place of a column where not all rows are classifiers."""
 COLUMNS = (
     Column("configuration", lambda row: _word(row, "label"), right=False),
     Column("samples/s (95 % interval)", _interval("throughput", "throughput_ci_low", "throughput_ci_high", "{:.1f}")),
@@ -122,10 +137,7 @@ COLUMNS = (
     Column("p50 ms", _plain("latency_p50_ms", "{:.1f}")),
     Column("p99 ms", _plain("latency_p99_ms", "{:.1f}")),
     Column("top-1", _quality),
-    Column(
-        "Δ pp (95 % interval)",
-        _interval("accuracy_delta_pp", "accuracy_delta_ci_low_pp", "accuracy_delta_ci_high_pp", "{:+.2f}"),
-    ),
+    Column("Δ pp (95 % interval)", _delta()),
     Column("agree %", _plain("agreement_top1", "{:.1f}", 100)),
     Column("SQNR dB", _sqnr),
     Column("gate", lambda row: _word(row, "accuracy_gate"), right=False),
@@ -139,7 +151,7 @@ def columns(rows: Sequence[Row]) -> list[Column]:
     """Return the columns that the rows need: those of a published table have more, and those that generate text."""
     ours = list(COLUMNS)
     if any(number(row, name) is not None for row in rows for name in ("f1", "perplexity")):
-        ours = [replace(column, title="quality") if column.title == "top-1" else column for column in ours]
+        ours = [TASK_COLUMNS.get(column.title, column) for column in ours]
     if any(number(row, "tokens_per_s") is not None for row in rows):
         behind = [column.title for column in ours].index("p99 ms") + 1
         ours[behind:behind] = TOKEN_COLUMNS

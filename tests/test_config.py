@@ -142,6 +142,8 @@ def test_model_names_are_those_of_the_libraries():
         (["model=distilbert", "model.architecture=distlbert"], "model.architecture", "The nearest: distilbert"),
         (["model=transformers"], "model.architecture", "weights=pretrained with model.id"),
         (["model=distilbert", "weights=pretrained", "model.id=null"], "model.id", "take weights=random"),
+        (["model=distilbert", "weights=pretrained", "model.id=./nowhere"], "model.id", "There is no such folder"),
+        (["model=distilbert", "weights=pretrained", "model.id=a/b/c"], "model.id", "There is no such folder"),
         (["model=distilbert", "data=one_text", "data.text=' '"], "data.text", "a text that is not empty"),
         (["model=distilbert", "data.text=fine"], "data.text", "only with data=one_text"),
         (["model=distilbert", "data=text_file"], "data.path", ".csv or .jsonl file with the columns text, label"),
@@ -254,6 +256,7 @@ def test_tracking_uri_of_the_environment_is_checked_too(monkeypatch):
     [
         (["backend=tensorrt"], ["backend: received 'tensorrt'; allowed: ipex, openvino, ort, torch"]),
         (["batchsize=3"], ["the nearest: batch_size"]),
+        (["backend.options.freezing_=true"], ["Write +backend.options.freezing_=true to add it"]),
         (["batch_size=many"], ["batch_size: received 'many'; allowed: a whole number"]),
         (["precision.name=int4"], ["precision.name: received 'int4'; allowed: fp32, bf16, int8"]),
         (["memory_format=nhwc"], ["allowed: contiguous, channels_last"]),

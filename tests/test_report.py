@@ -237,6 +237,9 @@ def test_a_noisy_row_says_so_below_the_table():
 GENERATED = MEASURED | {
     "tags.label": "gpt2",
     "metrics.accuracy_top1": NAN,
+    "metrics.accuracy_delta_pp": -0.25,
+    "metrics.accuracy_delta_ci_low_pp": -0.5,
+    "metrics.accuracy_delta_ci_high_pp": 0.0,
     "metrics.sqnr_db": NAN,
     "metrics.perplexity": 9.2249,
     "metrics.tokens_per_s": 449.61,
@@ -248,9 +251,9 @@ GENERATED = MEASURED | {
 def test_rows_that_generate_have_columns_of_their_own():
     """Tokens and their times behind the latency; what a row is judged by is named in its cell."""
     heading, _, generated, classified = markdown_table([GENERATED, MEASURED]).splitlines()
-    assert "| p99 ms | tokens/s | first token ms | ms per token | quality |" in heading
-    assert "| 449.6 | 172.9 | 12.73 | perplexity 9.22 |" in generated
-    assert "| – | – | – | 0.917 |" in classified
+    assert "| p99 ms | tokens/s | first token ms | ms per token | quality | Δ (95 % interval) |" in heading
+    assert "| 449.6 | 172.9 | 12.73 | perplexity 9.22 | -0.25 % (-0.50 … +0.00) |" in generated
+    assert "| – | – | – | 0.917 | -0.25 pp (-1.23 … +0.74) |" in classified
 
 
 @pytest.mark.parametrize(("width", "left_out"), [(400, 0), (150, 3), (80, 9)])

@@ -99,6 +99,15 @@ def test_a_file_that_changes_is_another_question(tmp_path, hydra_context):
     assert len({first.fingerprint, changed.fingerprint, other.fingerprint}) == 3
 
 
+def test_packages_of_another_interpreter_are_in_the_fingerprint(tmp_path):
+    """A backend may have an environment of its own, as IPEX has: its versions are told from its folder."""
+    packages = tmp_path / "lib/python3.11/site-packages"
+    for name in ("torch-2.8.0.dist-info", "numpy-2.1.0.dist-info", "torch"):
+        (packages / name).mkdir(parents=True)
+    assert plans._packages_beside(str(tmp_path / "bin/python")) == ["numpy-2.1.0", "torch-2.8.0"]
+    assert plans._packages_beside(str(tmp_path / "none/bin/python")) == []
+
+
 def test_a_budget_ends_a_sweep_between_two_runs(run_program: RunProgram):
     """No run is begun that would not end in time; the exit code is that of the rows, and one command goes on."""
     done = run_program(*FAKE, faults("batch_s: 0.001", "batch_s: 0.002", "batch_s: 0.003"), "budget=0.1s")
