@@ -167,19 +167,12 @@ def diagnose(overrides: Sequence[str], error: Exception) -> ConfigurationError:
         error: what composing raised, told as it is where no override alone is at fault.
     """
     mistakes: list[Mistake] = []
+    composable = _composable(overrides, mistakes)
     sound: dict[str, str] = {}
-    alternatives: list[tuple[str, str]] = []
-    for assignment in _assignments(overrides, mistakes):
-        key, _, value = assignment.partition("=")
-        try:
-            compose_settings([assignment])
-        except COMPOSITION_ERRORS as found:
-            mistakes.append(_explain(key, value, found))
-        else:
-            sound.setdefault(key, assignment)
-            alternatives.append((key, assignment))
+    for key, assignment in composable:
+        sound.setdefault(key, assignment)
     # What composes is checked in the company of the others: weights.path is a mistake only without weights=file.
-    for key, assignment in alternatives:
+    for key, assignment in composable:
         try:
             mistakes += check(typed(compose_settings(list((sound | {key: assignment}).values()))))
         except MissingMandatoryValue as found:
@@ -189,6 +182,37 @@ def diagnose(overrides: Sequence[str], error: Exception) -> ConfigurationError:
     if not mistakes or isinstance(error, MarkedYAMLError):
         return ConfigurationError([_explain("configuration", None, error)])
     return ConfigurationError(mistakes)
+
+
+def _composable(overrides: Sequence[str], mistakes: list[Mistake]) -> list[tuple[str, str]]:
+    """Return every assignment that composes, by its key, in order; add what does not to `mistakes`.
+
+    An option of a backend composes beside the choice of that backend only.
+    """
+    found: list[tuple[str, str, Exception | None]] = []
+    for assignment in _assignments(overrides, mistakes):
+        key = assignment.partition("=")[0]
+        found.append((key, assignment, _refusal([assignment])))
+    choices: dict[str, str] = {}
+    for key, assignment, refusal in found:
+        if refusal is None and "." not in key:
+            choices.setdefault(key, assignment)
+    composable = []
+    for key, assignment, refusal in found:
+        if refusal is None or _refusal([*choices.values(), assignment]) is None:
+            composable.append((key, assignment))
+        else:
+            mistakes.append(_explain(key, assignment.partition("=")[2], refusal))
+    return composable
+
+
+def _refusal(overrides: Sequence[str]) -> Exception | None:
+    """Return why a command line does not compose, None where it does."""
+    try:
+        compose_settings(overrides)
+    except COMPOSITION_ERRORS as error:
+        return error
+    return None
 
 
 def _missing(error: MissingMandatoryValue) -> Mistake:
@@ -232,7 +256,8 @@ def _explain(key: str, value: str | None, error: Exception) -> Mistake:
     known = {*flatten(settings), *(str(group) for group in settings)}
     if name not in known and OmegaConf.select(settings, name, throw_on_missing=False) is None:
         parent = name.rpartition(".")[0]
-        if parent and OmegaConf.get_type(settings, parent) is dict:
+        node = OmegaConf.select(settings, parent, throw_on_missing=False) if parent else None
+        if node is not None and OmegaConf.get_type(node) is dict:
             return Mistake(name, value, f"what conf/ gives {parent}", f"Write +{name}={value} to add it")
         near = difflib.get_close_matches(name, sorted(known), n=3)
         return Mistake(

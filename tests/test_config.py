@@ -286,6 +286,14 @@ def test_what_is_right_in_company_is_no_mistake():
     assert mistake.field == "batch_size"
 
 
+@pytest.mark.usefixtures("hydra_context")
+def test_an_option_of_the_chosen_backend_is_no_mistake():
+    """It exists only beside the choice, which may stand behind it."""
+    overrides = ["backend.options.inter_threads=2", "backend=ort", "batch_size=abc"]
+    [mistake] = compose.diagnose(overrides, ValueError("not composed")).mistakes
+    assert mistake.field == "batch_size"
+
+
 def test_allocator_that_is_not_installed():
     """Its row is `unavailable`, with the command that installs it."""
     config = composed("allocator=tcmalloc", "allocator.libraries=[libnowhere.so]")
