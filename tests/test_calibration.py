@@ -56,6 +56,7 @@ def test_a_broken_file_is_told_and_passed_over(hydra_context, tmp_path):
         assert len(calibrations(tmp_path, this_machine())) == 1
 
 
+@pytest.mark.usefixtures("own_cache")  # the noise floor lies there, and is for this test alone
 def test_aa_measures_a_configuration_against_itself_and_keeps_what_it_finds(run_program: RunProgram):
     """Three runs of a 5 ms sleep against itself, though its baseline is another, each a fresh pair."""
     sleeps = ("backend.options.batch_s=0.005", 'baseline=["backend=fake","backend.options.batch_s=0.02"]')
