@@ -69,7 +69,8 @@ def _check_origin(model: ModelConfig, weights: WeightsKind) -> list[Mistake]:
             return [Mistake("model.id", model.id, "a name on the Hugging Face Hub, or a folder", remedy)]
         if not Path(model.id).is_dir() and not HUB_NAME.fullmatch(model.id):
             allowed = "a folder that is there, or a name on the Hugging Face Hub (owner/name)"
-            return [Mistake("model.id", model.id, allowed, "There is no such folder")]
+            remedy = "There is no such folder; or take weights=random or weights=probe with model.architecture"
+            return [Mistake("model.id", model.id, allowed, remedy)]
         return _check_task(model, _architecture_in(Path(model.id)))
     known = catalog.architectures()
     if not known:  # the library is not installed: the run says so, as `unavailable`

@@ -30,6 +30,7 @@ from runner.environment import describe
 from runner.machine import Machine, as_dict, this_machine
 from runner.protocol import PACKAGES
 from runner.redaction import hide, learn
+from runner.worker import backends
 
 AA = "A/A"
 """A run of a configuration against itself."""
@@ -266,10 +267,11 @@ def _packages_beside(interpreter: str) -> list[str]:
 
 @cache
 def code_version() -> str:
-    """Return a hash over this program's own source."""
+    """Return a hash over this program's own source, and that of backends outside this checkout."""
     digest = hashlib.sha256()
-    for file in sorted((PROJECT / "runner").rglob("*.py")):
-        digest.update(file.relative_to(PROJECT).as_posix().encode() + file.read_bytes())
+    for folder in (PROJECT / "runner", *map(Path, backends.__path__[1:])):
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
 

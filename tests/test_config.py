@@ -142,7 +142,7 @@ def test_model_names_are_those_of_the_libraries():
         (["model=distilbert", "model.architecture=distlbert"], "model.architecture", "The nearest: distilbert"),
         (["model=transformers"], "model.architecture", "weights=pretrained with model.id"),
         (["model=distilbert", "weights=pretrained", "model.id=null"], "model.id", "take weights=random"),
-        (["model=distilbert", "weights=pretrained", "model.id=./nowhere"], "model.id", "There is no such folder"),
+        (["model=distilbert", "weights=pretrained", "model.id=./nowhere"], "model.id", "take weights=random"),
         (["model=distilbert", "weights=pretrained", "model.id=a/b/c"], "model.id", "There is no such folder"),
         (["model=distilbert", "data=one_text", "data.text=' '"], "data.text", "a text that is not empty"),
         (["model=distilbert", "data.text=fine"], "data.text", "only with data=one_text"),

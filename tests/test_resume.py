@@ -99,13 +99,32 @@ def test_a_file_that_changes_is_another_question(tmp_path, hydra_context):
     assert len({first.fingerprint, changed.fingerprint, other.fingerprint}) == 3
 
 
-def test_packages_of_another_interpreter_are_in_the_fingerprint(tmp_path):
+def test_packages_of_another_interpreter_are_in_the_fingerprint(tmp_path, hydra_context):
     """A backend may have an environment of its own, as IPEX has: its versions are told from its folder."""
-    packages = tmp_path / "lib/python3.11/site-packages"
-    for name in ("torch-2.8.0.dist-info", "numpy-2.1.0.dist-info", "torch"):
-        (packages / name).mkdir(parents=True)
-    assert plans._packages_beside(str(tmp_path / "bin/python")) == ["numpy-2.1.0", "torch-2.8.0"]
-    assert plans._packages_beside(str(tmp_path / "none/bin/python")) == []
+    installed = tmp_path / "lib/python3.11/site-packages"
+    (installed / "torch").mkdir(parents=True)
+    found = []
+    for version in ("2.7.0", "2.8.0", "2.8.0"):
+        for earlier in installed.glob("*.dist-info"):
+            earlier.rmdir()
+        (installed / f"torch-{version}.dist-info").mkdir()
+        plans._packages_beside.cache_clear()
+        [plan] = plans.make_plans([["backend=ipex", f"backend.interpreter={tmp_path}/bin/python"]])
+        found.append(plan.fingerprint)
+    assert found[0] != found[1] == found[2]
+
+
+def test_code_of_a_backend_outside_is_in_the_fingerprint(tmp_path, monkeypatch):
+    """Who writes one and resumes must not get what an earlier version of it was worth; compiled files do not count."""
+    monkeypatch.setattr(plans.backends, "__path__", [plans.backends.__path__[0], str(tmp_path)])
+    found = []
+    for content in ("speed = 1", "speed = 2", "speed = 2"):
+        (tmp_path / "mine.py").write_text(content)
+        (tmp_path / f"mine.{len(found)}.pyc").write_bytes(b"compiled")
+        plans.code_version.cache_clear()
+        found.append(plans.code_version())
+    plans.code_version.cache_clear()
+    assert found[0] != found[1] == found[2]
 
 
 def test_a_budget_ends_a_sweep_between_two_runs(run_program: RunProgram):
