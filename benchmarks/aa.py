@@ -20,11 +20,11 @@ from rich.table import Table
 
 from benchmarks.harness import newest_results, run
 from runner import compose
-from runner.config import PROJECT
 from runner.environment import build_launch
 from runner.lock import only_measurement
 from runner.machine import this_machine
 from runner.pairing import throughput
+from runner.paths import PROJECT
 from runner.protocol import Load, Loaded, RunSlice, Slice, Warm, WarmUp
 from runner.result import Result
 from runner.workers import Worker

@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from runner import compose
-from runner.config import PROJECT
 from runner.environment import build_launch
 from runner.machine import this_machine
 from runner.pairing import throughput
+from runner.paths import PROJECT
 from runner.protocol import Job, Load, Loaded, RunSlice, Slice, Warm, WarmUp
 from runner.statistics import Estimate, geometric_mean
 from runner.worker.build import gather

@@ -19,10 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from runner import compose
-from runner.config import PROJECT, RunConfig
+from runner.config import RunConfig
 from runner.environment import build_launch
 from runner.machine import this_machine
 from runner.pairing import throughput
+from runner.paths import PROJECT
 from runner.protocol import Load, Loaded, RunSlice, Slice, Warm, WarmUp, encode
 from runner.statistics import Estimate, geometric_mean
 from runner.workers import Worker

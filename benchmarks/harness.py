@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from runner.config import PROJECT
+from runner.paths import PROJECT
 from runner.result import Result, load
 
 SWEEP = ("-m", "backend=ort,openvino", "precision=fp32,bf16,int8")

@@ -27,8 +27,9 @@ import psutil
 from rich.console import Console
 
 from benchmarks.harness import Finding, print_findings
-from runner.config import PROJECT, TrackingConfig
+from runner.config import TrackingConfig
 from runner.family import ANY, members
+from runner.paths import PROJECT
 from runner.result import RESULT_FILE, Result, load
 from runner.tracking.recorder import Tracker
 from runner.tracking.store import import_mlflow

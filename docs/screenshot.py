@@ -14,7 +14,8 @@ import urllib.request
 from urllib.error import URLError
 from urllib.parse import quote
 
-from runner.config import PROJECT, TrackingConfig
+from runner.config import TrackingConfig
+from runner.paths import PROJECT
 from runner.tracking.reading import read_sweep
 from runner.tracking.store import SWEEP_TAG, tracking_uri
 

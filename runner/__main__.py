@@ -17,7 +17,8 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from runner import compose, interrupts
-from runner.config import PROJECT, ConfigurationError, Mistake, NothingLaunched
+from runner.config import ConfigurationError, Mistake, NothingLaunched
+from runner.paths import PROJECT
 
 CONF = PROJECT / "conf"
 EXIT_MISTAKE, EXIT_INTERRUPTED = 2, 130

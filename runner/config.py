@@ -11,13 +11,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
-
-PROJECT = Path(__file__).resolve().parent.parent
-"""The checkout: ``conf/`` and ``experiments/`` are found from here."""
 
 
 class ModelSource(StrEnum):

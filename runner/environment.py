@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from runner import catalog
-from runner.config import PROJECT, RunConfig
+from runner.config import RunConfig
 from runner.machine import Machine, find_library
+from runner.paths import PROJECT
 from runner.protocol import Job
 from runner.result import RunFailed, Status
 from runner.worker.backends import EXTRA_BACKENDS_VARIABLE

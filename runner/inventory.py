@@ -12,8 +12,8 @@ from pathlib import Path
 import yaml
 
 from runner.calibration import calibrations
-from runner.config import PROJECT
 from runner.machine import ISA_FLAGS, THP_MODE, Machine, find_library
+from runner.paths import PROJECT
 from runner.protocol import PACKAGES
 from runner.provision import needs
 

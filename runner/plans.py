@@ -17,17 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from runner.checks import check
 from runner.compose import COMPOSITION_ERRORS, compose_settings, derive, diagnose, flatten, parse, typed, unknown_fields
-from runner.config import (
-    OF_THE_COMMAND,
-    PROJECT,
-    ConfigurationError,
-    Mistake,
-    Precision,
-    RowConfig,
-    RunConfig,
-)
+from runner.config import OF_THE_COMMAND, ConfigurationError, Mistake, Precision, RowConfig, RunConfig
 from runner.environment import describe
 from runner.machine import Machine, as_dict, this_machine
+from runner.paths import PROJECT
 from runner.protocol import PACKAGES
 from runner.redaction import hide, learn
 from runner.worker import backends

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import yaml
 
-from runner.config import PROJECT
 from runner.machine import find_library
+from runner.paths import PROJECT
 
 UNPACKED = Path(sys.prefix) / "system"
 """Where packages are unpacked without root."""

@@ -19,7 +19,7 @@ import hydra
 import pytest
 
 from runner import compose
-from runner.config import PROJECT
+from runner.paths import PROJECT
 from runner.result import Result, load
 
 TESTS = PROJECT / "tests"

@@ -17,8 +17,8 @@ import torch
 from threadpoolctl import threadpool_info
 
 from runner.accuracy import sqnr_db
-from runner.config import PROJECT
 from runner.environment import WorkerLaunch
+from runner.paths import PROJECT
 from runner.protocol import Evaluate, Evaluated, Job, Load, Loaded
 from runner.worker.backends.base import Settings
 from runner.worker.build import Gathered, build_apart, gather

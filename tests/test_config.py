@@ -10,9 +10,10 @@ import pytest
 
 from runner import catalog, compose
 from runner.checks import check
-from runner.config import PROJECT, RunConfig
+from runner.config import RunConfig
 from runner.environment import build_launch
 from runner.machine import this_machine
+from runner.paths import PROJECT
 from runner.result import RunFailed
 
 pytestmark = pytest.mark.usefixtures("hydra_context")

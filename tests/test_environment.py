@@ -12,9 +12,10 @@ import pytest
 
 from runner import machine
 from runner.compose import compose_settings, typed
-from runner.config import PROJECT, RunConfig
+from runner.config import RunConfig
 from runner.environment import QUIET, WorkerLaunch, bind, build_launch, build_launches, describe, share
 from runner.machine import Machine
+from runner.paths import PROJECT
 from runner.result import RunFailed, Status
 from runner.worker.backends import EXTRA_BACKENDS_VARIABLE
 from runner.workers import Worker

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from runner.config import PROJECT
 from runner.environment import WorkerLaunch
 from runner.findings import contradictions, lines, summary
+from runner.paths import PROJECT
 from runner.protocol import CONTRADICTED, UNKNOWN, VERIFIED, Finding, Job, Load, Loaded, Observe, Observed
 from runner.result import Status, load
 from runner.worker import arithmetic, evidence, onednn, ort_profile

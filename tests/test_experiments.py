@@ -9,9 +9,10 @@ import pytest
 
 from runner import compose
 from runner.checks import check
-from runner.config import PROJECT, RunConfig
+from runner.config import RunConfig
 from runner.environment import share
 from runner.machine import this_machine
+from runner.paths import PROJECT
 from runner.record import row as record_row
 from tests.conftest import FAKE, TESTS, RunProgram
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.config import PROJECT
 from runner.lock import MachineBusy, only_measurement
+from runner.paths import PROJECT
 from tests.conftest import FAKE, TESTS
 
 

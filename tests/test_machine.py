@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from runner import inventory
-from runner.config import PROJECT
 from runner.machine import ISA_FLAGS, this_machine
+from runner.paths import PROJECT
 from tests.conftest import FAKE, RunProgram
 
 

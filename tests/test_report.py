@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from runner.config import PROJECT
+from runner.paths import PROJECT
 from runner.report import COLUMNS, csv_table, markdown_table, notes, print_table, time_line
 from runner.result import Result, Status
 from tests.conftest import Finished, RunProgram

@@ -16,8 +16,9 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from runner.config import PROJECT, MeasureConfig
+from runner.config import MeasureConfig
 from runner.pairing import estimate_speedup
+from runner.paths import PROJECT
 from runner.statistics import Estimate, Verdict, judge
 from tests.test_pairing import pair
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from runner.conduct import exit_code
-from runner.config import PROJECT
+from runner.paths import PROJECT
 from runner.plans import distinct_labels
 from runner.result import Status
 from tests.conftest import FAKE, RunProgram

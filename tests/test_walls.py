@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.config import PROJECT
+from runner.paths import PROJECT
 
 RUNTIMES = {
     "torch",

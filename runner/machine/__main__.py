@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from runner import compose, inventory
-from runner.config import PROJECT
 from runner.environment import build_launches
 from runner.lock import only_measurement
 from runner.machine import as_dict, this_machine
 from runner.noise import Watch
+from runner.paths import PROJECT
 from runner.peak import describe, measure_peaks
 from runner.protocol import Peaks
 from runner.result import RunFailed

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import psutil
 import pytest
 
-from runner.config import PROJECT
 from runner.family import ANY, members
+from runner.paths import PROJECT
 from runner.result import RESULT_FILE, Result, load
 from tests.conftest import FAKE, TESTS, share_cache
 

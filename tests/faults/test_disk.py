@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.config import PROJECT
+from runner.paths import PROJECT
 from runner.result import Status
 from tests.faults.conftest import Struck, contents, faults, results
 
