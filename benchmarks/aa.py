@@ -19,15 +19,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness import newest_results, run
-from runner import compose
-from runner.environment import build_launch
-from runner.lock import only_measurement
-from runner.machine import this_machine
-from runner.pairing import throughput
+from runner.config import composition
+from runner.machine.facts import this_machine
+from runner.machine.lock import only_measurement
+from runner.measuring.pairing import throughput
 from runner.paths import PROJECT
+from runner.processes.launch import build_launch
+from runner.processes.worker import Worker
 from runner.protocol import Load, Loaded, RunSlice, Slice, Warm, WarmUp
-from runner.result import Result
-from runner.workers import Worker
+from runner.results.result import Result
 
 CASES = {"PyTorch fp32": (), "OpenVINO int8": ("backend=openvino", "precision=int8")}
 REPETITIONS = 10
@@ -46,7 +46,7 @@ def paired(overrides: Sequence[str]) -> list[Result]:
 
 def one_after_the_other(overrides: Sequence[str], folder: Path) -> list[float]:
     """Time one process after another, each alone and for as long; return each one's speed over the last one's."""
-    config = compose.typed(compose.compose_settings(list(overrides)))
+    config = composition.typed(composition.compose_settings(list(overrides)))
     measure = config.measure
     launch = build_launch(config, this_machine(), os.environ)
     speeds = []
@@ -94,7 +94,7 @@ def draw(found: dict[str, tuple[list[Result], list[float]]], folder: Path) -> No
 def main() -> bool:
     """Measure every case both ways, print the table, draw the figure; return whether the promise is kept."""
     found: dict[str, tuple[list[Result], list[float]]] = {}
-    compose.register_schema()
+    composition.register_schema()
     with hydra.initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
         for name, overrides in CASES.items():
             results = paired(overrides)

@@ -19,16 +19,16 @@ import hydra
 from rich.console import Console
 from rich.table import Table
 
-from runner import compose
-from runner.environment import build_launch
-from runner.machine import this_machine
-from runner.pairing import throughput
+from runner.analysis.statistics import Estimate, geometric_mean
+from runner.config import composition
+from runner.machine.facts import this_machine
+from runner.measuring.pairing import throughput
 from runner.paths import PROJECT
+from runner.processes.launch import build_launch
+from runner.processes.worker import Worker
 from runner.protocol import Job, Load, Loaded, RunSlice, Slice, Warm, WarmUp
-from runner.statistics import Estimate, geometric_mean
+from runner.worker.artifacts.cache import Cache
 from runner.worker.build import gather
-from runner.worker.cache import Cache
-from runner.workers import Worker
 
 ROUNDS = 5
 SECONDS = 10
@@ -51,7 +51,7 @@ def benchmark_app(ir: Path, job: Job, words: list[str]) -> float:
 def measure(model: str, scenario: str, folder: Path) -> tuple[Estimate, float, float]:
     """Return the worker's throughput over benchmark_app's, and the means of both in images per second."""
     overrides = [f"model={model}", "backend=openvino", "precision=int8", f"scenario={scenario}"]
-    config = compose.typed(compose.compose_settings(overrides))
+    config = composition.typed(composition.compose_settings(overrides))
     launch = build_launch(config, this_machine(), os.environ)
     generator = random.Random(0)
     ours: list[float] = []
@@ -85,7 +85,7 @@ def main(model: str = "resnet50") -> bool:
     table = Table(title=title)
     for name in ("scenario", "ours, images/s", "benchmark_app", "ratio", "95 % interval", "promise"):
         table.add_column(name)
-    compose.register_schema()
+    composition.register_schema()
     kept = True
     with hydra.initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
         for scenario in SCENARIOS:

@@ -18,15 +18,15 @@ import hydra
 from rich.console import Console
 from rich.table import Table
 
-from runner import compose
-from runner.config import RunConfig
-from runner.environment import build_launch
-from runner.machine import this_machine
-from runner.pairing import throughput
+from runner.analysis.statistics import Estimate, geometric_mean
+from runner.config import composition
+from runner.config.schema import RunConfig
+from runner.machine.facts import this_machine
+from runner.measuring.pairing import throughput
 from runner.paths import PROJECT
+from runner.processes.launch import build_launch
+from runner.processes.worker import Worker
 from runner.protocol import Load, Loaded, RunSlice, Slice, Warm, WarmUp, encode
-from runner.statistics import Estimate, geometric_mean
-from runner.workers import Worker
 
 CASES = (("torch", "fp32"), ("ort", "fp32"), ("openvino", "int8"))
 ROUNDS = 12
@@ -79,7 +79,7 @@ class PlainLoop:
 
 def measure(backend: str, precision: str, folder: Path) -> Estimate:
     """Return the worker's throughput over the plain loop's, with its 95 % interval."""
-    config = compose.typed(compose.compose_settings([f"backend={backend}", f"precision={precision}"]))
+    config = composition.typed(composition.compose_settings([f"backend={backend}", f"precision={precision}"]))
     launch = build_launch(config, this_machine(), os.environ)
     generator = random.Random(0)
     with Worker(launch, folder / "worker.log") as worker:
@@ -114,7 +114,7 @@ def main() -> bool:
     for title in ("case", "ratio", "95 % interval", "kept"):
         table.add_column(title)
     kept = True
-    compose.register_schema()
+    composition.register_schema()
     with hydra.initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
         for backend, precision in CASES:
             with tempfile.TemporaryDirectory() as folder:

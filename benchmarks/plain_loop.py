@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runner.protocol import Load, decode
+from runner.worker.artifacts.cache import Cache
 from runner.worker.build import gather
-from runner.worker.cache import Cache
-from runner.worker.datasets import Images
-from runner.worker.models import Network
+from runner.worker.data.datasets import Images
+from runner.worker.subjects.models import Network
 
 
 def torch_step(artifact: Path | None, network: Network, images: Images) -> Callable[[], object]:

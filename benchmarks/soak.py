@@ -27,12 +27,12 @@ import psutil
 from rich.console import Console
 
 from benchmarks.harness import Finding, print_findings
-from runner.config import TrackingConfig
-from runner.family import ANY, members
+from runner.config.schema import TrackingConfig
 from runner.paths import PROJECT
-from runner.result import RESULT_FILE, Result, load
+from runner.processes.process_tree import ANY, members
+from runner.results.result import RESULT_FILE, Result, load
+from runner.tracking.client import import_mlflow
 from runner.tracking.recorder import Tracker
-from runner.tracking.store import import_mlflow
 
 FAULTS = (
     ("raise", "failed"),

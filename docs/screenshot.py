@@ -14,10 +14,10 @@ import urllib.request
 from urllib.error import URLError
 from urllib.parse import quote
 
-from runner.config import TrackingConfig
+from runner.config.schema import TrackingConfig
 from runner.paths import PROJECT
-from runner.tracking.reading import read_sweep
-from runner.tracking.store import SWEEP_TAG, tracking_uri
+from runner.tracking.client import SWEEP_TAG, tracking_uri
+from runner.tracking.reader import read_sweep
 
 TARGET = PROJECT / "docs" / "mlflow.png"
 START_S = 60

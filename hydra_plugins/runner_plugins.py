@@ -30,15 +30,15 @@ class RunSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> NoReturn:
         """Run every combination of the arguments, print the table, and exit with the sweep's code."""
-        from runner import compose
-        from runner.command import given
-        from runner.conduct import conduct
-        from runner.plans import make_plans
-        from runner.screen import LastingConsole
+        from runner.config import composition
+        from runner.measuring.progress import LastingConsole
+        from runner.measuring.session import conduct
+        from runner.planning.plans import make_plans
+        from runner.planning.resume import given
 
         # Hydra's own sweeper knows how an override expands; running the jobs is left to us.
-        overrides = compose.parse(arguments)
-        compose.refuse_empty_globs(overrides)
+        overrides = composition.parse(arguments)
+        composition.refuse_empty_globs(overrides)
         [jobs] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
         sys.exit(conduct(given(), make_plans(jobs), Path(self._config.hydra.sweep.dir), LastingConsole()))
 

@@ -1,4 +1,4 @@
-"""The corridor between the two wings: the messages, and nothing else.
+"""The corridor between the two wings: the messages, and the few constants that both need.
 
 A message is one line of JSON: ``{"type": "<class name>", ...fields}``. Both wings import this module, so it
 imports only the standard library and stays valid for every interpreter that a worker may run in.
@@ -36,6 +36,22 @@ PACKAGES = (
 )
 """Packages whose version a result depends on, whatever was run."""
 
+BACKENDS_VARIABLE = "RUNNER_BACKENDS"
+"""Environment variable naming further folders of backend modules, for those that live outside this package."""
+TRANSFORMERS_PREFIX = "transformers_"
+"""Begins the names of backend modules that run models of Transformers: ``transformers_ort`` beside ``ort``."""
+DIGEST_FILE = "digest.json"
+"""The file in each entry of the artifact cache that holds its key and the digests of its files."""
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+"""Files of a folder that count as images."""
+BUNDLED_SAMPLES = {
+    "digits": (1000, 797),
+    "sentences": (1600, 800),
+    "questions": (800, 400),
+    "passages": (800, 400),
+}
+"""Of the data sets that this program brings, how many samples are for training, and how many for evaluation."""
+
 
 class ProtocolError(Exception):
     """A line on the channel was not a message of this protocol."""
@@ -62,7 +78,7 @@ class Job:
     threads: int | None
     """Compute threads of the runtime; None leaves the runtime's own default."""
     scenario: str
-    """sync or async; see :class:`runner.config.Scenario`."""
+    """sync or async; see :class:`runner.config.schema.Scenario`."""
     seed: int
     cache_dir: str
     python: str
@@ -70,7 +86,7 @@ class Job:
     options: dict[str, Any] = field(default_factory=dict)
     """Keywords for the backend's constructor."""
     task: str = "image-classification"
-    """A word of :class:`runner.config.Task`."""
+    """A word of :class:`runner.config.schema.Task`."""
     model_id: str | None = None
     architecture: str | None = None
     model_config: dict[str, Any] = field(default_factory=dict)
@@ -79,7 +95,7 @@ class Job:
     new_tokens: int = 0
     """Tokens that are generated of every text."""
     scope: str = "model"
-    """model or pipeline; see :class:`runner.config.Scope`."""
+    """model or pipeline; see :class:`runner.config.schema.Scope`."""
     pipeline_batch_size: int = 1
     data_text: str | None = None
     expectations: dict[str, Any] = field(default_factory=dict)
@@ -266,7 +282,7 @@ class Failure:
     """The request could not be carried out; the worker is of no further use."""
 
     status: str
-    """One of the words of :class:`runner.result.Status`."""
+    """One of the words of :class:`runner.results.result.Status`."""
     reason: str
     """One line: what is the matter, and what to do now."""
     exception: str = ""

@@ -18,9 +18,9 @@ from pathlib import Path
 import hydra
 import pytest
 
-from runner import compose
+from runner.config import composition
 from runner.paths import PROJECT
-from runner.result import Result, load
+from runner.results.result import Result, load
 
 TESTS = PROJECT / "tests"
 FAKE = (
@@ -138,7 +138,7 @@ def start_program(environment: dict[str, str], *overrides: str) -> subprocess.Po
 @pytest.fixture
 def hydra_context() -> Iterator[None]:
     """Initialise Hydra on conf/, for composing in the test's own process."""
-    compose.register_schema()
+    composition.register_schema()
     with hydra.initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
         yield
 

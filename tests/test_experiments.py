@@ -7,13 +7,13 @@ import shutil
 
 import pytest
 
-from runner import compose
-from runner.checks import check
-from runner.config import RunConfig
-from runner.environment import share
-from runner.machine import this_machine
+from runner.config import composition
+from runner.config.checks import check
+from runner.config.schema import RunConfig
+from runner.machine.facts import this_machine
 from runner.paths import PROJECT
-from runner.record import row as record_row
+from runner.processes.launch import share
+from runner.results.rows import row as record_row
 from tests.conftest import FAKE, TESTS, RunProgram
 
 ROWS = sorted(f"{file.parent.name}={file.stem}" for file in (PROJECT / "experiments").glob("*/*.yaml"))
@@ -23,9 +23,9 @@ BATCHED = 26.28
 
 def composed(row: str) -> tuple[RunConfig, RunConfig]:
     """Return a row's configuration and its baseline's."""
-    settings = compose.compose_settings([f"+experiments/{row}"])
-    config = compose.typed(settings)
-    return config, compose.typed(compose.derive(settings, config.baseline))
+    settings = composition.compose_settings([f"+experiments/{row}"])
+    config = composition.typed(settings)
+    return config, composition.typed(composition.derive(settings, config.baseline))
 
 
 @pytest.mark.parametrize("row", ROWS)

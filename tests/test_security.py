@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from runner.redaction import HIDDEN, hide
+from runner.config.redaction import HIDDEN, hide
 from tests.conftest import FAKE, RunProgram
 
 SECRET = "hunter2-hunter2"

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from runner import record
-from runner.config import RunConfig, TrackingConfig
-from runner.redaction import hide_in_text
-from runner.result import RESULT_FILE, Result, Status
-from runner.screen import say
-from runner.tracking.store import (
+from runner.config.redaction import hide_in_text
+from runner.config.schema import RunConfig, TrackingConfig
+from runner.measuring.progress import say
+from runner.results import rows
+from runner.results.result import RESULT_FILE, Result, Status
+from runner.tracking.client import (
     DIGEST_TAG,
     PARENT_TAG,
     PLACE_TAG,
@@ -137,7 +137,7 @@ class Recorder:
             run_name=result.label,
         )
         run_id = str(child.info.run_id)
-        measured = [Metric(name, value, now, 0) for name, value in record.metrics(result).items()]
+        measured = [Metric(name, value, now, 0) for name, value in rows.metrics(result).items()]
         if result.shown is not None:
             rounds = enumerate(result.shown.round_throughput)
             measured += [Metric("round_throughput", value, now, step) for step, value in rounds]
@@ -147,11 +147,11 @@ class Recorder:
         if (folder / LOG_FILE).is_file():
             log = hide_in_text((folder / LOG_FILE).read_text(encoding="utf-8", errors="replace"))
             self._client.log_text(run_id, log, LOG_FILE)
-        words = record.tags(result) | {DIGEST_TAG: digest}
+        words = rows.tags(result) | {DIGEST_TAG: digest}
         self._client.log_batch(
             run_id,
             metrics=measured,
-            params=[Param(name, value) for name, value in record.params(result).items()],
+            params=[Param(name, value) for name, value in rows.params(result).items()],
             tags=[RunTag(name, value[:MAX_TAG]) for name, value in words.items()],
         )
         self._client.set_terminated(run_id, ENDED.get(result.status, FAILED), end_time=now)

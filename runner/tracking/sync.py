@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner.ledger import EARLIER, Ledger, read_results
-from runner.result import Result, Status
+from runner.results.result import Result, Status
+from runner.results.store import EARLIER, Ledger, read_results
+from runner.tracking.client import NOTES_FILE, open_client, open_experiment
 from runner.tracking.recorder import Recorder
-from runner.tracking.store import NOTES_FILE, open_client, open_experiment
 
 MACHINE_FILE = "machine.json"
 

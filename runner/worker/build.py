@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.protocol import Built, Failure, Job, Load, decode, encode
+from runner.protocol import TRANSFORMERS_PREFIX, Built, Failure, Job, Load, decode, encode
+from runner.worker.artifacts.cache import Cache, Fetch
 from runner.worker.backends.base import Runtime, Settings
-from runner.worker.cache import Cache, Fetch
-from runner.worker.datasets import Dataset, open_dataset
+from runner.worker.data.datasets import Dataset, open_dataset
 from runner.worker.failures import BuildFailed, as_failure
-from runner.worker.models import Network
-from runner.worker.optimum.subject import open_subject as open_hub
-from runner.worker.weights import open_weights
+from runner.worker.subjects.models import Network
+from runner.worker.subjects.transformers import open_subject as open_hub
+from runner.worker.subjects.weights import open_weights
 
 NOT_FOR_BUILDING = ("LD_PRELOAD", "OMP_", "KMP_", "GLIBC_TUNABLES", "MALLOC_", "THP_")
 """Settings under measurement, by how their names begin: an artifact must not depend on them."""
@@ -59,7 +59,7 @@ def gather(job: Job, fetch: Fetch) -> Gathered:
         Missing: from `fetch`.
     """
     hub = job.model_source == "transformers"
-    module = importlib.import_module(f"runner.worker.{'optimum' if hub else 'backends'}.{job.backend}")
+    module = importlib.import_module(f"runner.worker.backends.{TRANSFORMERS_PREFIX if hub else ''}{job.backend}")
     settings = Settings(
         precision=job.precision,
         batch_size=job.batch_size,

@@ -17,7 +17,7 @@ import torch
 
 from runner.protocol import Job, Load, Peaks, decode, encode
 from runner.worker.build import die_with_parent
-from runner.worker.models import count_operations
+from runner.worker.subjects.models import count_operations
 
 SIZE = 2048
 """Rows and columns: 16 MiB in fp32, 17 billion operations."""
@@ -40,7 +40,7 @@ def _operations(job: Job) -> float:
     """Return the operations of one sample's inference in units of 10⁹; 0 where they cannot be told."""
     if job.model_source != "transformers":
         return count_operations(job.model_source, job.model_name, job.image_size)
-    from runner.worker.optimum.checkpoint import count_hub_operations
+    from runner.worker.subjects.checkpoint import count_hub_operations
 
     return count_hub_operations(job)
 

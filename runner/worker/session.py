@@ -29,14 +29,14 @@ from runner.protocol import (
     WarmUp,
 )
 from runner.worker import timing
+from runner.worker.artifacts.cache import Cache, Missing, Recipe, package_versions
 from runner.worker.backends.base import Answers, Step
 from runner.worker.build import Gathered, build_apart, gather
-from runner.worker.busy import observe
-from runner.worker.cache import Cache, Missing, Recipe, package_versions
-from runner.worker.evidence import collect, guarded
+from runner.worker.evidence.busy import observe
+from runner.worker.evidence.isa import cpu_flags
+from runner.worker.evidence.settings import collect, guarded
 from runner.worker.failures import Unsupported
 from runner.worker.heap import Heap
-from runner.worker.isa import cpu_flags
 
 ANSWERS_FILE = "answers.npz"
 REFERENCE_VERSION = 3

@@ -5,7 +5,7 @@ import time
 
 import torch
 
-from runner.worker.torch_module import TorchModule
+from runner.worker.backends.torch_module import TorchModule
 
 
 class Runtime(TorchModule):

@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 import psutil
 import pytest
 
-from runner.family import ANY, members
 from runner.paths import PROJECT
-from runner.result import RESULT_FILE, Result, load
+from runner.processes.process_tree import ANY, members
+from runner.results.result import RESULT_FILE, Result, load
 from tests.conftest import FAKE, TESTS, share_cache
 
 STRUCK = Path(__file__).with_name("struck.py")

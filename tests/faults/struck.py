@@ -50,7 +50,7 @@ def strike(event, args):
 
 
 if __name__ == "__main__":
-    from runner.__main__ import main
+    from runner.commands.run import main
 
     sys.addaudithook(strike)
     sys.argv = ["runner", *arguments]

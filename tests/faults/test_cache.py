@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.result import Status
-from runner.worker.cache import DIGEST_FILE
+from runner.results.result import Status
+from runner.worker.artifacts.cache import DIGEST_FILE
 from tests.conftest import RunProgram
 from tests.faults.conftest import BRIEF
 

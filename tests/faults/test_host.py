@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from runner.ledger import PLAN_FILE
-from runner.result import RESULT_FILE, Status
-from runner.tracking.reading import read_sweep
+from runner.results.result import RESULT_FILE, Status
+from runner.results.store import PLAN_FILE
+from runner.tracking.reader import read_sweep
 from tests.faults.conftest import Struck, contents, faults, results, wait_until_nobody_is_left
 
 TWO = faults("batch_s: 0.001", "batch_s: 0.002")

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from runner.lock import LOCK_VARIABLE, only_measurement
-from runner.result import Status
-from runner.tracking import __main__ as command
-from runner.tracking.store import Patience
+from runner.commands import sync as command
+from runner.machine.lock import LOCK_VARIABLE, only_measurement
+from runner.results.result import Status
+from runner.tracking.client import Patience
 from tests.conftest import RunProgram
 from tests.faults.conftest import faults
-from tests.test_tracking import TRACKED, newest, runs_of
+from tests.tracking.test_tracking import TRACKED, newest, runs_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 CASES = faults("batch_s: 0.001", "fault: raise", "batch_s: 0.002")

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from runner import workers
-from runner.environment import WorkerLaunch
-from runner.oom import REMEDY, OomKills, read_oom_kills
-from runner.result import RunFailed, Status
-from runner.workers import Worker
+from runner.processes import worker
+from runner.processes.launch import WorkerLaunch
+from runner.processes.oom import REMEDY, OomKills, read_oom_kills
+from runner.processes.worker import Worker
+from runner.results.result import RunFailed, Status
 from tests.conftest import FAKE, RunProgram
 from tests.faults.conftest import faults
 
@@ -76,7 +76,7 @@ def test_a_baseline_that_fails_is_named(run_program: RunProgram, what):
 def killed() -> Worker:
     """Start a process that is killed before it has dialled."""
     command = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
-    return Worker(WorkerLaunch(command, {}, None), workers.Path("killed.log").absolute())
+    return Worker(WorkerLaunch(command, {}, None), worker.Path("killed.log").absolute())
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_kill_for_lack_of_memory_is_told(monkeypatch, tmp_path, readings, told
     """By the counters alone: SIGKILL does not say who sent it."""
     monkeypatch.chdir(tmp_path)
     left = list(readings)
-    monkeypatch.setattr(workers, "read_oom_kills", lambda: left.pop(0))
+    monkeypatch.setattr(worker, "read_oom_kills", lambda: left.pop(0))
     with pytest.raises(RunFailed) as failure:
         killed()
     assert failure.value.status is Status.crashed

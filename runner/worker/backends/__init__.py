@@ -2,7 +2,6 @@
 
 import os
 
-EXTRA_BACKENDS_VARIABLE = "RUNNER_BACKENDS"
-"""Environment variable naming further folders of backend modules, for those that live outside this package."""
+from runner.protocol import BACKENDS_VARIABLE
 
-__path__ += [folder for folder in os.environ.get(EXTRA_BACKENDS_VARIABLE, "").split(os.pathsep) if folder]
+__path__ += [folder for folder in os.environ.get(BACKENDS_VARIABLE, "").split(os.pathsep) if folder]

@@ -16,10 +16,10 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from runner.protocol import Finding
-from runner.worker.cache import Fetch, Recipe
-from runner.worker.datasets import Dataset, Images
+from runner.worker.artifacts.cache import Fetch, Recipe
+from runner.worker.data.datasets import Dataset, Images
 from runner.worker.failures import Unsupported
-from runner.worker.models import Network
+from runner.worker.subjects.models import Network
 
 Answers = dict[str, NDArray[Any]]
 """By name, what a model says of a batch: the first dimension is the batch's."""
@@ -32,7 +32,7 @@ class Settings:
     """What every runtime is told."""
 
     precision: str
-    """A word of ``runner.config.Precision``."""
+    """A word of ``runner.config.schema.Precision``."""
     batch_size: int
     """Images in every batch."""
     threads: int | None

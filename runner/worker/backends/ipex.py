@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import torch
 
+from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.backends.base import Settings
-from runner.worker.cache import Fetch, Recipe
-from runner.worker.datasets import Dataset
+from runner.worker.backends.torch_module import TorchModule
+from runner.worker.data.datasets import Dataset
 from runner.worker.failures import Unsupported
-from runner.worker.models import Network
-from runner.worker.torch_module import TorchModule
+from runner.worker.subjects.models import Network
 
 
 class Runtime(TorchModule):

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runner.protocol import Finding
-from runner.worker import arithmetic
-from runner.worker.arithmetic import Work
+from runner.worker.artifacts.cache import Fetch, Recipe, package_versions
 from runner.worker.backends.base import Answers, Settings, Step
-from runner.worker.cache import Fetch, Recipe, package_versions
-from runner.worker.datasets import CALIBRATION_BATCH, Dataset, Images
-from runner.worker.export import ONNX_FILE, onnx_recipe
-from runner.worker.models import Network
+from runner.worker.data.datasets import CALIBRATION_BATCH, Dataset, Images
+from runner.worker.evidence import arithmetic
+from runner.worker.evidence.arithmetic import Work
+from runner.worker.subjects.export import ONNX_FILE, onnx_recipe
+from runner.worker.subjects.models import Network
 
 # Importing OpenVINO or NNCF would try to report usage over the network, from inside the measured process; both do
 # without the module that does it.

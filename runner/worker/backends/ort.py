@@ -13,14 +13,14 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from runner.protocol import Finding
-from runner.worker import ort_profile
+from runner.worker.artifacts.cache import Fetch, Recipe, package_versions
 from runner.worker.backends.base import Answers, Settings, Step
-from runner.worker.cache import Fetch, Recipe, package_versions
-from runner.worker.datasets import CALIBRATION_BATCH, Dataset, Images
-from runner.worker.export import INPUT, ONNX_FILE, OUTPUT, onnx_recipe
+from runner.worker.data.datasets import CALIBRATION_BATCH, Dataset, Images
+from runner.worker.evidence import ort_profile
+from runner.worker.evidence.isa import has_vnni
 from runner.worker.failures import Unsupported
-from runner.worker.isa import has_vnni
-from runner.worker.models import Network
+from runner.worker.subjects.export import INPUT, ONNX_FILE, OUTPUT, onnx_recipe
+from runner.worker.subjects.models import Network
 
 Feed = dict[str, NDArray[Any]]
 """A batch, by the names of a model's inputs."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
+from runner.worker.artifacts.cache import Fetch, Recipe, package_versions
 from runner.worker.backends.base import Settings
-from runner.worker.cache import Fetch, Recipe, package_versions
-from runner.worker.datasets import Dataset
-from runner.worker.models import Network
-from runner.worker.torch_module import TorchModule, compiled, require_compiler
+from runner.worker.backends.torch_module import TorchModule, compiled, require_compiler
+from runner.worker.data.datasets import Dataset
+from runner.worker.subjects.models import Network
 
 PROGRAM_FILE = "program.pt2"
 QUANTISE_VERSION = 1

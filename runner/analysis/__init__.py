@@ -1,0 +1,1 @@
+"""Numbers in, numbers out: statistics, accuracy, comparison with published tables. Pure functions."""

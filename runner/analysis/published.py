@@ -1,0 +1,87 @@
+"""A published number against the measured one: does the row hold here? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from runner.analysis.statistics import Estimate, Verdict, judge
+
+WIDENING = 0.05
+"""Relative width by which the measured interval is widened on both sides before a published ratio must lie in it."""
+WIDE = 0.10
+"""Relative half-width above which an interval holds too much to reproduce anything."""
+FAR = 0.25
+"""A measured ratio that differs from the published one by more than this, relative, deserves a word."""
+
+
+class RowVerdict(StrEnum):
+    """What may be said of a published row on this machine."""
+
+    reproduced = "reproduced"
+    same_direction = "same direction"
+    not_reproduced = "not reproduced"
+    not_comparable = "not comparable"
+    """This machine lacks the instruction set that the published number rests on."""
+    inconclusive = "inconclusive"
+    """The measured interval is too wide to tell."""
+    unpublished = "no published number"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A published speedup and what became of it."""
+
+    verdict: RowVerdict
+    reason: str
+    """One line where the two differ, else empty."""
+
+
+def compare(
+    published: float | None,
+    speedup: Estimate,
+    noise_floor: float,
+    missing: Sequence[str],
+    *,
+    published_high: float | None = None,
+) -> Comparison:
+    """Return what may be said of a row.
+
+    Args:
+        published: speedup over the table's baseline, or the lower end of a published range; None where none was
+            published for this model.
+        speedup: the measured one, over the same baseline.
+        noise_floor: δ; within ±δ a ratio has no direction.
+        missing: instruction sets that the published number rests on and this machine lacks.
+        published_high: the upper end of a range.
+    """
+    if published is None:
+        return Comparison(RowVerdict.unpublished, "")
+    high = published_high or published
+    nearest = min(max(speedup.value, published), high)
+    ratio = speedup.value / nearest
+    shown = f"{published:.2f}×" if high == published else f"{published:g}× to {high:g}×"
+    told = f"measured {speedup.value:.2f}×, {ratio:.2f} of the published {shown}"
+    if missing:
+        lacks = " and ".join(missing)
+        return Comparison(RowVerdict.not_comparable, f"this machine lacks {lacks}; {told}")
+    verdict = _judge_row(published, high, speedup, noise_floor)
+    differs = verdict is RowVerdict.not_reproduced or abs(ratio - 1) > FAR
+    return Comparison(verdict, told if differs else "")
+
+
+def _judge_row(published: float, high: float, speedup: Estimate, noise_floor: float) -> RowVerdict:
+    held = speedup.low / (1 + WIDENING) <= high and published <= speedup.high * (1 + WIDENING)
+    if held and speedup.half_width <= WIDE:
+        return RowVerdict.reproduced
+    measured = judge(speedup, noise_floor)
+    if held or measured is Verdict.inconclusive:
+        return RowVerdict.inconclusive
+    exact = Estimate(published, published, high)
+    return RowVerdict.same_direction if judge(exact, noise_floor) is measured else RowVerdict.not_reproduced
+
+
+def missing_isa(needs: Sequence[str], isa: Sequence[str]) -> list[str]:
+    """Return what a row needs and a machine lacks, in the row's order."""
+    return [name for name in needs if name not in isa]

@@ -1,0 +1,302 @@
+"""Every mistake that a composed configuration can still hold: what needs more than one field, or a look at the disk."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from runner.config import backend_registry
+from runner.config.data_checks import check_hub_model
+from runner.config.durations import seconds_of
+from runner.config.redaction import hide_in_text
+from runner.config.schema import (
+    FOLDER_NAME,
+    DataConfig,
+    DataKind,
+    Mistake,
+    ModelConfig,
+    RowConfig,
+    RunConfig,
+    Scenario,
+    TrackingConfig,
+    WeightsConfig,
+    WeightsKind,
+)
+from runner.machine.facts import ISA_FLAGS, this_machine
+from runner.protocol import BUNDLED_SAMPLES, IMAGE_SUFFIXES
+
+
+def check(config: RunConfig) -> list[Mistake]:
+    """Return every mistake that a composed configuration still holds, an empty list where there is none."""
+    return [
+        *_check_numbers(config),
+        *_check_model(config.model),
+        *check_hub_model(config),
+        *_check_backend(config),
+        *_check_instances(config),
+        *_check_weights(config.weights),
+        *_check_data(config),
+        *_check_tracking(config.tracking),
+        *_check_command(config),
+        *_check_row(config.row),
+        *_check_outputs(Path(config.output_dir)),
+    ]
+
+
+def _check_numbers(config: RunConfig) -> list[Mistake]:
+    measure = config.measure
+    at_least: list[tuple[str, float, float]] = [
+        ("batch_size", config.batch_size, 1),
+        ("seed", config.seed, 0),
+        ("aa", config.aa, 0),
+        ("model.image_size", config.model.image_size, 8),
+        ("data.evaluation_samples", config.data.evaluation_samples, 1),
+        ("data.calibration_samples", config.data.calibration_samples, 1),
+        ("measure.processes_min", measure.processes_min, 1),
+        ("measure.processes_max", measure.processes_max, measure.processes_min),
+        ("measure.rounds_min", measure.rounds_min, 2),
+        ("measure.rounds_max", measure.rounds_max, measure.rounds_min),
+        ("measure.slice_iterations", measure.slice_iterations, 1),
+        ("measure.slice_s", measure.slice_s, 0),
+        ("measure.settle_s", measure.settle_s, 0),
+        ("measure.settle_iterations", measure.settle_iterations, 0),
+        ("measure.warmup_s", measure.warmup_s, 0),
+        ("measure.noise_floor", measure.noise_floor, 0),
+    ]
+    positive = {
+        "measure.goal": measure.goal,
+        "measure.warmup_tolerance": measure.warmup_tolerance,
+        "measure.watch_s": measure.watch_s,
+        "measure.prepare_timeout_s": measure.prepare_timeout_s,
+        "measure.request_timeout_s": measure.request_timeout_s,
+    }
+    mistakes = [
+        Mistake(name, value, f"{least} or more") for name, value, least in at_least if not least <= value < math.inf
+    ]
+    threads, cores = config.threading.threads, len(this_machine().cores)
+    if threads is not None and not 0 <= threads <= cores:
+        allowed = (
+            f"1 to {cores}, the cores of this machine; 0 for all of a process's own; null for the runtime's choice"
+        )
+        mistakes.append(Mistake("threading.threads", threads, allowed))
+    if config.aa == 1:
+        mistakes.append(Mistake("aa", 1, "0, or 2 or more", "One run says nothing of how far the next will lie"))
+    if config.aa and config.ablate:
+        mistakes.append(Mistake("ablate", True, "false with aa", "Take one of them"))
+    mistakes += [
+        Mistake(name, value, "a finite number, more than 0")
+        for name, value in positive.items()
+        if not 0 < value < math.inf
+    ]
+    return mistakes
+
+
+def _check_model(model: ModelConfig) -> list[Mistake]:
+    if model.name == "???":
+        return [Mistake("model.name", None, f"a name of {model.source}", "Add model.name=…, for example resnet50")]
+    if model.of_hub:
+        return []
+    names = backend_registry.model_names(str(model.source))
+    if not names:  # the library is not installed: the run says so, as `unavailable`
+        return []
+    if model.name.split(".")[0] in names:  # timm writes a set of pretrained weights behind a dot
+        return []
+    near = ", ".join(backend_registry.nearest(model.name, names)) or "none"
+    return [
+        Mistake(
+            "model.name",
+            model.name,
+            f"one of the {len(names)} classification models of {model.source}",
+            f"The nearest names: {near}",
+        )
+    ]
+
+
+def _check_backend(config: RunConfig) -> list[Mistake]:
+    backend = config.backend
+    known = backend_registry.backend_options(hub=config.model.of_hub)
+    if backend.name not in known and backend.name in backend_registry.backend_options():
+        return []  # the run says so, as `unsupported`
+    if backend.name not in known:
+        return [Mistake("backend.name", backend.name, ", ".join(sorted(known)))]
+    options = known[backend.name]
+    mistakes = []
+    for name, value in backend.options.items():
+        if name not in options:
+            allowed = ", ".join(options) or f"none; {backend.name} has no options"
+            mistakes.append(Mistake(f"backend.options.{name}", value, allowed))
+        elif (words := options[name].words) and value not in words:
+            mistakes.append(
+                Mistake(
+                    f"backend.options.{name}",
+                    value,
+                    ", ".join("null" if word is None else str(word) for word in words),
+                    options[name].help,
+                )
+            )
+        elif not options[name].takes(value):
+            mistakes.append(
+                Mistake(f"backend.options.{name}", value, " or ".join(options[name].kinds), options[name].help)
+            )
+    return mistakes
+
+
+def _check_instances(config: RunConfig) -> list[Mistake]:
+    cores = len(this_machine().cores)
+    mistakes = []
+    if not 1 <= config.instances <= cores:
+        remedy = "Each instance has cores of its own"
+        mistakes.append(Mistake("instances", config.instances, f"1 to {cores}, the cores of this machine", remedy))
+    if config.instances > 1 and config.scenario is Scenario["async"]:
+        remedy = "Either several processes, or several batches in one"
+        mistakes.append(Mistake("scenario", "async", "sync with instances > 1", remedy))
+    return mistakes
+
+
+def _check_row(row: RowConfig) -> list[Mistake]:
+    mistakes = _check_published(row)
+    for name in row.needs:
+        if name not in ISA_FLAGS.values():
+            mistakes.append(Mistake("row.needs", name, ", ".join(ISA_FLAGS.values())))
+    if row.published and not row.table:
+        mistakes.append(Mistake("row.table", row.table, "the name of the table", "Add row.table=…"))
+    if row.table and not FOLDER_NAME.fullmatch(row.table):
+        mistakes.append(Mistake("row.table", row.table, "the name of a folder, not a path"))
+    if not row.name.isprintable():
+        mistakes.append(Mistake("row.name", row.name, "characters that can be printed"))
+    return mistakes
+
+
+def _check_published(row: RowConfig) -> list[Mistake]:
+    mistakes = []
+    for model, published in row.published.items():
+        for name, value in (("throughput", published.throughput), ("speedup", published.speedup)):
+            if value is not None and not 0 < value < math.inf:
+                mistakes.append(Mistake(f"row.published.{model}.{name}", value, "a number, more than 0"))
+        if (
+            published.speedup_high is not None
+            and not (published.speedup or math.inf) < published.speedup_high < math.inf
+        ):
+            allowed = "more than the speedup, the lower end of the range"
+            mistakes.append(Mistake(f"row.published.{model}.speedup_high", published.speedup_high, allowed))
+        if published.throughput is None and published.speedup is None:
+            mistakes.append(Mistake(f"row.published.{model}", "nothing", "a throughput, a speedup, or both"))
+    return mistakes
+
+
+def _check_weights(weights: WeightsConfig) -> list[Mistake]:
+    if weights.name is not WeightsKind.file:
+        if weights.path is None:
+            return []
+        return [Mistake("weights.path", weights.path, "only with weights=file", "Add weights=file")]
+    if weights.path is None:
+        return [Mistake("weights.path", None, "a file", "Add weights.path=model.safetensors")]
+    if not Path(weights.path).is_file():
+        return [Mistake("weights.path", weights.path, "a file that exists", "Check the path")]
+    if Path(weights.path).suffix not in backend_registry.WEIGHT_SUFFIXES:
+        return [
+            Mistake("weights.path", weights.path, f"a file ending in {', '.join(backend_registry.WEIGHT_SUFFIXES)}")
+        ]
+    return []
+
+
+def _check_room(data: DataConfig) -> list[Mistake]:
+    """Return the mistake of asking for more samples than the program brings."""
+    if str(data.name) in BUNDLED_SAMPLES:
+        training, evaluation = BUNDLED_SAMPLES[str(data.name)]
+        rooms = (
+            ("evaluation_samples", data.evaluation_samples, evaluation),
+            ("calibration_samples", data.calibration_samples, training),
+        )
+        for name, wanted, room in rooms:
+            if wanted > room:
+                return [Mistake(f"data.{name}", wanted, f"at most {room} with data={data.name}")]
+    return []
+
+
+def _check_data(config: RunConfig) -> list[Mistake]:
+    data = config.data
+    if data.name is DataKind.text_file:
+        return []  # see runner.config.data_checks
+    if short := _check_room(data):
+        return short
+    if data.name is not DataKind.image_folder:
+        if data.path is None:
+            return []
+        return [Mistake("data.path", data.path, "only with data=image_folder", "Add data=image_folder")]
+    if data.path is None:
+        return [Mistake("data.path", None, "a folder with one folder per class", "Add data.path=…")]
+    if not Path(data.path).is_dir():
+        return [Mistake("data.path", data.path, "a folder that exists", "Check the path")]
+    found = backend_registry.count_images(Path(data.path))
+    wanted = data.evaluation_samples + data.calibration_samples
+    if found == 0:
+        return [
+            Mistake(
+                "data.path",
+                data.path,
+                f"a folder with one folder of images ({', '.join(IMAGE_SUFFIXES)}) per class",
+                "It holds no such image",
+            )
+        ]
+    if found < wanted:
+        return [
+            Mistake(
+                "data.path",
+                data.path,
+                f"at least {wanted} images (evaluation and calibration together)",
+                f"It holds {found}: lower data.evaluation_samples or data.calibration_samples",
+            )
+        ]
+    return []
+
+
+def _check_tracking(tracking: TrackingConfig) -> list[Mistake]:
+    if not tracking.enabled:
+        return []
+    name, uri = "tracking.uri", tracking.uri
+    if uri is None:
+        name, uri = "MLFLOW_TRACKING_URI", os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        return []
+    allowed = "sqlite:///file.db, postgresql://…, mysql://…, mssql://… or http(s)://host:port"
+    try:
+        parts = urlsplit(uri)
+        parts.port  # noqa: B018 -- reading the property is what parses the port
+    except ValueError as error:
+        return [Mistake(name, hide_in_text(uri), allowed, f"It does not parse: {error}")]
+    scheme = parts.scheme.split("+")[0]
+    if scheme == "sqlite" and uri.split("://")[-1].strip("/"):
+        return []
+    if scheme in {"http", "https", "postgresql", "mysql", "mssql"} and parts.hostname:
+        return []
+    return [Mistake(name, hide_in_text(uri), allowed)]
+
+
+def _check_command(config: RunConfig) -> list[Mistake]:
+    found = []
+    if config.resume is not None and not FOLDER_NAME.fullmatch(config.resume):
+        found.append(Mistake("resume", config.resume, "true, or the name of a sweep"))
+    if config.budget is not None and seconds_of(config.budget) is None:
+        found.append(Mistake("budget", config.budget, "a time such as 2h, 90m, 1h30m or 45s"))
+    if not 0 <= config.cache_limit_gib < math.inf:
+        found.append(Mistake("cache_limit_gib", config.cache_limit_gib, "GiB, 0 or more"))
+    return found
+
+
+def _check_outputs(folder: Path) -> list[Mistake]:
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    allowed = "a folder that can be written"
+    if not existing.is_dir():
+        return [Mistake("output_dir", str(folder), allowed, f"{existing} is not a folder: choose another")]
+    try:  # permissions do not tell of a read-only or special file system; a file that vanishes again does
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        remedy = f"{existing} cannot be written ({error.strerror}): choose another"
+        return [Mistake("output_dir", str(folder), allowed, remedy)]
+    return []

@@ -1,0 +1,151 @@
+"""Mistakes in what is asked of models of Transformers, and of texts, told before anything is launched."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+from runner.config import backend_registry
+from runner.config.schema import DataKind, Mistake, ModelConfig, RunConfig, Scope, Task, WeightsKind
+
+IMAGE_TASK = Task["image-classification"]
+IMAGES = (DataKind.digits, DataKind.synthetic, DataKind.image_folder)
+DATA = {
+    IMAGE_TASK: IMAGES,
+    Task["text-classification"]: (DataKind.sentences, DataKind.one_text, DataKind.text_file),
+    Task["question-answering"]: (DataKind.questions, DataKind.text_file),
+    Task["text-generation"]: (DataKind.passages, DataKind.one_text, DataKind.text_file),
+}
+"""What each task can be asked about."""
+COLUMNS = {
+    Task["text-classification"]: ("text", "label"),
+    Task["question-answering"]: ("question", "context", "answers"),
+    Task["text-generation"]: ("text",),
+}
+"""Columns of a file of texts."""
+FILES = (".csv", ".jsonl")
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+"""What can be a name on the Hub, by huggingface_hub's rule (validate_repo_id): one slash at most, no leading dot."""
+
+
+def check_hub_model(config: RunConfig) -> list[Mistake]:
+    """Return the mistakes in a model of Transformers, and in what only such a model can be asked."""
+    model = config.model
+    found = _check_data_of(config)
+    if not model.of_hub:
+        if model.task is not IMAGE_TASK:
+            found.append(Mistake("model.task", str(model.task), f"{IMAGE_TASK} with source={model.source}"))
+        if config.scope is not Scope.model:
+            found.append(Mistake("scope", str(config.scope), "model, or a model with source=transformers"))
+        return found
+    return [*found, *_check_asking(config), *_check_origin(model, config.weights.name)]
+
+
+def _check_asking(config: RunConfig) -> list[Mistake]:
+    """Return the mistakes in how a model of Transformers is asked."""
+    model = config.model
+    found: list[Mistake] = []
+    if model.sequence_length is not None and model.sequence_length < 2:
+        found.append(Mistake("model.sequence_length", model.sequence_length, "2 or more, or null"))
+    if model.new_tokens < 2:
+        found.append(Mistake("model.new_tokens", model.new_tokens, "2 or more", "One token has no time per token"))
+    if config.pipeline_batch_size < 1:
+        found.append(Mistake("pipeline_batch_size", config.pipeline_batch_size, "1 or more"))
+    if config.pipeline_batch_size != 1 and config.scope is not Scope.pipeline:
+        found.append(Mistake("pipeline_batch_size", config.pipeline_batch_size, "only with scope=pipeline"))
+    if config.scope is Scope.pipeline and model.sequence_length is not None:
+        remedy = "Add model.sequence_length=null: a pipeline takes every text as long as it is"
+        found.append(Mistake("model.sequence_length", model.sequence_length, "null with scope=pipeline", remedy))
+    return found
+
+
+def _check_origin(model: ModelConfig, weights: WeightsKind) -> list[Mistake]:
+    """Return the mistakes in where a model comes from, and whether it can do its task."""
+    if weights is WeightsKind.pretrained:
+        if not model.id:
+            remedy = "Add model.id=…, or take weights=random"
+            return [Mistake("model.id", model.id, "a name on the Hugging Face Hub, or a folder", remedy)]
+        if not Path(model.id).is_dir() and not HUB_NAME.fullmatch(model.id):
+            allowed = "a folder that is there, or a name on the Hugging Face Hub (owner/name)"
+            remedy = "There is no such folder; or take weights=random or weights=probe with model.architecture"
+            return [Mistake("model.id", model.id, allowed, remedy)]
+        return _check_task(model, _architecture_in(Path(model.id)))
+    known = backend_registry.architectures()
+    if not known:  # the library is not installed: the run says so, as `unavailable`
+        return []
+    if model.architecture is None:
+        remedy = "Add model.architecture=…, or take weights=pretrained with model.id"
+        return [Mistake("model.architecture", None, "what Transformers calls the kind of model", remedy)]
+    if model.architecture not in known:
+        near = ", ".join(backend_registry.nearest(model.architecture, known)) or "none"
+        allowed = f"one of the {len(known)} that Transformers knows"
+        return [Mistake("model.architecture", model.architecture, allowed, f"The nearest: {near}")]
+    return _check_task(model, model.architecture)
+
+
+def _check_task(model: ModelConfig, architecture: str | None) -> list[Mistake]:
+    tasks = backend_registry.tasks_of(architecture) if architecture else []
+    if not tasks or model.task in tasks:
+        return []
+    return [Mistake("model.task", str(model.task), ", ".join(tasks), f"{architecture} has no other")]
+
+
+def _architecture_in(folder: Path) -> str | None:
+    """Return the kind of the model in a folder, None where it is no folder or does not say."""
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError):  # the worker, which needs it, tells what is wrong
+        return None
+    return str(kind)
+
+
+def _check_data_of(config: RunConfig) -> list[Mistake]:
+    """Return the mistakes in the choice of data for a task, and in a file of texts."""
+    data, task = config.data, config.model.task
+    if data.name not in DATA[task]:
+        allowed = f"{', '.join(DATA[task])} for {task}"
+        return [Mistake("data", str(data.name), allowed, f"Add data={DATA[task][0]}")]
+    if data.name is DataKind.one_text:
+        if not (data.text or "").strip():
+            return [Mistake("data.text", data.text, "a text that is not empty", "Add 'data.text=…'")]
+    elif data.text is not None:
+        return [Mistake("data.text", data.text, "only with data=one_text", "Add data=one_text")]
+    return _check_file(config, task) if data.name is DataKind.text_file else []
+
+
+def _check_file(config: RunConfig, task: Task) -> list[Mistake]:
+    path = config.data.path
+    allowed = f"a {' or '.join(FILES)} file with the columns {', '.join(COLUMNS[task])}"
+    if path is None:
+        return [Mistake("data.path", None, allowed, "Add data.path=…")]
+    file = Path(path)
+    if not file.is_file() or file.suffix not in FILES:
+        return [Mistake("data.path", path, allowed, "Check the path")]
+    try:
+        columns, count = _columns(file)
+    except (ValueError, csv.Error, UnicodeDecodeError) as error:
+        return [Mistake("data.path", path, allowed, f"Its first line cannot be read: {error}")]
+    missing = [name for name in COLUMNS[task] if name not in columns]
+    if missing:
+        return [Mistake("data.path", path, allowed, f"It has no column {' and '.join(missing)}: {', '.join(columns)}")]
+    wanted = config.data.evaluation_samples + config.data.calibration_samples
+    if count < wanted:
+        allowed = f"at least {wanted} records (evaluation and calibration together)"
+        remedy = f"It holds {count}: lower data.evaluation_samples or data.calibration_samples"
+        return [Mistake("data.path", path, allowed, remedy)]
+    return []
+
+
+def _columns(file: Path) -> tuple[list[str], int]:
+    """Return the columns of a file of texts, and the number of its records."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        if file.suffix == ".csv":
+            reader = csv.DictReader(stream)
+            return list(reader.fieldnames or ()), sum(1 for _ in reader)
+        lines = [line for line in stream if line.strip()]
+        first = json.loads(lines[0]) if lines else {}
+        if not isinstance(first, dict):
+            raise ValueError("it is no JSON object")
+        return list(first), len(lines)

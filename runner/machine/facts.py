@@ -1,0 +1,141 @@
+"""What this machine is: processor, instruction sets, cores, huge-page mode, and the libraries found on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+ISA_FLAGS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx_vnni": "AVX-VNNI",
+    "avx512_bf16": "AVX-512 BF16",
+    "avx512_fp16": "AVX-512 FP16",
+    "amx_bf16": "AMX BF16",
+    "amx_int8": "AMX INT8",
+}
+"""Flags of /proc/cpuinfo that decide which kernels a runtime can choose, and what people call them."""
+
+THP_MODE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine, as far as it bears on a measurement."""
+
+    cpu: str
+    architecture: str
+    cores: list[int]
+    """Numbers of the cores that this process may use."""
+    quota_cores: float | None
+    """Cores' worth of time that the control group allows; None where it sets no limit."""
+    memory_gib: float
+    isa: list[str]
+    thp_mode: str
+    """always, madvise, never, or unknown."""
+    kernel: str
+    c_library: str
+    numa_nodes: int = 1
+    fixed_layout: list[str] = field(default_factory=list)
+    """Prefix of a command whose address layout is not randomised; empty where that is not permitted."""
+
+    @property
+    def name(self) -> str:
+        """One short name for tags: processor and number of cores."""
+        return f"{self.cpu}, {len(self.cores)} cores"
+
+
+@cache
+def this_machine() -> Machine:
+    """Read the machine from /proc and /sys, once."""
+    flags, model = _cpuinfo()
+    return Machine(
+        cpu=model,
+        architecture=platform.machine(),
+        cores=sorted(os.sched_getaffinity(0)),
+        quota_cores=_quota(),
+        memory_gib=round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+        isa=[name for flag, name in ISA_FLAGS.items() if flag in flags],
+        thp_mode=_thp_mode(),
+        kernel=platform.release(),
+        c_library=" ".join(platform.libc_ver()),
+        numa_nodes=max(1, len(list(Path("/sys/devices/system/node").glob("node[0-9]*")))),
+        fixed_layout=_fixed_layout(),
+    )
+
+
+def as_dict(machine: Machine) -> dict[str, object]:
+    """Return the machine as plain JSON values."""
+    return dataclasses.asdict(machine)
+
+
+def _cpuinfo() -> tuple[frozenset[str], str]:
+    flags: frozenset[str] = frozenset()
+    model = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            model = value.strip()
+        elif name.strip() in ("flags", "Features"):
+            flags = frozenset(value.split())
+    return flags, model
+
+
+def _quota() -> float | None:
+    """Return the limit of the control group, version 2 or 1, in cores."""
+    limit_v2 = Path("/sys/fs/cgroup/cpu.max")
+    if limit_v2.is_file():
+        quota, period = limit_v2.read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    folder = Path("/sys/fs/cgroup/cpu")
+    try:
+        limit = int((folder / "cpu.cfs_quota_us").read_text())
+        return None if limit < 0 else limit / int((folder / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):  # no cpu controller: nothing limits this process
+        return None
+
+
+def _thp_mode() -> str:
+    try:
+        text = THP_MODE.read_text()
+    except OSError:  # a kernel without transparent huge pages
+        return "unknown"
+    return text[text.index("[") + 1 : text.index("]")]
+
+
+def _fixed_layout() -> list[str]:
+    """Return the prefix, where it is installed and not forbidden, as Docker's default seccomp profile does."""
+    program = shutil.which("setarch")
+    if program is None:
+        return []
+    prefix = [program, "--addr-no-randomize"]
+    tried = subprocess.run([*prefix, "true"], capture_output=True, check=False)
+    return prefix if tried.returncode == 0 else []
+
+
+def library_folders() -> list[Path]:
+    """Return where shared libraries are looked for, in order: the virtual environment's first."""
+    multiarch = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
+    folders = [Path(sys.prefix) / "lib"]
+    folders += [Path(root) for root in ("/usr/local/lib", f"/usr/lib/{multiarch}", "/usr/lib64", "/usr/lib", "/lib64")]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def find_library(names: Iterable[str]) -> Path | None:
+    """Return the first of the file names that is found, names in order of preference, else None."""
+    folders = library_folders()
+    for name in names:
+        for folder in folders:
+            if (folder / name).exists():
+                return folder / name
+    return None

@@ -1,0 +1,130 @@
+"""Fetch what pip cannot: allocators and numactl. ``python -m runner.provision``, the last step of ``make setup``.
+
+As root the distribution's packages are installed; without root they are unpacked into the virtual environment, where
+package lists are there. What cannot be had is told, and the runs that need it will be `unavailable`: never an error.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from runner.machine.facts import find_library
+from runner.paths import PROJECT
+
+UNPACKED = Path(sys.prefix) / "system"
+"""Where packages are unpacked without root."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """A library or a program that some configurations need."""
+
+    name: str
+    packages: Sequence[str]
+    """Names of the package in different releases of the distribution, best first."""
+    libraries: Sequence[str] = ()
+    program: str = ""
+
+    def found(self) -> Path | None:
+        """Return where it is, None where it is not."""
+        if self.program:
+            path = shutil.which(self.program) or shutil.which(self.program, path=str(UNPACKED / "usr/bin"))
+            return Path(path) if path else None
+        return find_library(self.libraries)
+
+
+def needs() -> list[Need]:
+    """Return every allocator that conf/allocator describes, and numactl."""
+    found = [Need("numactl", ["numactl"], program="numactl")]
+    for file in sorted((PROJECT / "conf" / "allocator").glob("*.yaml")):
+        described = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if described.get("packages"):
+            found.append(Need(described["name"], described["packages"], described["libraries"]))
+    return found
+
+
+def main() -> None:
+    """Fetch what is missing and say what there is."""
+    missing = [need for need in needs() if need.found() is None]
+    if missing and shutil.which("apt-get") is None:
+        print("system libraries: this is not a Debian-like system; install them by its own means")
+    elif missing:
+        if os.geteuid() == 0 and not _run("apt-get", "update", "-qq"):
+            print("system libraries: the package lists could not be renewed; trying with those that are there")
+        for need in missing:
+            _fetch(need)
+    link_plain_names()
+    for need in needs():
+        place = need.found()
+        print(f"{need.name:10} {place or 'unavailable: none of ' + ', '.join(need.packages) + ' could be had'}")
+
+
+def link_plain_names() -> None:
+    """Give every allocator that was found its plain name (libtcmalloc.so) in the virtual environment.
+
+    torch.backends.xeon.run_cpu looks for these names there, and misses the distribution's versioned ones.
+    """
+    for need in needs():
+        found = need.found()
+        plain = Path(sys.prefix) / "lib" / f"lib{need.name}.so"
+        if need.libraries and found is not None and not plain.exists():
+            plain.unlink(missing_ok=True)  # a link to what has gone
+            plain.symlink_to(found)
+
+
+def _fetch(need: Need) -> None:
+    """Install or unpack the first of the need's packages that can be had."""
+    for package in need.packages:
+        fetched = _install(package) if os.geteuid() == 0 else _unpack(package)
+        if fetched and need.found() is not None:
+            return
+
+
+def _install(package: str) -> bool:
+    return _run("apt-get", "install", "-qq", "--yes", "--no-install-recommends", package)
+
+
+def _unpack(package: str) -> bool:
+    """Unpack a package into the virtual environment, and link its libraries where they are looked for."""
+    if shutil.which("dpkg-deb") is None:
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        if not _run("apt-get", "download", "-qq", package, cwd=folder):
+            return False
+        archives = sorted(Path(folder).glob("*.deb"))
+        if not all(_run("dpkg-deb", "--extract", str(archive), str(UNPACKED)) for archive in archives):
+            return False
+    for library in UNPACKED.glob("usr/lib/**/lib*.so.*"):
+        link = Path(sys.prefix) / "lib" / library.name
+        if not link.exists() and _loads(library):
+            link.symlink_to(library)
+    return True
+
+
+def _loads(library: Path) -> bool:
+    """Return whether the dynamic linker can load a library: one that lacks its own dependencies is of no use."""
+    program = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
+    return _run(sys.executable, "-c", program, str(library))
+
+
+def _run(*command: str, cwd: str | None = None) -> bool:
+    """Run a command, its output shown only where it fails; return whether it succeeded."""
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        print(f"  {' '.join(command[:4])} …: {last[0] if last else 'failed'}")
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Which settings can work on this machine, and what to do where one cannot."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+
+from runner.machine.facts import ISA_FLAGS, THP_MODE, Machine, find_library
+from runner.machine.provision import needs
+from runner.paths import PROJECT
+from runner.protocol import PACKAGES
+from runner.results.noise_floor import calibrations
+
+CONF = PROJECT / "conf"
+CPUS = Path("/sys/devices/system/cpu")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that a machine has or lacks."""
+
+    name: str
+    found: str
+    """Empty where it is not there."""
+    remedy: str = ""
+    """What to do, or what cannot work without it."""
+
+
+def take(machine: Machine, output_dir: Path) -> list[Entry]:
+    """Return the inventory of a machine: hardware, kernel, libraries, programs, packages, calibrations."""
+    return [
+        *_hardware(machine),
+        *_kernel(machine),
+        *_instruction_sets(machine),
+        *_libraries(),
+        *_programs(),
+        *_packages(),
+        *_calibrations(machine, output_dir),
+    ]
+
+
+def _hardware(machine: Machine) -> Iterator[Entry]:
+    yield Entry("processor", f"{machine.cpu} ({machine.architecture})")
+    yield Entry("memory", f"{machine.memory_gib} GiB")
+    yield Entry("cores of this process", ",".join(map(str, machine.cores)))
+    siblings = _siblings(machine.cores)
+    if siblings is None:
+        yield Entry("threads per core", "", "the kernel does not tell: cores may be hyper-threads of each other")
+    else:
+        shared = siblings > 1
+        remedy = "two of these cores share one's arithmetic: take threading.threads with half of them" if shared else ""
+        yield Entry("threads per core", str(siblings), remedy)
+    yield Entry("NUMA nodes", str(machine.numa_nodes))
+
+
+def _siblings(cores: list[int]) -> int | None:
+    """Return how many of these cores share a physical one at most, None where the kernel does not tell.
+
+    A guess in a virtual machine: the hypervisor may show hyper-threads as cores.
+    """
+    groups: dict[str, int] = {}
+    for core in cores:
+        try:
+            group = (CPUS / f"cpu{core}/topology/thread_siblings_list").read_text().strip()
+        except OSError:
+            return None
+        groups[group] = groups.get(group, 0) + 1
+    return max(groups.values(), default=None)
+
+
+def _kernel(machine: Machine) -> Iterator[Entry]:
+    yield Entry("kernel, C library", f"{machine.kernel}, {machine.c_library}")
+    quota = machine.quota_cores
+    short = quota is not None and quota < len(machine.cores)
+    yield Entry(
+        "quota of the control group",
+        "none" if quota is None else f"{quota:g} cores",
+        f"more threads than {quota:g} are held back: take threading.threads={max(1, int(quota or 1))}" if short else "",
+    )
+    mode = machine.thp_mode
+    remedies = {
+        "never": f"hugepages=… has nothing to act on: as root, echo madvise > {THP_MODE}",
+        "always": "hugepages=… is mostly redundant: the kernel gives them to whoever fits",
+        "unknown": "this kernel has no transparent huge pages",
+    }
+    yield Entry("transparent huge pages", mode, remedies.get(mode, ""))
+    fixed = " ".join(machine.fixed_layout)
+    yield Entry(
+        "fixed address layout", fixed, "" if fixed else "allow setarch --addr-no-randomize (seccomp forbids it)"
+    )
+
+
+def _instruction_sets(machine: Machine) -> Iterator[Entry]:
+    for name in ISA_FLAGS.values():
+        yield Entry(name, "yes" if name in machine.isa else "", "" if name in machine.isa else "not of this processor")
+
+
+def _libraries() -> Iterator[Entry]:
+    for need in needs():
+        place = need.found()
+        yield Entry(need.name, str(place or ""), "" if place else "run make system")
+    described = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(CONF.glob("threading/*.yaml"))]
+    for library in sorted({name for one in described for name in one.get("libraries", [])}):
+        place = find_library([library])
+        yield Entry(f"OpenMP runtime {library}", str(place or ""), "" if place else "run make setup")
+
+
+def _programs() -> Iterator[Entry]:
+    for names, remedy in (
+        (("g++", "clang++"), "torch.compile needs a C++ compiler: run apt-get install g++"),
+        (("taskset",), "instances > 1 needs it: run apt-get install util-linux"),
+        (("setpriv",), "threading=xeon_run_cpu is tied to this program by it: run apt-get install util-linux"),
+    ):
+        place = next(filter(None, map(shutil.which, names)), None)
+        yield Entry(names[0], place or "", "" if place else remedy)
+
+
+def _packages() -> Iterator[Entry]:
+    """Yield the packages of this interpreter that results depend on, and the backends that have one of their own."""
+    yield Entry("python", sys.version.split()[0])
+    for name in PACKAGES:
+        try:
+            yield Entry(name, metadata.version(name))
+        except metadata.PackageNotFoundError:
+            continue  # a backend's own interpreter may have it; a run that needs it is `unavailable`
+    for file in sorted(CONF.glob("backend/*.yaml")):
+        described = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if place := described.get("interpreter"):
+            there = (PROJECT / place).exists()
+            yield Entry(
+                f"backend={described['name']}", place if there else "", "" if there else f"run {described['install']}"
+            )
+
+
+def _calibrations(machine: Machine, output_dir: Path) -> Iterator[Entry]:
+    found = calibrations(output_dir, machine)
+    for one in found:
+        what = f"noise floor δ: {one.model} {one.backend} {one.precision}, measure={one.measure}"
+        told = f"±{one.noise_floor:.1%} from {len(one.speedups)} A/A runs, {one.date[:10]}"
+        yield Entry(what, f"{told}; mean |speedup - 1| {one.mean_error:.1%}")
+    if not found:
+        yield Entry("noise floor δ", "", "not calibrated, measure.noise_floor holds: run python -m runner aa=10")

@@ -1,0 +1,87 @@
+"""The processes of one configuration: one, or several instances on disjoint cores, treated as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from runner.processes.launch import WorkerLaunch
+from runner.processes.worker import OnPhase, Reply, Worker
+from runner.protocol import Load, Loaded, Message
+
+
+class Instances:
+    """One worker per launch."""
+
+    def __init__(self, launches: Sequence[WorkerLaunch], log: Path) -> None:
+        """Start every worker.
+
+        Args:
+            launches: one per instance.
+            log: of the first; a further one's has its number before the suffix.
+
+        Raises:
+            RunFailed: one could not be started; none is left.
+        """
+        self.launches = list(launches)
+        self._workers: list[Worker] = []
+        try:
+            for number, launch in enumerate(launches):
+                self._workers.append(Worker(launch, log if number == 0 else log.with_suffix(f".{number}{log.suffix}")))
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def first(self) -> Worker:
+        """The instance that answers the evaluation set: all have the same weights."""
+        return self._workers[0]
+
+    def pids(self) -> list[int]:
+        """Return the measured processes' numbers."""
+        return [worker.pid for worker in self._workers]
+
+    def load(self, *, timeout_s: float, on_phase: OnPhase) -> list[Loaded]:
+        """Have every instance load its job, the first alone, so that missing artifacts are made once.
+
+        Raises:
+            RunFailed: see :meth:`runner.processes.worker.Worker.ask`.
+        """
+        loaded = [self.first.ask(Load(self.first.launch.job), Loaded, timeout_s=timeout_s, on_phase=on_phase)]
+        for worker in self._workers[1:]:
+            worker.send(Load(worker.launch.job))
+        return loaded + [worker.receive(Loaded, timeout_s=timeout_s) for worker in self._workers[1:]]
+
+    def ask(self, request: Message, reply: type[Reply], *, timeout_s: float) -> list[Reply]:
+        """Send a request to all instances at once, and block until every reply is there.
+
+        Raises:
+            RunFailed: see :meth:`runner.processes.worker.Worker.ask`.
+        """
+        for worker in self._workers:
+            worker.send(request)
+        return [worker.receive(reply, timeout_s=timeout_s) for worker in self._workers]
+
+    def freeze(self) -> None:
+        """Freeze all instances."""
+        for worker in self._workers:
+            worker.freeze()
+
+    def thaw(self) -> None:
+        """Thaw all instances."""
+        for worker in self._workers:
+            worker.thaw()
+
+    def alive(self) -> bool:
+        """Return whether every instance still exists."""
+        return all(worker.alive() for worker in self._workers)
+
+    def rss_peak_mib(self) -> float | None:
+        """Return the largest resident memory that each instance ever had, added up, in MiB; None if one has ended."""
+        peaks = [worker.rss_peak_mib() for worker in self._workers]
+        return None if None in peaks else sum(peak for peak in peaks if peak is not None)
+
+    def stop(self) -> None:
+        """Stop every instance. May be called again."""
+        for worker in self._workers:
+            worker.stop()

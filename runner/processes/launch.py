@@ -1,0 +1,288 @@
+"""From a configuration to the exact process that runs it: command line, environment and job. Pure.
+
+The environment starts from an allow-list, so that nothing the caller happens to have set (OMP_*, KMP_*, MKL_*,
+LD_PRELOAD, MALLOC_*, GLIBC_TUNABLES, ONEDNN_*, …) reaches a measured process.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner.config import backend_registry
+from runner.config.schema import RunConfig
+from runner.machine.facts import Machine, find_library
+from runner.paths import PROJECT
+from runner.protocol import BACKENDS_VARIABLE, Job
+from runner.results.result import RunFailed, Status
+
+ALLOWED = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
+        # How the network and the model hubs are reached: weights=pretrained needs them.
+        *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+        *("HF_HOME", "HF_HUB_OFFLINE", "TORCH_HOME"),
+    }
+)
+ALLOWED_PREFIXES = ("LC_",)
+
+QUIET = {
+    "PYTHONUNBUFFERED": "1",  # the log is whole when the process dies
+    "PYTHONDONTWRITEBYTECODE": "1",
+    # Without it the current folder, which is the run's, would be searched for modules: what lies there could be
+    # imported, and its listing shifts the heap (a baseline, whose folder held two files more than when its candidate
+    # began, made 60,000 page faults a batch where the candidate made 68,000, run after run).
+    "PYTHONSAFEPATH": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+@dataclass(frozen=True)
+class WorkerLaunch:
+    """Everything that a worker is started with; two equal launches are the same process."""
+
+    argv: list[str]
+    env: dict[str, str]
+    job: Job
+    label: str = field(default="worker", compare=False)
+
+
+def build_launches(config: RunConfig, machine: Machine, ambient: Mapping[str, str]) -> list[WorkerLaunch]:
+    """Return how each instance of a configuration is started."""
+    return [build_launch(config, machine, ambient, instance) for instance in range(config.instances)]
+
+
+def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str], instance: int = 0) -> WorkerLaunch:
+    """Return how one worker of a configuration is started.
+
+    Args:
+        config: a configuration without mistakes.
+        machine: where it will run.
+        ambient: the host's own environment, of which only the allow-list is taken.
+        instance: its number among the configuration's instances, from 0.
+
+    Raises:
+        RunFailed: `unavailable` where an interpreter, a program or a library is not found, `unsupported` where a
+            setting would have nothing to act on.
+    """
+    if (config.threading.env or config.threading.libraries) and not config.backend.openmp:
+        raise RunFailed(
+            Status.unsupported,
+            f"threading={config.threading.name} sets OpenMP, which backend={config.backend.name} does not use: "
+            "take threading=all_cores",
+        )
+    if config.backend.name not in backend_registry.backend_options(hub=config.model.of_hub):
+        raise RunFailed(
+            Status.unsupported,
+            f"backend={config.backend.name} does not run models of {config.model.source}: take backend=torch, ort or "
+            "openvino",
+        )
+    threads = config.threading.threads
+    cores = share(machine.cores, config.instances, instance)
+    shared = config.instances > 1 and not config.threading.prefix  # a launcher tells its workers itself
+    if threads == 0 or (threads is None and shared):  # else a runtime may count the cores of its neighbours
+        threads = len(cores)
+    allocator = find_preload(f"allocator={config.allocator.name}", config.allocator.libraries, "make system")
+    openmp = find_preload(f"threading={config.threading.name}", config.threading.libraries, "make setup")
+    python = find_interpreter(config)
+    fixed = machine.fixed_layout if config.measure.fixed_layout else []
+    launcher = build_launcher(config, python, instance)
+    bound = bind(cores, machine) if shared else []
+    env = build_environment(config, ambient, [*allocator, *openmp])
+    if config.backend.openmp and threads is not None:
+        env["OMP_NUM_THREADS"] = str(threads)
+    expectations = {
+        "allocator": config.allocator.name,
+        "allocator_library": _real(allocator),
+        "openmp": _real(openmp),
+        "hugepages": config.hugepages.name,
+        "layout": "fixed" if fixed else "random",
+        "cores": cores if bound else [],
+        "env": config.backend.env | config.allocator.env | config.hugepages.env | config.threading.env,
+    }
+    return WorkerLaunch(
+        argv=[*fixed, *bound, *(launcher or [str(python)]), "-m", "runner.worker"],
+        env=env,
+        job=_build_job(config, threads, expectations),
+        label=describe(config),
+    )
+
+
+def build_environment(config: RunConfig, ambient: Mapping[str, str], preload: Sequence[Path]) -> dict[str, str]:
+    """Return the worker's environment: what is allowed of the host's own, and what the configuration sets."""
+    env = {name: value for name, value in ambient.items() if name in ALLOWED or name.startswith(ALLOWED_PREFIXES)}
+    env |= QUIET
+    if extra := ambient.get(BACKENDS_VARIABLE):  # a worker's current folder is another one
+        env[BACKENDS_VARIABLE] = os.pathsep.join(str(Path(folder).absolute()) for folder in extra.split(os.pathsep))
+    env["PYTHONPATH"] = str(PROJECT)
+    if config.measure.fixed_layout:
+        # The order in which Python allocates, and where, decides how often glibc returns memory to the kernel: eager
+        # ResNet-50 made 38,000 to 70,000 page faults a batch, and six processes of one configuration differed by 6 %
+        # (standard deviation); with one seed and one layout four differed by 0.5 %.
+        env["PYTHONHASHSEED"] = "0"
+    env["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir(config) / "inductor")
+    env |= config.backend.env | config.allocator.env | config.hugepages.env
+    if preload:
+        env["LD_PRELOAD"] = ":".join(map(str, preload))
+    if config.backend.openmp:
+        env |= config.threading.env
+    if config.threading.prefix:  # torch.backends.xeon.run_cpu looks for its libraries there
+        env["VIRTUAL_ENV"] = sys.prefix
+    return env
+
+
+def build_launcher(config: RunConfig, python: Path, instance: int) -> list[str]:
+    """Return the command of the program that starts the worker and binds it to its cores, empty where there is none."""
+    if not config.threading.prefix:
+        return []
+    allocator = config.allocator.xeon_run_cpu
+    words = {"python": python, "instances": config.instances, "instance": instance, "allocator": allocator}
+    # A launcher that stays must end when the host does, and its worker with it.
+    setpriv = shutil.which("setpriv")
+    tether = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
+    return [*tether, str(python), *(word.format_map(words) for word in config.threading.prefix)]
+
+
+def share(cores: Sequence[int], instances: int, instance: int) -> list[int]:
+    """Return the cores of one of several instances: all have equally many, none is shared."""
+    each = len(cores) // instances
+    return list(cores[instance * each : (instance + 1) * each])
+
+
+def bind(cores: Sequence[int], machine: Machine) -> list[str]:
+    """Return the prefix that keeps a process on some cores, and on their own memory where a machine has several nodes.
+
+    Raises:
+        RunFailed: with the status `unavailable`, where the program is not there.
+    """
+    numa = machine.numa_nodes > 1 and shutil.which("numactl")
+    program = "numactl" if numa else "taskset"
+    found = shutil.which(program)
+    if found is None:
+        raise RunFailed(Status.unavailable, f"instances > 1 needs {program}: run apt-get install util-linux")
+    listed = ",".join(map(str, cores))
+    return [found, f"--physcpubind={listed}", "--localalloc"] if numa else [found, "--cpu-list", listed]
+
+
+def find_interpreter(config: RunConfig) -> Path:
+    """Return the Python that measures.
+
+    Raises:
+        RunFailed: with the status `unavailable`, where the backend's own is not there.
+    """
+    if config.backend.interpreter is None:
+        return Path(sys.executable)
+    found = PROJECT / config.backend.interpreter
+    if not found.exists():
+        raise RunFailed(
+            Status.unavailable, f"backend={config.backend.name} is not installed: run {config.backend.install}"
+        )
+    return found
+
+
+def find_preload(choice: str, libraries: Sequence[str], install: str) -> list[Path]:
+    """Return the library that a choice preloads, in a list that is empty where it preloads none.
+
+    Args:
+        choice: the group and its option, for the message.
+        libraries: the library's file names, best first; none where nothing is to be preloaded.
+        install: the command that installs it.
+
+    Raises:
+        RunFailed: with the status `unavailable`, where none of the names is found.
+    """
+    if not libraries:
+        return []
+    found = find_library(libraries)
+    if found is None:
+        raise RunFailed(Status.unavailable, f"{choice} is not installed ({', '.join(libraries)}): run {install}")
+    return [found]
+
+
+def cache_dir(config: RunConfig) -> Path:
+    """Return the folder of the artifact cache, absolute."""
+    return Path(config.output_dir).absolute() / "cache"
+
+
+def describe(config: RunConfig) -> str:
+    """Return the configuration in a few words: the choices that people compare."""
+    words = [config.model.name, config.backend.name, str(config.precision.name)]
+    if config.scope != "model":
+        words.append(str(config.scope))
+    if config.memory_format != "contiguous":
+        words.append(str(config.memory_format))
+    for choice, usual in (
+        (config.allocator.name, "system"),
+        (config.hugepages.name, "off"),
+        (config.threading.name, "default"),
+    ):
+        if choice != usual:
+            words.append(choice)
+    defaults = backend_registry.backend_options(hub=config.model.of_hub).get(config.backend.name, {})
+    words += [
+        f"{name}={value}"
+        for name, value in config.backend.options.items()
+        if name not in defaults or value != defaults[name].default
+    ]
+    if config.instances > 1:
+        words.append(f"{config.instances} instances")
+    if config.scenario != "sync":
+        words.append(str(config.scenario))
+    words.append(f"batch {config.batch_size}")
+    return " ".join(words)
+
+
+def _build_job(config: RunConfig, threads: int | None, expectations: dict[str, Any]) -> Job:
+    return Job(
+        backend=config.backend.name,
+        precision=str(config.precision.name),
+        model_source=str(config.model.source),
+        model_name=config.model.name,
+        image_size=config.model.image_size,
+        weights=str(config.weights.name),
+        weights_path=_absolute(config.weights.path),
+        data=str(config.data.name),
+        data_path=_absolute(config.data.path),
+        evaluation_samples=config.data.evaluation_samples,
+        calibration_samples=config.data.calibration_samples,
+        batch_size=config.batch_size,
+        memory_format=str(config.memory_format),
+        threads=threads,
+        scenario=str(config.scenario),
+        seed=config.seed,
+        cache_dir=str(cache_dir(config)),
+        python=sys.executable,
+        options=dict(config.backend.options),
+        expectations=expectations,
+        task=str(config.model.task),
+        model_id=_folder_or_name(config.model.id),
+        architecture=config.model.architecture,
+        model_config=dict(config.model.config),
+        sequence_length=config.model.sequence_length,
+        new_tokens=config.model.new_tokens,
+        scope=str(config.scope),
+        pipeline_batch_size=config.pipeline_batch_size,
+        data_text=config.data.text,
+    )
+
+
+def _real(preloaded: Sequence[Path]) -> str:
+    """Return the file behind the links, as a process's maps show it, empty where nothing is preloaded."""
+    return str(preloaded[0].resolve()) if preloaded else ""
+
+
+def _folder_or_name(model_id: str | None) -> str | None:
+    """Return a folder's absolute path, or a name on the Hub as it is."""
+    return _absolute(model_id) if model_id is not None and Path(model_id).is_dir() else model_id
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())

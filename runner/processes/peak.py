@@ -1,0 +1,59 @@
+"""The machine's peak arithmetic, measured once before a table, and a row's share of it."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+from runner.processes import process_tree
+from runner.processes.launch import WorkerLaunch
+from runner.protocol import Load, Peaks, ProtocolError, decode, encode
+from runner.results.result import Measurement, RunFailed, Status
+
+TIMEOUT_S = 120.0
+
+
+def measure_peaks(launch: WorkerLaunch) -> Peaks:
+    """Return the peaks for the model of a job.
+
+    Args:
+        launch: of any plain worker: its interpreter, its environment and the job that names the model.
+
+    Raises:
+        RunFailed: they could not be measured.
+    """
+    with tempfile.TemporaryDirectory(prefix="runner-peak-") as folder:
+        request, reply = Path(folder) / "job", Path(folder) / "reply"
+        request.write_bytes(encode(Load(launch.job)))
+        command = [launch.job.python, "-m", "runner.worker.peak", str(request), str(reply)]
+        environment, stderr = launch.env | {process_tree.FAMILY_VARIABLE: process_tree.FAMILY}, ""
+        try:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
+            )
+            stderr = done.stderr
+            answer = decode(reply.read_bytes())
+        except (OSError, subprocess.TimeoutExpired, ProtocolError) as error:
+            last = stderr.strip().splitlines()[-1:] or [str(error)]
+            raise RunFailed(Status.failed, f"the peak could not be measured: {last[0]}") from error
+    assert isinstance(answer, Peaks)
+    return answer
+
+
+def peak_share(peaks: Peaks, measurement: Measurement, precision: str) -> float | None:
+    """Return the share of the peak of all cores that a run's arithmetic reached, None without a peak for its precision.
+
+    A network's operations are counted once for every precision, so int8 and bf16 runs are held against their own peak.
+    """
+    peak = peaks.gops.get(f"{precision.removesuffix('_dynamic')}_{peaks.cores}")
+    return measurement.throughput.value * peaks.gops_per_sample / peak if peak and peaks.gops_per_sample else None
+
+
+def describe(peaks: Peaks) -> str:
+    """Return the peaks in one line."""
+    shown = ", ".join(
+        f"{precision} {peaks.gops[f'{precision}_1']:.0f} / {peaks.gops[f'{precision}_{peaks.cores}']:.0f}"
+        for precision in ("fp32", "bf16", "int8")
+    )
+    return f"peak of a matrix product, 10⁹ operations/s on 1 / {peaks.cores} cores: {shown}"

@@ -1,0 +1,334 @@
+"""The measured processes: start, ask, freeze, thaw, stop. With `family`, the only module that sends signals.
+
+A worker is a process group of its own. It dials back over a Unix socket in a private folder, so that whatever its
+libraries print lands in its log file and never in the channel. The host blocks in ``poll`` while a worker works.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from runner.processes import process_tree
+from runner.processes.launch import WorkerLaunch
+from runner.processes.oom import read_oom_kills
+from runner.protocol import (
+    CHANNEL_VARIABLE,
+    Failure,
+    Hello,
+    Loaded,
+    Message,
+    Phase,
+    ProtocolError,
+    Stop,
+    decode,
+    encode,
+)
+from runner.results.result import RunFailed, Status
+
+DIAL_TIMEOUT_S = 60.0
+"""A worker dials before it imports anything heavy; only a prefix that takes long comes near this."""
+STOP_GRACE_S = 3.0
+"""Between the request to stop, SIGTERM and SIGKILL. A worker has nothing to save: it may be killed."""
+LOG_TAIL_LINES = 20
+CHUNK = 1 << 16
+LONGEST_LINE = 1 << 26
+"""Bytes without an end of line that are no message: ten thousand times the longest, a slice's time stamps."""
+
+Reply = TypeVar("Reply", bound=Message)
+OnPhase = Callable[[str], None]
+
+_numbers = itertools.count(1)
+
+
+class Worker:
+    """One measured process."""
+
+    def __init__(self, launch: WorkerLaunch, log: Path) -> None:
+        """Start the process and wait until it has dialled back.
+
+        Args:
+            launch: command line, environment and job.
+            log: receives the process's standard output and standard error.
+
+        Raises:
+            RunFailed: the process could not be started, or ended before it dialled.
+        """
+        self.launch = launch
+        self.log = log
+        self.frozen = False
+        self.pid = 0
+        """The process that measures: behind a prefix it is not the one that was started."""
+        self._received = b""
+        self._mark = (
+            f"{process_tree.FAMILY}.{next(_numbers):06d}"  # always as long: what a process is given moves its heap
+        )
+        self._oom_kills = read_oom_kills()
+        # The path of a Unix socket may not be longer than 107 bytes, so it cannot lie in the run's folder.
+        folder = Path(tempfile.mkdtemp(prefix="runner-"))
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+                listener.bind(str(folder / "channel"))
+                listener.listen(1)
+                self._process = self._spawn(folder / "channel")
+                self._groups = {self._process.pid}
+                try:
+                    self._channel = self._accept(listener)
+                except BaseException:
+                    self._kill()
+                    raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            self.pid = self.receive(Hello, timeout_s=DIAL_TIMEOUT_S).pid
+            try:
+                self._groups.add(os.getpgid(self.pid))  # torch's launcher gives what it starts a session of its own
+            except ProcessLookupError:
+                raise self._died() from None
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return the worker; leaving the block stops it."""
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        """Stop the worker."""
+        self.stop()
+
+    def ask(self, request: Message, reply: type[Reply], *, timeout_s: float, on_phase: OnPhase | None = None) -> Reply:
+        """Send a request and block until its reply is there.
+
+        Args:
+            request: what to do.
+            reply: the class of the answer.
+            timeout_s: after so many seconds the worker is killed.
+            on_phase: told the name of each phase that the worker begins meanwhile.
+
+        Raises:
+            RunFailed: the worker reports a failure, dies, runs past the limit or breaks the protocol.
+        """
+        self.send(request)
+        return self.receive(reply, timeout_s=timeout_s, on_phase=on_phase)
+
+    def send(self, request: Message) -> None:
+        """Send a request without waiting for its reply.
+
+        Raises:
+            RunFailed: the worker has died.
+        """
+        try:
+            self._channel.sendall(encode(request))
+        except OSError:  # it died between two requests: the reason is in how it died
+            raise self._died() from None
+
+    def freeze(self) -> None:
+        """Stop every process of the group where it stands: it uses no time until it is thawed."""
+        self._signal(signal.SIGSTOP)
+        self.frozen = True
+
+    def thaw(self) -> None:
+        """Let a frozen group go on."""
+        self._oom_kills = read_oom_kills()  # who was killed while it stood still was another
+        self._signal(signal.SIGCONT)
+        self.frozen = False
+
+    def alive(self) -> bool:
+        """Return whether the started process still exists."""
+        return self._process.poll() is None
+
+    def rss_peak_mib(self) -> float | None:
+        """Return the largest resident memory that the process ever had, in MiB; None where it has ended."""
+        try:
+            lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        except OSError:  # it has ended
+            return None
+        peak = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
+        return None if peak is None else int(peak) / 1024
+
+    def log_tail(self) -> str:
+        """Return the last lines of what the process printed."""
+        try:
+            text = self.log.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            return f"(the log cannot be read: {error})"
+        return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
+
+    def stop(self) -> None:
+        """End the whole group, politely first, and reap it. May be called again."""
+        try:
+            if self.alive():
+                self._ask_to_end()
+        finally:
+            self._kill()
+            self._channel.close()
+
+    def _ask_to_end(self) -> None:
+        if self.frozen:
+            self.thaw()
+        try:
+            self._channel.sendall(encode(Stop()))
+            self._process.wait(STOP_GRACE_S)
+        except (OSError, subprocess.TimeoutExpired):  # it does not listen
+            self._signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOP_GRACE_S)
+            except subprocess.TimeoutExpired:
+                with self.log.open("a", encoding="utf-8") as log:
+                    log.write("runner: this process ignored SIGTERM and was killed\n")
+
+    def _spawn(self, channel: Path) -> subprocess.Popen[bytes]:
+        environment = self.launch.env | {CHANNEL_VARIABLE: str(channel), process_tree.FAMILY_VARIABLE: self._mark}
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            try:
+                process = subprocess.Popen(
+                    self.launch.argv,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self.log.parent,
+                    start_new_session=True,
+                )
+                process_tree.OWN.add(process.pid)
+                return process
+            except OSError as error:
+                raise RunFailed(
+                    Status.unavailable, f"{self.launch.argv[0]} cannot be started: {error.strerror}"
+                ) from error
+
+    def _accept(self, listener: socket.socket) -> socket.socket:
+        """Wait until the worker dials or ends, whichever comes first."""
+        ended = os.pidfd_open(self._process.pid)
+        try:
+            poll = select.poll()
+            poll.register(listener, select.POLLIN)
+            poll.register(ended, select.POLLIN)
+            ready = dict(poll.poll(DIAL_TIMEOUT_S * 1000))
+        finally:
+            os.close(ended)
+        if listener.fileno() in ready:
+            return listener.accept()[0]
+        if ready:
+            raise self._how_it_ended()
+        raise RunFailed(
+            Status.timeout, f"the worker did not dial back within {DIAL_TIMEOUT_S:.0f} s", log_tail=self.log_tail()
+        )
+
+    def receive(self, reply: type[Reply], *, timeout_s: float, on_phase: OnPhase | None = None) -> Reply:
+        """Block until the reply to what was sent is there; see :meth:`ask`."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            message = self._next_message(deadline)
+            if message is None:
+                tail = self.log_tail()
+                self._kill()
+                knob = "measure.prepare_timeout_s" if reply is Loaded else "measure.request_timeout_s"
+                raise RunFailed(
+                    Status.timeout,
+                    f"no answer within {timeout_s:.0f} s (waiting for {reply.__name__}): raise {knob}",
+                    log_tail=tail,
+                )
+            if isinstance(message, Phase):
+                if on_phase is not None:
+                    on_phase(message.name)
+            elif isinstance(message, Failure):
+                status = Status(message.status)
+                raise RunFailed(
+                    status,
+                    self._with_oom(message.reason) if status is Status.crashed else message.reason,
+                    exception=message.exception,
+                    log_tail=message.traceback or self.log_tail(),
+                )
+            elif isinstance(message, reply):
+                return message
+            else:
+                raise self._broken(f"answered {type(message).__name__} where {reply.__name__} was due")
+
+    def _next_message(self, deadline: float) -> Message | None:
+        """Return the next message, None at the deadline."""
+        poll = select.poll()
+        poll.register(self._channel, select.POLLIN)
+        while b"\n" not in self._received:
+            left = deadline - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                return None
+            try:
+                chunk = self._channel.recv(CHUNK)
+            except ConnectionResetError:
+                chunk = b""
+            if not chunk:
+                raise self._died()
+            self._received += chunk
+            if len(self._received) > LONGEST_LINE:
+                raise self._broken("sent no end of line")
+        line, self._received = self._received.split(b"\n", 1)
+        try:
+            return decode(line)
+        except ProtocolError as error:
+            raise self._broken(str(error)) from error
+
+    def _broken(self, what: str) -> RunFailed:
+        tail = self.log_tail()
+        self._kill()
+        return RunFailed(Status.failed, f"the worker broke the protocol: {what}", log_tail=tail)
+
+    def _died(self) -> RunFailed:
+        """Return why the channel closed; a worker that closed it and lives on is killed."""
+        try:
+            self._process.wait(STOP_GRACE_S)
+        except subprocess.TimeoutExpired:
+            return self._broken("closed its channel")
+        return self._how_it_ended()
+
+    def _how_it_ended(self) -> RunFailed:
+        code = self._process.wait()
+        self._kill()  # whatever is left of the group
+        tail = self.log_tail()
+        if code < 0:
+            reason = f"died by {signal.Signals(-code).name}: {_last_line(tail)}"
+            return RunFailed(
+                Status.crashed, self._with_oom(reason) if code == -signal.SIGKILL else reason, log_tail=tail
+            )
+        # A launcher's own exit code says nothing of how the worker behind it died.
+        reason = self._with_oom(f"ended with exit code {code}: {_last_line(tail)}")
+        return RunFailed(Status.failed, reason, log_tail=tail)
+
+    def _with_oom(self, reason: str) -> str:
+        """Return a reason, and whether processes were killed for lack of memory meanwhile."""
+        return ": ".join(part for part in (reason, read_oom_kills().since(self._oom_kills)) if part)
+
+    def _kill(self) -> None:
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        self._groups.clear()  # their numbers may now become another's
+        process_tree.OWN.discard(self._process.pid)
+        if left := process_tree.end(self._mark):  # what has left the group
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write(f"runner: processes {left} do not end; they are killed again when the sweep ends\n")
+
+    def _signal(self, number: signal.Signals) -> None:
+        for group in self._groups:
+            try:
+                os.killpg(group, number)
+            except ProcessLookupError:  # the whole group has ended: nothing is left to be told
+                continue
+
+
+def _last_line(text: str) -> str:
+    """Return the last line that says something; most libraries put the reason there."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it printed nothing"

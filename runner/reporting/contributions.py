@@ -1,0 +1,77 @@
+"""What each setting of a configuration contributes: the whole, measured against itself with that one put back."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+from runner.analysis.statistics import Estimate, Verdict
+from runner.planning.plans import AA, WHOLE, Plan
+from runner.results.result import Result
+
+Part = tuple[Plan, Result | None]
+"""A setting's plan, and its result where it was begun."""
+
+
+def lines(plans: Sequence[Plan], results: Sequence[Result | None]) -> list[str]:
+    """Return what the ablations of a sweep say, for people; nothing where there are none.
+
+    Args:
+        plans: all of the sweep.
+        results: of the plans at the same places, None for one that was not begun; those at the end may be missing.
+    """
+    told: list[str] = []
+    for whole, parts in _ablations(plans, results):
+        told += _tell(whole, parts)
+    return told
+
+
+def together(parts: Sequence[Estimate]) -> Estimate:
+    """Return the product of contributions that were measured apart; their errors are independent."""
+    centre = sum(math.log(part.value) for part in parts)
+    margin = math.sqrt(sum((math.log(part.high / part.low) / 2) ** 2 for part in parts))
+    return Estimate(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin))
+
+
+def _ablations(plans: Sequence[Plan], results: Sequence[Result | None]) -> Iterator[tuple[Result, list[Part]]]:
+    """Yield each whole with its parts, which follow it; parts of a whole that was not begun tell nothing."""
+    found: tuple[Result, list[Part]] | None = None
+    for plan, result in itertools.zip_longest(plans, results):
+        if plan.part == WHOLE:
+            if found:
+                yield found
+            found = (result, []) if result else None
+        elif plan.part not in ("", AA) and found:
+            found[1].append((plan, result))
+    if found:
+        yield found
+
+
+def _tell(whole: Result, parts: Sequence[Part]) -> list[str]:
+    told = [f"{whole.label}: {_shown(whole)} over the baseline; each setting alone, over the whole without it:"]
+    begun = [(plan, result) for plan, result in parts if result is not None]
+    told += [f"  {plan.part}: {_shown(result)}" for plan, result in begun]
+    measured = [result.shown.speedup for _, result in begun if result.shown]
+    noisy = any(one.shown and one.shown.verdict is Verdict.too_noisy for one in (whole, *(part for _, part in begun)))
+    if whole.shown is None or noisy or len(measured) < max(2, len(parts)):
+        return told
+    product, speedup = together(measured), whole.shown.speedup
+    says = f"  all of them multiplied: {_interval(product)}, the whole: {_interval(speedup)}: "
+    if product.low > speedup.high:
+        says += "they interact: each is worth more beside the others than alone"
+    elif product.high < speedup.low:
+        says += "they interact: where one is missing, another does part of its work"
+    else:
+        says += "no interaction that these intervals could tell"
+    return [*told, says]
+
+
+def _shown(result: Result) -> str:
+    if result.shown is None:
+        return f"{result.status}: {result.reason}"
+    return f"{_interval(result.shown.speedup)}, {result.shown.verdict}"
+
+
+def _interval(one: Estimate) -> str:
+    return f"{one.value:.2f}× ({one.low:.2f} … {one.high:.2f})"

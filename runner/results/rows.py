@@ -1,0 +1,164 @@
+"""A result under the names that the tracking store, the tables and the CSV share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from runner.analysis.findings import summary
+from runner.analysis.published import compare, missing_isa
+from runner.analysis.statistics import Verdict
+from runner.results.result import Result
+
+CHOICES = {
+    "model": "model.name",
+    "backend": "backend.name",
+    "precision": "precision.name",
+    "allocator": "allocator.name",
+    "hugepages": "hugepages.name",
+    "threading": "threading.name",
+    "instances": "instances",
+    "scenario": "scenario",
+    "scope": "scope",
+}
+"""Parameters that are always there, by these names, and the settings they repeat."""
+
+
+def params(result: Result) -> dict[str, str]:
+    """Return the configuration as parameters: the choices by their short names, then every setting."""
+    short = {name: str(result.settings[setting]) for name, setting in CHOICES.items()}
+    # A group's own name (model.name) stays beside its short form (model): whoever looks for either finds it.
+    return short | {name: str(value) for name, value in result.settings.items()}
+
+
+def metrics(result: Result) -> dict[str, float]:
+    """Return the numbers of a run; what was not measured has no entry."""
+    values: dict[str, float | None] = {
+        "load_s": result.load_s,
+        "prepare_s": result.prepare_s,
+        "first_inference_s": result.first_inference_s,
+        "rss_peak_mib": result.rss_peak_mib,
+        "artifact_mib": result.artifact_mib,
+        "host_cpu_share": result.host_cpu_share,
+        "wall_s": result.wall_s,
+        "peak_share": result.peak_share,
+        "published_throughput": published(result, "throughput"),
+        "published_speedup": published(result, "speedup"),
+        "published_speedup_high": published(result, "speedup_high"),
+        "steady": result.steady,
+    }
+    values |= {f"phase_{name.replace(' ', '_').replace('-', '_')}_s": s for name, s in result.phases.items()}
+    if (measured := result.shown) is not None:
+        values |= {
+            "throughput": measured.throughput.value,
+            "throughput_ci_low": measured.throughput.low,
+            "throughput_ci_high": measured.throughput.high,
+            "baseline_throughput": measured.baseline_throughput.value,
+            "speedup": measured.speedup.value,
+            "speedup_ci_low": measured.speedup.low,
+            "speedup_ci_high": measured.speedup.high,
+            "latency_p50_ms": measured.latency_p50_ms,
+            "latency_p90_ms": measured.latency_p90_ms,
+            "latency_p99_ms": measured.latency_p99_ms,
+            "rounds": measured.rounds,
+            "processes": measured.processes,
+            "rounds_more": measured.rounds_more,
+            "goal_reached": measured.goal_reached,
+            "latency_samples": measured.latency_samples,
+            "noise_floor": measured.noise_floor,
+            "rounds_disturbed": measured.rounds_disturbed,
+            "minor_faults_per_batch": measured.minor_faults_per_batch,
+            "first_token_ms": measured.first_token_ms,
+            "token_ms": measured.token_ms,
+            "tokens_per_s": measured.throughput.value * measured.new_tokens or None,
+        }
+    if result.accuracy is not None:
+        accuracy = result.accuracy
+        values |= {
+            "accuracy_top1": accuracy.top1,
+            "accuracy_reference_top1": accuracy.reference_top1,
+            "accuracy_delta_pp": accuracy.delta_pp,
+            "accuracy_delta_ci_low_pp": accuracy.delta_low_pp,
+            "accuracy_delta_ci_high_pp": accuracy.delta_high_pp,
+            "agreement_top1": accuracy.agreement_top1,
+            "flips": accuracy.flips,
+            "sqnr_db": accuracy.sqnr_db,
+            "kl": accuracy.kl,
+            "accuracy_samples": accuracy.samples,
+            "accuracy_gate_samples": accuracy.gate_samples,
+            **accuracy.scores,
+        }
+    return {name: float(value) for name, value in values.items() if value is not None}
+
+
+def tags(result: Result) -> dict[str, str]:
+    """Return the words of a run."""
+    words = {
+        "label": result.label,
+        "row": result.label,
+        "table": str(result.settings.get("row.table", "")),
+        "status": str(result.status),
+        "reason": result.reason,
+        "fingerprint": result.fingerprint,
+        "machine": result.machine,
+        "verdict": "",
+        "accuracy_gate": "",
+        "row_verdict": "",
+        "row_reason": "",
+        "published": "derived" if published(result, "derived") else "",
+        "evidence": summary(result.evidence),
+        "disturbances": "",
+        "notes": "; ".join(result.notes),
+    }
+    if (measured := result.shown) is not None:
+        words["verdict"] = str(measured.verdict)
+        words["disturbances"] = "; ".join(measured.disturbances)
+        if words["table"]:
+            needs = result.settings.get("row.needs") or []
+            compared = compare(
+                published(result, "speedup"),
+                measured.speedup,
+                measured.noise_floor,
+                missing_isa(needs, result.isa),
+                published_high=published(result, "speedup_high"),
+            )
+            note = str(result.settings.get("row.note") or "")
+            words |= {
+                "row_verdict": str(measured.verdict if measured.verdict is Verdict.too_noisy else compared.verdict),
+                "row_reason": "; ".join(part for part in (compared.reason, note) if part),
+            }
+    elif words["table"]:
+        words["row_verdict"] = str(result.status)
+    if result.accuracy is not None:
+        words["accuracy_gate"] = gate_words(result)
+    return words
+
+
+def published(result: Result, number: str) -> float | None:
+    """Return the throughput or the speedup that the row's table has for the run's model, None where it has none."""
+    value = result.settings.get(f"row.published.{result.settings['model.name']}.{number}")
+    return None if value is None else float(value)
+
+
+def gate_words(result: Result) -> str:
+    """Return pass, fail, with a question mark where the interval straddles the bar; a dash without labels."""
+    accuracy = result.accuracy
+    if accuracy is None or accuracy.gate is None:
+        return "–"
+    return str(accuracy.gate) if accuracy.gate_certain else f"{accuracy.gate} (uncertain)"
+
+
+def row(result: Result) -> dict[str, Any]:
+    """Return everything as one row of a table, in the tracking store's own column names."""
+    return (
+        {f"params.{name}": value for name, value in params(result).items()}
+        | {f"metrics.{name}": value for name, value in metrics(result).items()}
+        | {f"tags.{name}": value for name, value in tags(result).items()}
+    )
+
+
+def number(row: Mapping[str, Any], name: str) -> float | None:
+    """Return a metric of a table's row, None where it has none (the store says so by a NaN)."""
+    value = row.get(f"metrics.{name}")
+    return None if value is None or math.isnan(value) else float(value)

@@ -1,0 +1,152 @@
+"""What of a sweep is on the disk: its plan, written before its first run, and the results so far.
+
+A result belongs to a planned run by its fingerprint alone. Every file is written whole or not at all; one that cannot
+be read, as after a power loss, is as good as none, and is told.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runner.planning.plans import Plan
+from runner.results.result import HARMLESS, RESULT_FILE, Result, Status, load, write_json
+
+PLAN_FILE = "plan.json"
+EARLIER = "earlier"
+"""Folder of a sweep with runs that were made again: interrupted, without a number, or of another fingerprint."""
+SETTLED = frozenset({Status.ok, Status.unsupported})
+"""How a run ends that need not be made again; every other has no number, or a remedy."""
+LONGEST_NAME = 80
+
+
+class Ledger:
+    """A sweep's folder."""
+
+    def __init__(self, folder: Path, plans: Sequence[Plan]) -> None:
+        """Look at what is there.
+
+        Args:
+            folder: of the sweep.
+            plans: one per run, in order.
+        """
+        self.folder = folder
+        self.remarks: list[str] = []
+        """What was found that is not as it should be."""
+        self._plans = plans
+        self._kept = self._find_kept()
+        self._made: set[int] = set()
+
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Return whether a folder holds a sweep's plan that can be read."""
+        try:
+            return bool(Ledger.read_plan(folder)["runs"])
+        except (OSError, ValueError, KeyError, TypeError):  # none, or a torn one: nothing can go on from it
+            return False
+
+    @staticmethod
+    def read_plan(folder: Path) -> dict[str, Any]:
+        """Return a sweep's plan: ``command`` and ``runs``, each with ``folder``, ``label`` and ``fingerprint``.
+
+        Raises:
+            OSError, ValueError: it cannot be read.
+        """
+        plan: dict[str, Any] = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
+        return plan
+
+    @classmethod
+    def statuses(cls, folder: Path) -> list[Status | None]:
+        """Return how each planned run of a sweep ended; None for one that has no result of its fingerprint."""
+        results = {path.parent.name: result for path, result in read_results(folder) if isinstance(result, Result)}
+        found: list[Status | None] = []
+        for run in cls.read_plan(folder)["runs"]:
+            result = results.get(run["folder"])
+            found.append(result.status if result and result.fingerprint == run["fingerprint"] else None)
+        return found
+
+    @classmethod
+    def is_unfinished(cls, folder: Path) -> bool:
+        """Return whether a planned run has no result, or one that is no answer."""
+        return any(status not in HARMLESS for status in cls.statuses(folder))
+
+    def write_plan(self, command: Mapping[str, Any]) -> None:
+        """Write the plan.
+
+        Args:
+            command: what the sweep was asked for with.
+
+        Raises:
+            OSError: the disk is full, or the folder cannot be written.
+        """
+        runs = [
+            {"folder": self.run_folder(number).name, "label": plan.label, "fingerprint": plan.fingerprint}
+            for number, plan in enumerate(self._plans)
+        ]
+        write_json(self.folder / PLAN_FILE, {"command": dict(command), "runs": runs})
+
+    def kept(self, number: int) -> Result | None:
+        """Return the result of a planned run where it is there and need not be measured again."""
+        return self._kept[number][1] if number in self._kept else None
+
+    def run_folder(self, number: int) -> Path:
+        """Return the folder of a planned run."""
+        if number in self._kept:
+            return self._kept[number][0]
+        label = self._plans[number].label
+        name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in label)
+        own = self.folder / f"{number + 1:03d}_{name[:LONGEST_NAME]}"
+        taken = [folder for folder, _ in self._kept.values()]  # by a row that had this number before
+        return next(place for place in itertools.chain([own], _numbered(own)) if place not in taken)
+
+    def make_run_folder(self, number: int) -> Path:
+        """Make the folder of a run that is to be measured, once, and return it; what stands there is put aside.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        folder = self.run_folder(number)
+        if number in self._made:
+            return folder
+        if folder.exists():
+            earlier = self.folder / EARLIER
+            earlier.mkdir(exist_ok=True)
+            folder.rename(next(place for place in _numbered(earlier / folder.name) if not place.exists()))
+        folder.mkdir(parents=True)
+        self._made.add(number)
+        return folder
+
+    def _find_kept(self) -> dict[int, tuple[Path, Result]]:
+        """Return by number the folder and the result of each run that need not be made again."""
+        found: dict[str, list[tuple[Path, Result]]] = {}
+        for path, result in read_results(self.folder):
+            if not isinstance(result, Result):
+                self.remarks.append(f"{path.parent.name}: {path.name} cannot be read ({result}): the run is made again")
+            elif result.status in SETTLED:
+                found.setdefault(result.fingerprint, []).append((path.parent, result))
+        kept = {}
+        for number, plan in enumerate(self._plans):
+            if same := found.get(plan.fingerprint):
+                kept[number] = same.pop(0)
+        others = sum(len(rest) for rest in found.values())
+        if others:
+            what = "of another configuration, code, packages or machine"
+            self.remarks.append(f"{others} finished {'run is' if others == 1 else 'runs are'} {what}: kept, not merged")
+        return kept
+
+
+def read_results(folder: Path) -> Iterator[tuple[Path, Result | str]]:
+    """Yield the path of every result in a sweep's folder, and the result, or why it cannot be read."""
+    for path in sorted(folder.glob(f"*/{RESULT_FILE}")):
+        try:
+            yield path, load(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            yield path, f"{type(error).__name__}: {error}"
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    """Yield a path with one number after the other behind its name."""
+    return (path.with_name(f"{path.name}-{number}") for number in itertools.count(1))

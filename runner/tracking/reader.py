@@ -1,0 +1,119 @@
+"""Reading a recorded sweep back from the store."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.protocol import Finding
+from runner.tracking.client import DIGEST_TAG, NOTES_FILE, PARENT_TAG, PLACE_TAG, SWEEP_TAG, StoreError, open_client
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.DataFrame]:
+    """Return the name and the rows of a recorded sweep, in the order of its plan.
+
+    Of a run that was made again, as after a change of the code, the newest row is returned.
+
+    Args:
+        uri: of the store.
+        experiment: its name.
+        sweep: the sweep's name, None for the latest.
+
+    Raises:
+        LookupError: there is no such store, experiment or sweep.
+        StoreError: the store does not answer, or refuses.
+    """
+    path = uri.removeprefix("sqlite:///")
+    if path != uri and not Path(path).is_file():  # MLflow would make an empty one
+        raise LookupError(f"{uri} is not there: nothing has been recorded")
+    import sqlalchemy.exc
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _read_sweep(uri, experiment, sweep)
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise StoreError(f"{uri}: {str(error).splitlines()[0][:200]}") from error
+
+
+def read_evidence(uri: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Finding]]:
+    """Return the evidence of recorded rows, by their labels.
+
+    Args:
+        uri: of the store.
+        rows: of :func:`read_sweep`.
+
+    Raises:
+        StoreError: the store does not answer, or a row has no evidence.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = open_client(uri)
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="runner-evidence-") as folder:
+        for row in rows:
+            try:
+                file = client.download_artifacts(row["run_id"], "evidence.json", folder)
+                entries = json.loads(Path(file).read_text(encoding="utf-8"))
+                found[str(row["tags.label"])] = [Finding(**entry) for entry in entries]
+            except (MlflowException, OSError, ValueError, TypeError) as error:
+                raise StoreError(f"the evidence of {row['tags.label']}: {str(error).splitlines()[0][:200]}") from error
+    return found
+
+
+def read_notes(uri: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what was concluded from all rows of a sweep, a line each; none where none was recorded.
+
+    Args:
+        uri: of the store.
+        rows: of :func:`read_sweep`.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client, parent = open_client(uri), str(rows[0][f"tags.{PARENT_TAG}"])
+    try:
+        if NOTES_FILE not in {file.path for file in client.list_artifacts(parent)}:
+            return []  # interrupted before its end
+        with tempfile.TemporaryDirectory(prefix="runner-notes-") as folder:
+            return Path(client.download_artifacts(parent, NOTES_FILE, folder)).read_text(encoding="utf-8").splitlines()
+    except (MlflowException, OSError) as error:
+        raise StoreError(f"{NOTES_FILE}: {str(error).splitlines()[0][:200]}") from error
+
+
+def _read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.DataFrame]:
+    import mlflow
+
+    client = open_client(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        raise LookupError(f"{uri} has no experiment {experiment!r}")
+    mlflow.set_tracking_uri(uri)
+    if sweep is None:
+        newest = client.search_runs(
+            [found.experiment_id], f"tags.{SWEEP_TAG} != ''", order_by=["attributes.start_time DESC"], max_results=1
+        )
+        if not newest:
+            raise LookupError(f"experiment {experiment!r} holds no sweep")
+        sweep = newest[0].data.tags[SWEEP_TAG]
+    if "'" in sweep:  # the store's filter language cannot quote it, and no sweep is named so
+        raise LookupError(f"experiment {experiment!r} holds no sweep {sweep!r}")
+    rows: Any = mlflow.search_runs(
+        [found.experiment_id], f"tags.{SWEEP_TAG} = '{sweep}'", order_by=["attributes.start_time ASC"]
+    )
+    place, needed = f"tags.{PLACE_TAG}", [f"tags.{PARENT_TAG}", f"tags.{DIGEST_TAG}"]
+    if not {place, *needed} <= set(rows):  # the parent alone, or nothing
+        rows = rows.iloc[0:0]
+    rows = rows.dropna(subset=[name for name in needed if name in rows])  # one without a digest is half recorded
+    if rows.empty:
+        raise LookupError(f"experiment {experiment!r} holds no sweep {sweep!r}")
+    # By the plan's numbers, not by the clock, which may have been set back.
+    rows = rows.drop_duplicates(place, keep="last").sort_values(place)
+    return sweep, rows.reset_index(drop=True)

@@ -1,0 +1,1 @@
+"""Artifacts that are costly to make, cached by what they depend on."""

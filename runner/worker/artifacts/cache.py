@@ -1,0 +1,174 @@
+"""Artifacts that are costly to make, kept by what they depend on.
+
+An entry is a folder named after a hash of everything that goes into it. It is made under a temporary name and renamed
+into place, one maker at a time; a digest of its files stands beside them, and an entry that does not match its digest
+is made again. Whoever uses an entry holds a shared lock on its digest until the process ends, and sets the file's time:
+the host removes what nobody holds and what was not used for longest (:mod:`runner.results.artifacts`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from runner.protocol import DIGEST_FILE
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one artifact is made, and everything that it depends on."""
+
+    kind: str
+    """What it is, in a word that may be a file name."""
+    key: dict[str, Any]
+    """Everything that the artifact depends on; must be JSON."""
+    build: Callable[[Path], None]
+    """Makes the artifact's files in the empty folder it is given."""
+
+    @property
+    def identity(self) -> str:
+        """The entry's name: the kind and a hash of the key."""
+        text = json.dumps(self.key, sort_keys=True)
+        return f"{self.kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+
+
+class Missing(Exception):
+    """An artifact is not in the cache, and this process must not make it."""
+
+
+Fetch = Callable[[Recipe], Path]
+"""Returns an artifact's folder: :meth:`Cache.get` makes what is missing, :meth:`Cache.require` refuses to."""
+
+
+class Cache:
+    """A folder of artifacts, shared by all processes of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep the folder; it is made when the first artifact is."""
+        self._folder = folder
+        self._held: dict[str, _Hold] = {}
+        """Verified entries."""
+        self.made: list[str] = []
+        """Kinds of the artifacts that this object made."""
+
+    def find(self, recipe: Recipe) -> Path | None:
+        """Return the artifact's folder where it is there and whole, else None."""
+        entry = self._folder / recipe.identity
+        if recipe.identity in self._held:
+            return entry
+        digest = entry / DIGEST_FILE
+        try:
+            hold = _Hold(digest)  # before the files are looked at: what is held is not removed
+            whole = _digest_files(entry) == json.loads(digest.read_text())["files"]
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("cache entry %s has no readable digest (%r): making it again", recipe.identity, error)
+            return None
+        if not whole:
+            log.warning("cache entry %s does not match its digest: making it again", recipe.identity)
+            return None
+        with contextlib.suppress(PermissionError):  # of another user's cache, which can be used all the same
+            os.utime(digest)
+        self._held[recipe.identity] = hold
+        return entry
+
+    def require(self, recipe: Recipe) -> Path:
+        """Return the artifact's folder.
+
+        Raises:
+            Missing: it is not there.
+        """
+        found = self.find(recipe)
+        if found is None:
+            raise Missing(recipe.identity)
+        return found
+
+    def get(self, recipe: Recipe) -> Path:
+        """Return the artifact's folder, making the artifact where it is not there."""
+        found = self.find(recipe)
+        if found is not None:
+            return found
+        self._folder.mkdir(parents=True, exist_ok=True)
+        entry = self._folder / recipe.identity
+        with FileLock(self._folder / f"{recipe.identity}.lock"):
+            found = self.find(recipe)  # another process may have made it while this one waited
+            if found is not None:
+                return found
+            log.info("making %s", recipe.identity)
+            for abandoned in self._folder.glob(f".{recipe.identity}-*"):  # by a maker that was killed
+                shutil.rmtree(abandoned, ignore_errors=True)
+            partial = Path(tempfile.mkdtemp(prefix=f".{recipe.identity}-", dir=self._folder))
+            try:
+                recipe.build(partial)
+                digest = {"key": recipe.key, "files": _digest_files(partial)}
+                (partial / DIGEST_FILE).write_text(json.dumps(digest, indent=1))
+                _sync(partial)
+                shutil.rmtree(entry, ignore_errors=True)  # an entry that did not match its digest
+                partial.rename(entry)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+        self.made.append(recipe.kind)
+        return self.require(recipe)
+
+
+class _Hold:
+    """A shared lock on a file, as long as this object lives."""
+
+    def __init__(self, file: Path) -> None:
+        """Wait for the lock.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        self._descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def __del__(self) -> None:
+        """Give the lock back, where there is one."""
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+
+def _digest_files(folder: Path) -> dict[str, str]:
+    digests = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.name != DIGEST_FILE:
+            with file.open("rb") as stream:
+                digests[str(file.relative_to(folder))] = hashlib.file_digest(stream, "blake2b").hexdigest()
+    return digests
+
+
+def _sync(folder: Path) -> None:
+    """Bring the files to the disk before the rename makes them visible."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+
+def package_versions(*names: str) -> dict[str, str]:
+    """Return the installed version of each package, without importing any; ``absent`` where it is not installed."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    return versions

@@ -1,0 +1,274 @@
+"""Samples and labels: what int8 ranges are calibrated on, and what accuracy is computed on.
+
+Every data set is split once, by its seed, into evaluation and training samples; calibration samples are the first of
+the training samples. The two never share one. Samples are images here, and texts in
+:mod:`runner.worker.data.texts`. Images are float32, channels × size × size, normalised with
+ImageNet's mean and standard deviation, and made when they are asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runner.protocol import BUNDLED_SAMPLES, IMAGE_SUFFIXES, Job
+from runner.worker.artifacts.cache import Fetch, Recipe
+from runner.worker.failures import BadInput
+
+Images = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+FITTING_SAMPLES = 1000
+"""Training images that fit the probe's classifier, at most; 500 lose a ResNet one to two points of top-1."""
+CALIBRATION_BATCH = 8
+"""Images per calibration batch: ranges that are averaged over batches must not depend on the batch that is served."""
+
+CENTRE_CROP = 0.875
+"""Share of the shorter side that is kept, as in the published evaluation of ImageNet models (224 of 256)."""
+
+
+class Source(Protocol):
+    """Where single samples come from; the split and the batching are :class:`Dataset`'s."""
+
+    classes: int
+    labels: Labels | None
+    """One label per sample, or None where labels would mean nothing."""
+    answers: Sequence[tuple[str, ...]] | None
+    """For each question all that is right; None where nothing is asked."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+
+    def batch(self, indices: Sequence[int]) -> Any:
+        """Return the samples at `indices` as a network takes them: images stacked, texts with their tokens."""
+
+    def fingerprint(self, index: int) -> bytes:
+        """Return bytes that change when the sample or its label changes."""
+
+    def notes(self, indices: Sequence[int]) -> list[str]:
+        """Return what whoever reads a result must know of the samples at `indices`."""
+
+
+class ImageSource(ABC):
+    """What all sources of images share."""
+
+    answers: Sequence[tuple[str, ...]] | None = None
+
+    @abstractmethod
+    def image(self, index: int) -> Images:
+        """Return one image, 3 × size × size."""
+
+    def batch(self, indices: Sequence[int]) -> Images:
+        """Return the images at `indices`, stacked: samples × 3 × size × size."""
+        return np.stack([self.image(index) for index in indices])
+
+    def notes(self, indices: Sequence[int]) -> list[str]:  # noqa: ARG002 -- texts need them
+        """Return nothing."""
+        return []
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A source of samples, split into evaluation and training samples."""
+
+    source: Source
+    evaluation: Sequence[int]
+    training: Sequence[int]
+    calibration_samples: int
+
+    @property
+    def calibration(self) -> Sequence[int]:
+        """The training samples that int8 ranges are calibrated on."""
+        return self.training[: self.calibration_samples]
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash over the evaluation and the calibration samples and their labels."""
+        return self.digest_of(self.evaluation, self.calibration)
+
+    def digest_of(self, *parts: Sequence[int]) -> str:
+        """Return a hash over parts of the data set: their samples and labels, in order."""
+        digest = hashlib.sha256()
+        for part in parts:
+            for index in part:
+                digest.update(self.source.fingerprint(index))
+            digest.update(b"|")
+        return digest.hexdigest()
+
+    def labels(self, indices: Sequence[int]) -> Labels:
+        """Return the labels at `indices`; an empty array where the source has none."""
+        if self.source.labels is None:
+            return np.empty(0, np.int64)
+        return self.source.labels[np.asarray(indices, dtype=np.int64)]
+
+    def batches(self, indices: Sequence[int], batch_size: int) -> Iterator[tuple[Any, int]]:
+        """Yield full batches and how many of their samples count.
+
+        The last batch is filled up by repeating its last sample, so that a compiled model sees one shape only.
+        """
+        for start in range(0, len(indices), batch_size):
+            part = list(indices[start : start + batch_size])
+            yield self.source.batch(part + [part[-1]] * (batch_size - len(part))), len(part)
+
+
+def normalise(pixels: NDArray[np.uint8]) -> Images:
+    """Return height × width × 3 pixels in 0…255 as a normalised 3 × height × width image."""
+    scaled = (pixels.astype(np.float32) / 255.0 - IMAGENET_MEAN) / IMAGENET_STD
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+
+class Digits(ImageSource):
+    """scikit-learn's bundled handwritten digits: 1,797 real images of 8 × 8 pixels, 10 classes."""
+
+    classes = 10
+
+    def __init__(self, size: int, fetch: Fetch) -> None:
+        """Load the digits from the cache, so that scikit-learn is imported only once."""
+        self._size = size
+        with np.load(fetch(digits_recipe()) / "digits.npz") as stored:
+            self._pixels: NDArray[np.uint8] = stored["pixels"]
+            self.labels: Labels | None = stored["labels"]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._pixels)
+
+    def image(self, index: int) -> Images:
+        """Return one digit, enlarged bicubically to 3 × size × size."""
+        from PIL import Image
+
+        enlarged = Image.fromarray(self._pixels[index]).resize((self._size, self._size), Image.Resampling.BICUBIC)
+        return normalise(np.repeat(np.asarray(enlarged)[:, :, None], 3, axis=2))
+
+    def fingerprint(self, index: int) -> bytes:
+        """Return the pixels and the label."""
+        assert self.labels is not None
+        content: bytes = self._pixels[index].tobytes() + bytes([int(self.labels[index])])
+        return content
+
+
+def digits_recipe() -> Recipe:
+    """Return how the digits get into the cache."""
+
+    def build(folder: Path) -> None:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        pixels = np.round(digits.images * (255.0 / 16.0)).astype(np.uint8)  # scikit-learn's range is 0…16
+        np.savez(folder / "digits.npz", pixels=pixels, labels=digits.target.astype(np.int64))
+
+    # Not keyed by versions: an interpreter with other packages uses the same images. What is in them has a digest.
+    return Recipe("digits", {}, build)
+
+
+class Synthetic(ImageSource):
+    """Normally distributed noise of a seed: for speed only, so it has no labels."""
+
+    classes = 10
+    labels: Labels | None = None
+
+    def __init__(self, size: int, count: int, seed: int) -> None:
+        """Keep the size, the number of images and the seed."""
+        self._size, self._count, self._seed = size, count, seed
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return self._count
+
+    def image(self, index: int) -> Images:
+        """Return one image of noise."""
+        generator = np.random.default_rng([self._seed, index])
+        return generator.standard_normal((3, self._size, self._size), np.float32)
+
+    def fingerprint(self, index: int) -> bytes:
+        """Return what the noise is made from."""
+        return f"{self._seed}:{index}:{self._size}".encode()
+
+
+class ImageFolder(ImageSource):
+    """A folder with one folder of images per class; classes are numbered in the order of their names."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        """List the images; none is read yet."""
+        self._size = size
+        folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+        found = [
+            (file, label)
+            for label, folder in enumerate(folders)
+            for file in sorted(folder.iterdir())
+            if file.suffix.lower() in IMAGE_SUFFIXES
+        ]
+        self.classes = len(folders)
+        self._files = [file for file, _ in found]
+        self.labels: Labels | None = np.array([label for _, label in found], np.int64)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._files)
+
+    def image(self, index: int) -> Images:
+        """Return one image: its shorter side scaled, the centre cropped to 3 × size × size."""
+        from PIL import Image
+
+        with Image.open(self._files[index]) as opened:
+            picture = opened.convert("RGB")
+        scale = self._size / CENTRE_CROP / min(picture.size)
+        width, height = (max(self._size, round(side * scale)) for side in picture.size)
+        left, top = (width - self._size) // 2, (height - self._size) // 2
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+        return normalise(np.asarray(picture.crop((left, top, left + self._size, top + self._size))))
+
+    def fingerprint(self, index: int) -> bytes:
+        """Return a hash of the file, and the label."""
+        assert self.labels is not None
+        return hashlib.sha256(self._files[index].read_bytes()).digest() + str(self.labels[index]).encode()
+
+
+def open_dataset(job: Job, fetch: Fetch) -> Dataset:
+    """Return the images of a job, split by its seed.
+
+    Raises:
+        BadInput: the kind is unknown, or the source holds fewer images than asked for.
+    """
+    source: Source
+    if job.data == "digits":
+        source = Digits(job.image_size, fetch)
+    elif job.data == "synthetic":
+        source = Synthetic(job.image_size, job.evaluation_samples + job.calibration_samples, job.seed)
+    elif job.data == "image_folder" and job.data_path is not None:
+        source = ImageFolder(Path(job.data_path), job.image_size)
+    else:
+        raise BadInput(f"data={job.data} has no images")
+    return split(source, job)
+
+
+def split(source: Source, job: Job) -> Dataset:
+    """Return a source's samples, split by the job's seed.
+
+    Raises:
+        BadInput: there are fewer than asked for.
+    """
+    order = np.random.default_rng(job.seed).permutation(len(source)).tolist()
+    evaluation, training = order[: job.evaluation_samples], order[job.evaluation_samples :]
+    if (
+        job.data in BUNDLED_SAMPLES
+    ):  # the same training samples, however many are evaluated: the probe does not change with it
+        fixed, _ = BUNDLED_SAMPLES[job.data]
+        evaluation, training = order[fixed:][: job.evaluation_samples], order[:fixed]
+    if len(evaluation) < job.evaluation_samples or len(training) < job.calibration_samples:
+        raise BadInput(
+            f"data={job.data} holds {len(source)} samples, fewer than data.evaluation_samples and "
+            "data.calibration_samples ask for: lower them"
+        )
+    return Dataset(source, evaluation, training, job.calibration_samples)

@@ -1,0 +1,236 @@
+"""Text as a model takes it: the sources that data sets draw from, encoded by the model's tokenizer."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runner.protocol import Job
+from runner.worker.data.datasets import Labels
+from runner.worker.data.sentences import Question, opinions, passages, questions
+from runner.worker.failures import BadInput
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Some texts, as a pipeline takes them, and as a model does."""
+
+    texts: list[Any]
+    """Strings, or for question answering dicts of question and context."""
+    inputs: dict[str, Integers]
+    """What the tokenizer makes of them, by the model's names: samples × tokens."""
+    offsets: Integers | None = None
+    """For question answering, where each token of the context begins and ends in it: samples × tokens × 2; −1 where a
+    token is none of the context's."""
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self.texts)
+
+    @property
+    def places(self) -> Integers:
+        """The offsets, of a batch that has them."""
+        assert self.offsets is not None
+        return self.offsets
+
+
+class Encoder:
+    """A tokenizer, and how long texts may become."""
+
+    def __init__(self, tokenizer: Any, task: str, length: int | None, limit: int | None) -> None:
+        """Keep the tokenizer.
+
+        Args:
+            tokenizer: of Transformers, one of the fast ones.
+            task: a word of ``runner.config.schema.Task``.
+            length: tokens of every text, by padding and cutting; None pads to the longest of a batch.
+            limit: tokens that the model takes at most, those that it generates not counted.
+        """
+        self.tokenizer = tokenizer
+        self._task = task
+        self._length = length
+        self._limit = length or limit or min(tokenizer.model_max_length, 1 << 20)
+        # What is generated comes behind the text: padding must not stand between.
+        tokenizer.padding_side = "left" if task == "text-generation" else "right"
+
+    def encode(self, texts: list[Any]) -> TextBatch:
+        """Return texts with their tokens."""
+        asks = self._task == "question-answering"
+        parts = ([one["question"] for one in texts], [one["context"] for one in texts]) if asks else (texts,)
+        found = self.tokenizer(
+            *parts,
+            padding="max_length" if self._length else "longest",
+            truncation="only_second" if asks else True,
+            max_length=self._limit,
+            return_offsets_mapping=asks,
+            return_tensors="np",
+        )
+        offsets = None
+        if asks:
+            offsets = found.pop("offset_mapping").astype(np.int64)
+            for row in range(len(texts)):
+                outside = [part != 1 for part in found.sequence_ids(row)]
+                offsets[row, outside] = -1
+        inputs = {name: np.ascontiguousarray(values, np.int64) for name, values in found.items()}
+        return TextBatch(texts, inputs, offsets)
+
+    def is_cut(self, text: Any) -> bool:
+        """Return whether a text is longer than what the model is given of it."""
+        parts = (text["question"], text["context"]) if isinstance(text, dict) else (text,)
+        return len(self.tokenizer(*parts, truncation=False, verbose=False)["input_ids"]) > self._limit
+
+
+class Texts:
+    """A source of texts for a data set."""
+
+    def __init__(
+        self,
+        items: Sequence[Any],
+        encoder: Encoder,
+        *,
+        labels: Sequence[int] | None = None,
+        answers: Sequence[tuple[str, ...]] | None = None,
+        classes: int = 2,
+    ) -> None:
+        """Keep the texts.
+
+        Args:
+            items: strings, or dicts of question and context.
+            encoder: makes tokens of them.
+            labels: a class for each, where they have one.
+            answers: for each question all that is right; an empty tuple where nothing is.
+            classes: how many classes there are.
+        """
+        self._items = items
+        self._encoder = encoder
+        self.labels: Labels | None = None if labels is None else np.array(labels, np.int64)
+        self.answers = answers
+        self.classes = classes
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self._items)
+
+    def batch(self, indices: Sequence[int]) -> TextBatch:
+        """Return the texts at `indices`, with their tokens."""
+        return self._encoder.encode([self._items[index] for index in indices])
+
+    def fingerprint(self, index: int) -> bytes:
+        """Return the text and what is known of it: its tokens follow from the tokenizer."""
+        known = [
+            self._items[index],
+            None if self.labels is None else int(self.labels[index]),
+            None if self.answers is None else self.answers[index],
+        ]
+        return json.dumps(known).encode()
+
+    def notes(self, indices: Sequence[int]) -> list[str]:
+        """Return in words how many of the texts at `indices` are cut."""
+        cut = sum(self._encoder.is_cut(self._items[index]) for index in indices)
+        return [f"{cut} of {len(indices)} texts are longer than what the model is given, and were cut"] if cut else []
+
+
+def open_texts(job: Job, encoder: Encoder) -> Texts:
+    """Return the texts of a job.
+
+    Raises:
+        BadInput: a file of texts cannot be used.
+    """
+    if job.data == "sentences":
+        sentences, labels = opinions(job.seed)
+        return Texts(sentences, encoder, labels=labels)
+    if job.data == "questions":
+        return _asked(questions(job.seed), encoder)
+    if job.data == "passages":
+        return Passages(passages(job.seed, words=2 * (job.sequence_length or 64)), encoder)
+    if job.data == "one_text" and job.data_text is not None:
+        count = job.evaluation_samples + job.calibration_samples
+        return Texts([job.data_text] * count, encoder)
+    if job.data == "text_file" and job.data_path is not None:
+        return _read(Path(job.data_path), job.task, encoder)
+    raise BadInput(f"data={job.data} has no text for {job.task}")
+
+
+class Passages(Texts):
+    """Texts that are made longer than any that is asked for, to be cut: nothing is said of that."""
+
+    def notes(self, indices: Sequence[int]) -> list[str]:  # noqa: ARG002 -- a source's method
+        """Return nothing."""
+        return []
+
+
+def _asked(items: Sequence[Question], encoder: Encoder) -> Texts:
+    texts = [{"question": one.question, "context": one.context} for one in items]
+    return Texts(texts, encoder, answers=[one.answers for one in items])
+
+
+def _read(path: Path, task: str, encoder: Encoder) -> Texts:
+    """Return the texts of a CSV file or one of JSON lines; their columns were checked before anything was launched.
+
+    SQuAD's own nesting of answers (``{"text": [...], "answer_start": [...]}``) is understood.
+
+    Raises:
+        BadInput: a line is empty where there must be text, or holds no JSON.
+    """
+    records = _records(path)
+    needed = ("question", "context") if task == "question-answering" else ("text",)
+    for number, record in enumerate(records, 1):
+        if task == "question-answering" and record.get("answers") is None:
+            raise BadInput(f"data.path={path}: record {number} has no answers: give an empty list where there is none")
+        for column in needed:
+            if not str(record.get(column) or "").strip():
+                raise BadInput(f"data.path={path}: record {number} has an empty {column}: fill it in or take it out")
+    if task == "question-answering":
+        return _asked(
+            [Question(str(one["question"]), str(one["context"]), _answers(one.get("answers"))) for one in records],
+            encoder,
+        )
+    texts = [str(one["text"]) for one in records]
+    if task != "text-classification":
+        return Texts(texts, encoder)
+    try:
+        labels = [int(one["label"]) for one in records]
+    except (KeyError, ValueError, TypeError) as error:
+        raise BadInput(f"data.path={path}: a label is not a whole number from 0 ({error})") from error
+    if min(labels) < 0:
+        raise BadInput(f"data.path={path}: a label is {min(labels)}; allowed: whole numbers from 0")
+    return Texts(texts, encoder, labels=labels, classes=max(2, max(labels) + 1))
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        if path.suffix == ".csv":
+            return list(csv.DictReader(stream))
+        records = []
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                records.append(dict(json.loads(line)))
+            except (ValueError, TypeError) as error:
+                raise BadInput(
+                    f"data.path={path}: line {number} is not a JSON object: mend it or take it out"
+                ) from error
+        return records
+
+
+def _answers(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) and value.startswith(("[", "{")):  # nested, in a CSV file
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise BadInput(f"answers are no JSON ({value[:40]}): write the data set as JSON lines") from error
+    if isinstance(value, dict):
+        value = value.get("text", [])
+    if isinstance(value, str):
+        value = [value] if value else []
+    return tuple(map(str, value or ()))

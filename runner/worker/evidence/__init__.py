@@ -1,0 +1,1 @@
+"""What took effect, observed from inside the measured process."""

@@ -1,0 +1,111 @@
+"""What ONNX Runtime executed, from its profiler's events: which kernels, on which types, and quantisation left over.
+
+https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html describes the file; a kernel's event
+carries the types and shapes of its inputs and outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runner.protocol import Finding
+from runner.worker.evidence import arithmetic
+from runner.worker.evidence.arithmetic import Work
+
+Event = dict[str, Any]
+Tensor = tuple[str, list[int]]
+"""A tensor's type and its shape."""
+
+WEIGHT_INPUT = {**dict.fromkeys(("Conv", "FusedConv", "NhwcFusedConv", "ConvInteger"), 1), "QLinearConv": 3}
+"""Convolutions, and which of their inputs are the weights."""
+PRODUCTS = frozenset(
+    {
+        *("MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulInteger", "MatMulIntegerToFloat"),
+        *("DynamicQuantizeMatMul", "MatMulNBits", "QLinearMatMul", "QGemm"),
+    }
+)
+"""Matrix products; with convolutions they do nearly all of a network's arithmetic."""
+ATTENTION = frozenset({"Attention", "QAttention", "MultiHeadAttention"})
+"""Fused attention: the first two with the products that make queries, keys and values."""
+INTEGER = frozenset({"DynamicQuantizeMatMul", "QAttention"})
+"""Those that compute in integers although their input is floating point."""
+PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8"}
+
+
+def weight_shapes(graph: Any) -> dict[str, list[int]]:
+    """Return the shape of every convolution's constant weights by the name of its node, from the optimised graph.
+
+    A kernel that has packed its weights no longer shows them to the profiler.
+    """
+    shapes = {one.name: list(one.dims) for one in graph.initializer}
+    found = {}
+    for node in graph.node:
+        place = WEIGHT_INPUT.get(node.op_type)
+        if place is not None and node.input[place] in shapes:
+            found[node.name] = shapes[node.input[place]]
+    return found
+
+
+def precision(asked: str, events: Sequence[Event], weights: Mapping[str, list[int]]) -> Finding:
+    """Tell in which precision the convolutions and matrix products ran, and how many Q/DQ nodes were left unfused.
+
+    Args:
+        asked: fp32, int8 or int8_dynamic.
+        events: of the profiler, of any number of runs.
+        weights: shapes of the convolutions' weights, see :func:`weight_shapes`.
+    """
+    kernels = [event for event in events if event["name"].endswith("_kernel_time")]
+    left = [event for event in kernels if event["args"]["op_name"] in ("QuantizeLinear", "DequantizeLinear")]
+    duration = sum(event["dur"] for event in kernels)
+    facts = {"qdq": float(len(left)), "qdq_share": sum(event["dur"] for event in left) / max(1, duration)}
+    heavy = [event for event in kernels if event["args"]["op_name"] in WEIGHT_INPUT.keys() | PRODUCTS | ATTENTION]
+    counts = [_multiply_accumulates(event, weights) for event in heavy]
+    counted = all(count is not None for count in counts)
+    works = [
+        Work(
+            _precision(event), float(event["dur"]) if count is None or not counted else count, event["args"]["op_name"]
+        )
+        for event, count in zip(heavy, counts, strict=True)
+    ]
+    unit = "multiply-accumulates" if counted else "their time"
+    return arithmetic.precision(asked, works, unit, "ONNX Runtime's profiler", facts=facts)
+
+
+def _tensors(event: Event, which: str) -> list[Tensor]:
+    return [(kind, shape) for one in event["args"].get(which, []) for kind, shape in one.items()]
+
+
+def _precision(event: Event) -> str:
+    if event["args"]["op_name"] in INTEGER:
+        return "int8"
+    inputs = _tensors(event, "input_type_shape")
+    return PRECISIONS.get(inputs[0][0], inputs[0][0]) if inputs else "unknown"
+
+
+def _multiply_accumulates(event: Event, weights: Mapping[str, list[int]]) -> float | None:
+    """Return the multiply-accumulates of a kernel, None where its shapes are not known.
+
+    A convolution's weights are outputs × inputs per group × kernel.
+    """
+    inputs, outputs = _tensors(event, "input_type_shape"), _tensors(event, "output_type_shape")
+    if not inputs or not outputs:
+        return None
+    if event["args"]["op_name"] in PRODUCTS:
+        return math.prod(outputs[0][1]) * inputs[0][1][-1]
+    if event["args"]["op_name"] in ATTENTION:
+        return _attention(event["args"]["op_name"], inputs, outputs)
+    kernel = weights.get(event["name"].removesuffix("_kernel_time"))
+    shown = inputs[WEIGHT_INPUT[event["args"]["op_name"]] :]
+    if kernel is None and shown and len(shown[0][1]) > 2:  # computed, and so not packed
+        kernel = shown[0][1]
+    return None if kernel is None else math.prod(outputs[0][1]) * math.prod(kernel[1:])
+
+
+def _attention(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> float:
+    """Return the multiply-accumulates of a fused attention: texts × tokens × width in and out."""
+    texts, tokens, width = inputs[0][1][:3]
+    wide = outputs[0][1][2]
+    products = 2 * tokens * wide  # with the keys, and with the values
+    return float(texts * tokens * (products if name == "MultiHeadAttention" else products + 3 * width * wide))

@@ -1,0 +1,1 @@
+"""What is run: architectures, their weights, and Transformers checkpoints."""

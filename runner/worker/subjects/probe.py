@@ -1,0 +1,243 @@
+"""The probe: weights that need no training run, and behave under quantisation as trained ones do.
+
+The backbone is set in one forward pass over training images: filters are drawn within the principal directions of
+what reaches them, residual branches are damped, batch norm is settled. Then a linear classifier is fitted on the
+features, in closed form. The constants were chosen by measuring what int8 (NNCF) leaves of the logits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from runner.worker.data.datasets import FITTING_SAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.worker.data.datasets import Dataset
+
+SETTLING_SAMPLES = 128
+"""Training images that set the backbone: with the patches of each they are plenty, and cost a few seconds."""
+TRANSFORMER_FITTING_SAMPLES = 500
+"""The same for networks without batch norm, which are slow: ViT-B/16 reaches 0.97 with them, in half the time."""
+TRANSFORMER_SETTLING_SAMPLES = 32
+"""Training images that set such a backbone: only its patch embedding looks at them."""
+BATCH = 16
+CONVOLUTION_DAMPING = 0.2
+"""Weight of a residual branch's last norm: undamped, the rounding errors of int8 grow with every block (3 dB of SQNR
+left in ResNet-50); 0.1 costs ResNet-18 six points of top-1 at 64 pixels."""
+TRANSFORMER_DAMPING = 0.3
+"""The same for a transformer's branches; more, since attention is the only way from patches to the class token."""
+ATTENTION_GAIN = 1.5
+"""Gives attention logits a standard deviation of about 2: at 1 the heads average everything, and SQNR falls."""
+DIRECTION_TOLERANCE = 1e-2
+"""Directions weaker than this, relative to the strongest, carry rounding noise, not image; 1e-3 costs 3 to 5 dB."""
+RIDGE = 0.03
+"""Shrinkage relative to the mean squared norm of the features: about the power of the noise that int8 adds to them."""
+LARGEST_PATCH = 1024
+"""Values in a patch whose eigenvectors are still found in a moment; above it, channels alone are decorrelated."""
+PATCHES = 8192
+"""Patches that a covariance is taken from."""
+
+
+def make_probe(module: nn.Module, dataset: Dataset, classes: int, seed: int) -> dict[str, Tensor]:
+    """Turn a freshly initialised network into a probe, in place, and return its state_dict.
+
+    Args:
+        module: in evaluation mode.
+        dataset: its training images and their labels are used.
+        classes: number of outputs.
+        seed: of the random directions.
+
+    Raises:
+        ValueError: the network has no linear classifier at its end.
+    """
+    torch.manual_seed(seed)
+    classifier = find_classifier(module, classes)
+    normalised = any(isinstance(layer, _BatchNorm) for layer in module.modules())
+    indices = dataset.training[: FITTING_SAMPLES if normalised else TRANSFORMER_FITTING_SAMPLES]
+    setting = dataset.training[: SETTLING_SAMPLES if normalised else TRANSFORMER_SETTLING_SAMPLES]
+    with torch.no_grad():
+        settling = torch.from_numpy(dataset.source.batch(setting))
+        set_backbone(module, settling, torch.Generator().manual_seed(seed))
+        features = collect_features(module, classifier, dataset, indices)
+        fit_classifier(classifier, features, torch.from_numpy(dataset.labels(indices)), classes)
+    return module.state_dict()
+
+
+def find_classifier(module: nn.Module, classes: int) -> nn.Linear | nn.Conv2d:
+    """Return the last linear layer (or 1 × 1 convolution) with one output per class.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = [
+        layer
+        for layer in module.modules()
+        if (isinstance(layer, nn.Linear) and layer.out_features == classes)
+        or (isinstance(layer, nn.Conv2d) and layer.out_channels == classes and layer.kernel_size == (1, 1))
+    ]
+    if not found:
+        raise ValueError(f"weights=probe needs a linear classifier with {classes} outputs: take weights=random")
+    return found[-1]
+
+
+def set_backbone(module: nn.Module, images: Tensor, generator: torch.Generator) -> None:
+    """Set every convolution of the shortcut path from its own input, and settle batch norm on the same images."""
+    set_transformer_blocks(module)
+    damped = damp_branches(module)
+    dense = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d) and layer.groups == 1]
+    norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+
+    def align_on_arrival(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, nn.Conv2d)
+        align_filters(layer, inputs[0], whiten=layer is dense[0], generator=generator)
+
+    # One batch holds all images: each hook sees what the layers before it, already set, make of them.
+    hooks = [layer.register_forward_pre_hook(align_on_arrival) for layer in dense if layer not in damped]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average
+        norm.train()
+    module(images)
+    for hook in hooks:
+        hook.remove()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def damp_branches(module: nn.Module) -> set[nn.Module]:
+    """Make every residual branch a small correction of its shortcut; return the layers inside such branches."""
+    inside: set[nn.Module] = set()
+    for block in module.modules():
+        if _is_residual(block):
+            branch = [
+                layer
+                for name, child in block.named_children()
+                if name != "downsample"  # a ResNet's projection is the shortcut, not the branch
+                for layer in child.modules()
+            ]
+            norms = [layer for layer in branch if isinstance(layer, _BatchNorm) and layer.affine]
+            if norms:
+                nn.init.constant_(norms[-1].weight, CONVOLUTION_DAMPING)
+                inside.update(branch)
+        for name in ("layer_scale", "gamma"):  # ConvNeXt begins these at 1e-6, which would leave no branch at all
+            scale = getattr(block, name, None)
+            if isinstance(scale, nn.Parameter):
+                nn.init.constant_(scale, TRANSFORMER_DAMPING)
+    return inside
+
+
+def _is_residual(block: nn.Module) -> bool:
+    """Return whether a block's branch ends in a batch norm and is added to a shortcut."""
+    return (
+        type(block).__name__ in ("BasicBlock", "Bottleneck")  # ResNets of torchvision and timm
+        or getattr(block, "use_res_connect", False) is True  # MobileNet and EfficientNet of torchvision
+        or getattr(block, "has_skip", False) is True  # and of timm
+    )
+
+
+def set_transformer_blocks(module: nn.Module) -> None:
+    """Give attention and MLP layers unit variance, attention a preference for places, branches their damping."""
+    for block in module.modules():
+        attention = getattr(block, "attn", None) or getattr(block, "self_attention", None)  # timm, torchvision
+        mlp = getattr(block, "mlp", None)
+        if isinstance(attention, nn.Module) and isinstance(mlp, nn.Module):
+            _set_transformer_block(attention, mlp)
+    for name, parameter in module.named_parameters():
+        if name.rpartition(".")[2] in ("pos_embed", "pos_embedding", "cls_token", "class_token"):
+            nn.init.normal_(parameter, std=1.0)  # as strong as the patches, which align_filters gives unit variance
+
+
+def _set_transformer_block(attention: nn.Module, mlp: nn.Module) -> None:
+    if isinstance(attention, nn.MultiheadAttention):
+        projection: Any = attention.in_proj_weight
+    else:
+        projection = getattr(getattr(attention, "qkv", None), "weight", None)
+    out = getattr(attention, "proj", None) or getattr(attention, "out_proj", None)
+    layers = [layer for layer in mlp.modules() if isinstance(layer, nn.Linear)]
+    if projection is None or not isinstance(out, nn.Linear) or len(layers) != 2:
+        return  # another kind of block: it keeps its library's initialisation
+    _fill(projection, 1.0)
+    projection[: 2 * len(projection) // 3] *= ATTENTION_GAIN  # queries and keys
+    _fill(out.weight, TRANSFORMER_DAMPING)
+    _fill(layers[0].weight, 1.0)
+    _fill(layers[1].weight, TRANSFORMER_DAMPING)
+
+
+def _fill(weight: Tensor, gain: float) -> None:
+    nn.init.normal_(weight, std=gain * weight.shape[1] ** -0.5)
+
+
+def align_filters(layer: nn.Conv2d, inputs: Tensor, *, whiten: bool, generator: torch.Generator) -> None:
+    """Draw a convolution's filters within the principal directions of its input, for outputs of unit variance.
+
+    Args:
+        layer: its weight and bias are set.
+        inputs: what reaches it: samples × channels × height × width.
+        whiten: give every kept direction the same weight; for the first layer, where edges are weak and matter.
+        generator: of the random directions.
+    """
+    kernel, channels = layer.kernel_size, inputs.shape[1]
+    size = channels * math.prod(kernel)
+    whole = size <= LARGEST_PATCH
+    if whole:
+        padding = layer.padding if isinstance(layer.padding, tuple) else 0
+        patches = nn.functional.unfold(inputs[:32], kernel, layer.dilation, padding, layer.stride)
+        samples = patches.transpose(1, 2).reshape(-1, size)
+    else:
+        samples = inputs.permute(0, 2, 3, 1).reshape(-1, channels)
+    samples = samples[torch.randperm(len(samples), generator=generator)[:PATCHES]].double()
+    values, vectors = torch.linalg.eigh(torch.cov(samples.T))
+    kept = values > DIRECTION_TOLERANCE * values[-1]
+    values, vectors = values[kept], vectors[:, kept]
+    basis = vectors / values.sqrt() if whiten else vectors
+    taps = 1 if whole else math.prod(kernel)
+    weight = torch.randn(layer.out_channels, taps, len(values), generator=generator).double() @ basis.T
+    weight *= ((weight @ vectors) ** 2 * values).sum((1, 2)).rsqrt()[:, None, None]
+    if layer.bias is not None:
+        layer.bias.copy_(-(weight @ samples.mean(0)).sum(1))
+    layer.weight.copy_(weight.transpose(1, 2).reshape(layer.weight.shape))
+
+
+def collect_features(module: nn.Module, classifier: nn.Module, dataset: Dataset, indices: Sequence[int]) -> Tensor:
+    """Return what reaches the classifier: samples × features, float64."""
+    arrived: list[Tensor] = []
+    hook = classifier.register_forward_pre_hook(lambda _, inputs: arrived.append(inputs[0].flatten(1)))
+    features = []
+    for images, count in dataset.batches(indices, BATCH):
+        module(torch.from_numpy(images))
+        features.append(arrived.pop()[:count].double())
+    hook.remove()
+    return torch.cat(features)
+
+
+def fit_classifier(classifier: nn.Linear | nn.Conv2d, features: Tensor, labels: Tensor, classes: int) -> None:
+    """Fit a ridge regression of centred one-hot labels, scaled to the confidence its held-out predictions deserve.
+
+    Solved in the dual, samples × samples; leave-one-out predictions follow from the hat matrix in closed form
+    (Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, section 7.10).
+    """
+    mean = features.mean(0)
+    wanted = nn.functional.one_hot(labels, classes).double()
+    wanted = wanted - wanted.mean(0)
+    centred = features - mean
+    gram = centred @ centred.T
+    inverse = torch.linalg.inv(gram + RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype))
+    dual = inverse @ wanted
+    leverage = (gram * inverse).sum(1) + 1 / len(gram)
+    held_out = wanted - (wanted - gram @ dual) / (1 - leverage)[:, None]
+    scales = torch.from_numpy(np.logspace(0, 2, 41))
+    losses = torch.stack([nn.functional.cross_entropy(scale * held_out, labels) for scale in scales])
+    weight = scales[losses.argmin()] * (dual.T @ centred)
+    classifier.weight.copy_(weight.view_as(classifier.weight))
+    if classifier.bias is not None:
+        classifier.bias.copy_(-(weight @ mean))

@@ -1,0 +1,94 @@
+"""Answers and generated text against what is right and against fp32, to the exact number."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from runner.analysis.accuracy import Gate, InvalidOutput
+from runner.analysis.text_accuracy import compare_answers, exact, f1, normalise
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "score", "same"),
+    [
+        ("The Red Lamp!", ("red lamp",), 1.0, True),
+        ("red lamp", ("lamp",), 2 / 3, False),
+        ("red lamp", ("green chair", "a lamp"), 2 / 3, False),
+        ("", (), 1.0, True),
+        ("lamp", (), 0.0, False),
+        ("", ("lamp",), 0.0, False),
+    ],
+)
+def test_squad_scores(text, right, score, same):
+    """Articles, case and punctuation do not count; the best of several right answers does."""
+    assert f1(text, right) == pytest.approx(score)
+    assert exact(text, right) is same
+
+
+def test_normalise_keeps_words_apart():
+    assert normalise("An apple, the END.") == ["apple", "end"]
+
+
+def answered(spans, texts, *, shift=0.0):
+    """Return what a worker writes of three questions."""
+    logits = np.arange(3 * 2 * 4, dtype=np.float32).reshape(3, 2, 4) + np.float32(shift)
+    right = [json.dumps(["ann"]), json.dumps(["bob lee"]), json.dumps([])]
+    return {
+        "logits": logits,
+        "spans": np.array(spans),
+        "texts": np.array(texts),
+        "right": np.array(right),
+        "differing": True,
+    }
+
+
+def test_questions():
+    """F1 (1 + ⅔ + 1) ÷ 3 against fp32's 1; one span differs; the gate is on F1."""
+    reference = answered([[1, 1], [2, 3], [-1, -1]], ["ann", "bob lee", ""])
+    own = answered([[1, 1], [2, 2], [-1, -1]], ["ann", "bob", ""], shift=0.5)
+    found = compare_answers(own, reference)
+    assert found.scores == pytest.approx({"f1": 8 / 9, "reference_f1": 1, "exact_match": 2 / 3, "f1_with_fp32": 8 / 9})
+    assert (found.flips, found.agreement_top1) == (1, pytest.approx(2 / 3))
+    assert found.delta_pp == pytest.approx(-100 / 9)
+    assert (found.gate, found.gate_certain) == (Gate.failed, False)
+    assert found.sqnr_db == pytest.approx(10 * math.log10(sum(n * n for n in range(24)) / (24 * 0.25)))
+    assert compare_answers(reference, reference).gate_certain
+
+
+def written(tokens, nll):
+    """Return what a worker writes of two texts of 10 tokens."""
+    return {"tokens": np.array(tokens), "nll": np.array(nll), "tokens_scored": np.array([10, 10])}
+
+
+def test_generated_text():
+    """Perplexity e^(44 ÷ 20); three of four tokens agree; the likelihood of a token falls by e^(−4 ÷ 20)."""
+    found = compare_answers(written([[1, 2], [3, 4]], [21.0, 23.0]), written([[1, 2], [3, 5]], [20.0, 20.0]))
+    assert found.scores == pytest.approx({"perplexity": math.exp(2.2), "reference_perplexity": math.exp(2.0)})
+    assert (found.agreement_top1, found.flips) == (0.75, 1)
+    assert found.delta_pp == pytest.approx(100 * (math.exp(-0.2) - 1))
+    assert found.gate is Gate.failed
+    margin = 1.959963984540054 * math.sqrt(2) * 1.0 / 20
+    assert found.delta_low_pp == pytest.approx(100 * (math.exp(-0.2 - margin) - 1))
+
+
+def test_identical_text_passes_for_certain():
+    same = written([[1, 2], [3, 4]], [20.0, 20.0])
+    found = compare_answers(same, same)
+    assert (found.gate, found.gate_certain, found.delta_pp) == (Gate.passed, True, 0)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_numbers_that_are_none_are_refused(broken):
+    """Whatever the task."""
+    fine = written([[1, 2], [3, 4]], [20.0, 20.0])
+    with pytest.raises(InvalidOutput, match="likelihoods"):
+        compare_answers(written([[1, 2], [3, 4]], [20.0, broken]), fine)
+    asked = answered([[1, 1], [2, 3], [-1, -1]], ["ann", "bob lee", ""])
+    with pytest.raises(InvalidOutput, match="logits are NaN"):
+        compare_answers(asked | {"logits": np.full((3, 2, 4), broken)}, asked)
+    with pytest.raises(InvalidOutput, match="all questions"):
+        compare_answers(asked | {"logits": np.ones((3, 2, 4))}, asked)

@@ -1,0 +1,155 @@
+"""Noise guards: the counters, what counts as a disturbance, and what a run does about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from runner.analysis.statistics import Verdict
+from runner.machine.interference import TICKS, Noise, Reading, Watch, worst
+from runner.measuring.pairing import gave_up
+from runner.protocol import Slice
+from runner.results.result import Status, load
+from tests.conftest import FAKE, start_program
+from tests.measuring.test_pairing import MEASURE, pair
+
+HOG = "while True: pass"
+
+
+def machine(root: Path, *, version: int = 2) -> Path:
+    """Write the counters of a machine with two cores, of which a process may use the first, and return the root."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/stat").write_text(
+        "cpu  999 0 999 0 0 0 0 99 0 0\ncpu0 300 10 90 500 0 5 5 20 0 0\ncpu1 600 0 900 0 0 0 0 70 0 0\n"
+    )
+    for pid, ticks in ((os.getpid(), 50), (4711, 250)):
+        (root / f"proc/{pid}").mkdir()
+        (root / f"proc/{pid}/stat").write_text(f"{pid} (a ) name) S {'0 ' * 10}{ticks} 10 0 0\n")
+    (root / "proc/pressure").mkdir()
+    (root / "proc/pressure/memory").write_text("some avg10=0 total=2000000\nfull avg10=0 total=1000000\n")
+    (root / "proc/pressure/io").write_text("some avg10=0 total=9000000\nfull avg10=0 total=500000\n")
+    if version == 2:
+        (root / "proc/self/cgroup").write_text("0::/mine/own\n")
+        (root / "sys/fs/cgroup/mine/own").mkdir(parents=True)
+        (root / "sys/fs/cgroup/mine/cpu.stat").write_text("usage_usec 1\nnr_throttled 3\nthrottled_usec 1000000\n")
+        (root / "sys/fs/cgroup/mine/own/cpu.stat").write_text("nr_throttled 0\nthrottled_usec 500000\n")
+    else:
+        (root / "proc/self/cgroup").write_text("9:memory:/other\n2:cpu,cpuacct:/mine\n")
+        (root / "sys/fs/cgroup/cpu/mine").mkdir(parents=True)
+        (root / "sys/fs/cgroup/cpu/mine/cpu.stat").write_text("nr_throttled 3\nthrottled_time 1500000000\n")
+    return root
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_counters_are_those_of_the_cores_and_of_the_own_processes(tmp_path, version):
+    """Only core 0 counts; the quota of a control group above holds back too, in both versions."""
+    reading = Watch([0], [4711, 4712], machine(tmp_path, version=version)).read()
+    assert reading.busy == 400 / TICKS
+    assert reading.steal == 20 / TICKS
+    assert reading.own == 320 / TICKS  # the third process has ended
+    assert (reading.throttled, reading.stalled) == (1.5, 2.5)
+
+
+def test_a_kernel_without_counters_sees_no_noise(tmp_path):
+    """Nothing is there, nothing is raised."""
+    watch = Watch([0, 1], root=tmp_path)
+    assert watch.between(watch.read(), watch.read()).disturbances() == []
+
+
+def test_shares_are_of_the_cores_time():
+    """Two cores for two seconds: 0.8 s of other processes are 20 %, 0.1 s that were stolen 2.5 %."""
+    before = Reading(10, 1000, 5, 1, 0, 0, 4)
+    after = Reading(12, 1000.2, 9.3, 1.1, 0.1, 0.5, 7.5)
+    noise = Watch([0, 1]).between(before, after, [Slice([[0, 1]], 12), Slice([[0, 1]], 13)])
+    assert noise == Noise(*map(pytest.approx, (0.025, 0.2, 0.025, 0.25, 0.2, 25)))
+    assert len(noise.disturbances()) == 6
+    assert noise.disturbances()[0] == "other processes used 20% of the cores' time"
+    assert worst([noise, Noise(foreign=0.4)]) == Noise(*map(pytest.approx, (0.025, 0.4, 0.025, 0.25, 0.2, 25)))
+
+
+def test_a_few_ticks_mean_nothing():
+    """Two counters that are not read at the same moment differ by some ticks: that is no process."""
+    before, after = Reading(0, 0, 0, 0, 0, 0, 0), Reading(0.05, 0, 0.04, 0.03, 0, 0, 0)
+    assert Watch([0]).between(before, after).disturbances() == []
+
+
+def test_a_disturbed_round_is_measured_again_whatever_its_value():
+    """The second round's candidate slice is disturbed: there are four rounds, of which three count."""
+    noises = [Noise()] * 2 + [Noise(foreign=0.5), Noise()] + [Noise()] * 4
+    shown = []
+    rounds = list(pair([100] * 9, [200] * 9, noises=noises).run_rounds(0, lambda *seen: shown.append(seen[:2])))
+    assert [one.calm for one in rounds] == [True, False, True, True]
+    assert shown == [(1, 0), (1, 1), (2, 1), (3, 1)]
+
+
+def test_without_guards_every_round_counts():
+    """What disturbed it is in the record all the same."""
+    measure = dataclasses.replace(MEASURE, guards=False)
+    rounds = list(
+        pair([100] * 9, [200] * 9, noises=[Noise(steal=0.5)] * 18, measure=measure).run_rounds(0, lambda *_: None)
+    )
+    assert len(rounds) == MEASURE.rounds_min
+    assert all(one.calm and one.noise.steal == 0.5 for one in rounds)
+
+
+def test_most_rounds_disturbed_is_too_noisy_however_many_are_calm():
+    """Calm and disturbed rounds: given up where the disturbed are more than the calm, and than there must be calm."""
+    given_up = [gave_up(*counts, MEASURE) for counts in ((3, 3), (3, 4), (4, 4), (4, 5), (0, 3), (0, 4))]
+    assert given_up == [False, True, False, True, False, True]
+
+
+def test_a_machine_that_stays_noisy_is_given_up():
+    """More disturbed rounds than calm ones, and than there must be calm ones at least."""
+    rounds = list(pair([100] * 20, [200] * 20, noises=[Noise(steal=0.5)] * 40).run_rounds(0, lambda *_: None))
+    assert len(rounds) == MEASURE.rounds_min + 1
+
+
+def hogged(environment, tmp_path, *overrides: str, seconds: float):
+    """Return the result of a run in whose middle both cores are taken for a while."""
+    arguments = [*FAKE, "measure.guards=true", "measure.slice_s=0.2", *overrides, f"output_dir={tmp_path}"]
+    process = start_program(environment, *arguments)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("sweeps/*/*/baseline.log")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(3)  # both have been warmed up, and rounds run
+    hogs = [subprocess.Popen([sys.executable, "-c", HOG]) for _ in range(os.cpu_count() or 1)]
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    process.wait(120)
+    [result] = [load(path) for path in tmp_path.glob("sweeps/*/*/result.json")]
+    assert result.status is Status.ok, result.reason
+    assert result.measurement is not None
+    return result.measurement
+
+
+def test_a_hog_that_stays_leaves_no_verdict(environment, tmp_path):
+    """Started in the middle of a run: too noisy, with the figures."""
+    measured = hogged(environment, tmp_path, "measure.rounds_min=20", "measure.rounds_max=40",
+                      "measure.goal=0.0001", seconds=100)  # fmt: skip
+    assert measured.verdict is Verdict.too_noisy
+    assert measured.rounds_disturbed > 20
+    assert measured.disturbances[0].startswith("other processes used ")
+
+
+def test_rounds_beside_a_hog_that_ends_are_measured_again(environment, tmp_path):
+    """Three seconds of it: its rounds are kept in the record and do not count."""
+    measured = hogged(environment, tmp_path, "measure.rounds_min=30", "measure.rounds_max=30", seconds=3)
+    assert measured.rounds == 30
+    assert measured.rounds_disturbed >= 2
+    assert measured.verdict is not Verdict.too_noisy
+    [table] = tmp_path.glob("sweeps/*/*/rounds.csv")
+    kept = table.read_text().splitlines()[1:]
+    assert len(kept) == measured.rounds + measured.rounds_disturbed
+    assert sum("other processes used" in line for line in kept) == measured.rounds_disturbed

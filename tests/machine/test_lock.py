@@ -1,0 +1,53 @@
+"""One measurement at a time on a machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from runner.machine.lock import MachineBusy, only_measurement
+from runner.paths import PROJECT
+from tests.conftest import FAKE, TESTS
+
+
+def never(line: str) -> None:
+    raise AssertionError(line)
+
+
+def test_the_lock_is_held_and_given_back(tmp_path):
+    """A second holder is refused with the first one's number; when it has ended the lock is free."""
+    path = tmp_path / "lock"
+    with only_measurement(wait=False, tell=never, path=path):
+        assert path.read_text().strip() == str(os.getpid())
+        with (
+            pytest.raises(MachineBusy, match=rf"process {os.getpid()} measures on this machine.*: add wait=true"),
+            only_measurement(wait=False, tell=never, path=path),
+        ):
+            pass
+    with only_measurement(wait=False, tell=never, path=path):
+        pass
+
+
+def test_another_sweep_is_refused_or_waits(environment, tmp_path):
+    """Exit code 2 and one line; with wait=true it begins when the holder ends."""
+    lock = Path(environment["RUNNER_LOCK"])
+    command = [sys.executable, "-m", "runner", "--config-dir", str(TESTS / "conf"), *FAKE, f"output_dir={tmp_path}"]
+    with only_measurement(wait=False, tell=never, path=lock):
+        done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        [line] = done.stderr.splitlines()
+        assert line.startswith(f"nothing was launched: process {os.getpid()} measures on this machine")
+        assert not (tmp_path / "sweeps").exists()
+        waiting = subprocess.Popen(
+            [*command, "wait=true"], cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        time.sleep(3)
+        assert waiting.poll() is None
+    out, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
+    assert f"waiting for process {os.getpid()}" in out

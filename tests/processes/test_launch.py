@@ -1,0 +1,312 @@
+"""From a configuration to the exact process: what reaches it, and what never does."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner.config.composition import compose_settings, typed
+from runner.config.schema import RunConfig
+from runner.machine import facts
+from runner.machine.facts import Machine
+from runner.paths import PROJECT
+from runner.processes.launch import QUIET, WorkerLaunch, bind, build_launch, build_launches, describe, share
+from runner.processes.worker import Worker
+from runner.protocol import BACKENDS_VARIABLE
+from runner.results.result import RunFailed, Status
+
+THREE_CORES = Machine(
+    cpu="a processor",
+    architecture="x86_64",
+    cores=[2, 5, 6],
+    quota_cores=None,
+    memory_gib=8.0,
+    isa=["AVX2"],
+    thp_mode="madvise",
+    kernel="6.1",
+    c_library="glibc 2.36",
+)
+HARMLESS = {
+    "PATH": "/usr/bin:/bin",
+    "HOME": "/home/ada",
+    "LANG": "de_DE.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "TMPDIR": "/scratch",
+    "HTTPS_PROXY": "http://proxy:3128",
+    "SSL_CERT_FILE": "/etc/certs.pem",
+}
+HARMFUL = {
+    "OMP_NUM_THREADS": "1",
+    "OMP_PROC_BIND": "close",
+    "KMP_AFFINITY": "granularity=fine",
+    "KMP_BLOCKTIME": "0",
+    "MKL_NUM_THREADS": "1",
+    "LD_PRELOAD": "/usr/lib/libtcmalloc.so.4",
+    "LD_LIBRARY_PATH": "/opt/mine",
+    "MALLOC_CONF": "narenas:1",
+    "MALLOC_ARENA_MAX": "1",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "THP_MEM_ALLOC_ENABLE": "1",
+    "ONEDNN_VERBOSE": "1",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TORCH_COMPILE_DEBUG": "1",
+    "PYTHONPATH": "/home/ada/hacks",
+    "PYTHONHASHSEED": "7",
+    "MLFLOW_TRACKING_URI": "http://127.0.0.1:5000",
+}
+
+
+def configure(*overrides: str) -> RunConfig:
+    """Return the configuration that a command line makes."""
+    return typed(compose_settings(overrides))
+
+
+def launched(*overrides: str, ambient: dict[str, str] | None = None) -> WorkerLaunch:
+    """Return the launch of a command line on a machine of three cores."""
+    return build_launch(configure(*overrides), THREE_CORES, HARMLESS if ambient is None else ambient)
+
+
+@pytest.fixture(autouse=True)
+def _composing(hydra_context):
+    """Every test here composes real command lines."""
+
+
+@pytest.fixture
+def libraries(tmp_path, monkeypatch) -> Path:
+    """A folder in which allocators are looked for, and nowhere else."""
+    monkeypatch.setattr(facts, "library_folders", lambda: [tmp_path])
+    return tmp_path
+
+
+@pytest.mark.parametrize("backend", ["torch", "ort", "openvino"])
+def test_nothing_ambient_reaches_a_worker_but_the_allow_list(backend):
+    """What the caller happens to have set changes nothing; where things are, and how networks are reached, passes."""
+    clean, noisy = launched(f"backend={backend}"), launched(f"backend={backend}", ambient=HARMLESS | HARMFUL)
+    assert noisy == clean
+    own = {"PYTHONPATH", "PYTHONHASHSEED", "TORCHINDUCTOR_CACHE_DIR"}
+    own |= set(QUIET) | set(configure(f"backend={backend}").backend.env)
+    assert {name: value for name, value in noisy.env.items() if name not in own} == HARMLESS
+    assert set(noisy.env) & set(HARMFUL) == {"PYTHONPATH", "PYTHONHASHSEED"}
+    assert (noisy.env["PYTHONPATH"], noisy.env["PYTHONHASHSEED"]) == (str(PROJECT), "0")
+
+
+def test_one_layout_for_both_processes_or_chance_for_each():
+    """standard fixes hash seed and address layout, publish draws both afresh."""
+    fixed, drawn = launched("measure=standard"), launched("measure=publish")
+    assert fixed.env["PYTHONHASHSEED"] == "0"
+    assert "PYTHONHASHSEED" not in drawn.env
+    config = typed(compose_settings(["measure=standard"]))
+    permitted = replace(THREE_CORES, fixed_layout=["setarch", "-R"])
+    launch = build_launch(config, permitted, {})
+    assert launch.argv[:2] == ["setarch", "-R"]
+    assert launch.job.expectations["layout"] == "fixed"
+
+
+def test_worker_is_this_interpreter():
+    """No prefix, no shell."""
+    assert launched().argv == [sys.executable, "-m", "runner.worker"]
+
+
+def test_the_run_folder_is_not_searched_for_modules(tmp_path):
+    """What lies in the worker's current folder cannot be imported, and does not change what it allocates."""
+    (tmp_path / "json.py").write_text("raise SystemExit('imported from the current folder')")
+    with Worker(launched(), tmp_path / "worker.log") as worker:
+        assert worker.alive()
+
+
+def test_allocator_is_preloaded_from_where_it_is_found(libraries):
+    """The best of its names is taken, and the worker is told the real file behind a link, as its maps will show it."""
+    (libraries / "libjemalloc.so.2.1").touch()
+    (libraries / "libjemalloc.so.2").symlink_to("libjemalloc.so.2.1")
+    (libraries / "libjemalloc.so").touch()
+    launch = launched("allocator=jemalloc", ambient=HARMLESS | HARMFUL)
+    assert launch.env["LD_PRELOAD"] == str(libraries / "libjemalloc.so.2")
+    assert launch.job.expectations == {
+        "allocator": "jemalloc",
+        "allocator_library": str((libraries / "libjemalloc.so.2.1").resolve()),
+        "openmp": "",
+        "hugepages": "off",
+        "layout": "random",
+        "cores": [],
+        "env": {},
+    }
+
+
+def test_instances_have_cores_of_their_own():
+    """Two instances on three cores: one each, and one core stays free; each has as many threads as cores."""
+    config = configure("instances=2")
+    first, second = build_launches(config, THREE_CORES, HARMLESS)
+    assert first.argv[1:] == ["--cpu-list", "2", sys.executable, "-m", "runner.worker"]
+    assert second.argv[1:3] == ["--cpu-list", "5"]
+    assert (first.job.threads, first.env["OMP_NUM_THREADS"]) == (1, "1")
+    assert second.job.expectations["cores"] == [5]
+    assert share([2, 5, 6], 3, 1) == [5]
+
+
+def test_instances_keep_to_their_memory_where_a_machine_has_several_nodes():
+    """numactl binds cores and memory."""
+    if shutil.which("numactl") is None:
+        pytest.skip("numactl is not installed")
+    assert bind([0, 1], replace(THREE_CORES, numa_nodes=2))[1:] == ["--physcpubind=0,1", "--localalloc"]
+
+
+def test_pytorchs_launcher_stands_before_the_worker(libraries):
+    """It is told of the allocator and of the instance, and finds its libraries in this virtual environment."""
+    for name in ("libiomp5.so", "libtcmalloc.so.4"):
+        (libraries / name).touch()
+    config = configure("threading=xeon_run_cpu", "allocator=tcmalloc", "instances=3")
+    launch = build_launches(config, THREE_CORES, HARMLESS)[2]
+    launcher = ["-m", "torch.backends.xeon.run_cpu", "--ninstances=3", "--rank=2", "--enable-tcmalloc", "--no-python"]
+    tether = [shutil.which("setpriv"), "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+    assert launch.argv == [*tether, sys.executable, *launcher, sys.executable, "-m", "runner.worker"]
+    assert launch.env["VIRTUAL_ENV"] == sys.prefix
+    assert launch.env["LD_PRELOAD"] == f"{libraries / 'libtcmalloc.so.4'}:{libraries / 'libiomp5.so'}"
+    assert launch.job.expectations["openmp"] == str((libraries / "libiomp5.so").resolve())
+
+
+@pytest.mark.parametrize("threading", ["xeon_run_cpu", "intel_openmp"])
+def test_openmp_runtime_that_is_not_installed_is_unavailable(libraries, threading):
+    """One line, with the command that installs it."""
+    with pytest.raises(
+        RunFailed, match=rf"threading={threading} is not installed \(libiomp5.so\): run make setup"
+    ) as caught:
+        launched(f"threading={threading}")
+    assert caught.value.status is Status.unavailable
+
+
+def test_openmp_has_nothing_to_act_on_elsewhere():
+    """A runtime with its own threads is not told of OpenMP's: the row would claim what it cannot do."""
+    with pytest.raises(RunFailed, match="threading=intel_openmp sets OpenMP, which backend=ort does not use"):
+        launched("threading=intel_openmp", "backend=ort")
+
+
+def test_backend_with_an_interpreter_of_its_own(monkeypatch, tmp_path):
+    """Its Python measures, this one makes artifacts; where it is not there the row says how to get it."""
+    monkeypatch.setattr("runner.processes.launch.PROJECT", tmp_path)
+    with pytest.raises(RunFailed, match="backend=ipex is not installed: run make ipex") as caught:
+        launched("backend=ipex")
+    assert caught.value.status is Status.unavailable
+    python = tmp_path / ".venvs" / "ipex" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    launch = launched("backend=ipex")
+    assert launch.argv == [str(python), "-m", "runner.worker"]
+    assert launch.job.python == sys.executable
+
+
+def test_allocator_that_is_not_installed_is_unavailable(libraries):
+    """Told with the names that were looked for and the command that installs it; the system's own is always there."""
+    with pytest.raises(RunFailed) as failed:
+        launched("allocator=jemalloc")
+    assert failed.value.status is Status.unavailable
+    assert failed.value.reason == (
+        "allocator=jemalloc is not installed (libjemalloc.so.2, libjemalloc.so): run make system"
+    )
+    system = launched("allocator=system")
+    assert "LD_PRELOAD" not in system.env
+    assert (system.job.expectations["allocator"], system.job.expectations["allocator_library"]) == ("system", "")
+
+
+@pytest.mark.parametrize("name", ["tcmalloc", "jemalloc", "mimalloc"])
+def test_preloaded_allocator_is_in_the_process(name):
+    """The environment does what it is for: a process started with it has the library in its maps."""
+    if facts.find_library(configure(f"allocator={name}").allocator.libraries) is None:
+        pytest.skip(f"{name} is not installed on this machine")
+    launch = launched(f"allocator={name}")
+    program = "print(open('/proc/self/maps').read())"
+    done = subprocess.run([sys.executable, "-c", program], env=launch.env, capture_output=True, text=True, check=True)
+    assert str(launch.job.expectations["allocator_library"]) in done.stdout
+    assert done.stderr == ""  # ld.so says there what it cannot preload
+
+
+def test_threading_reaches_openmp_runtimes_only():
+    """OMP_* goes to torch; the other runtimes get the number of threads in their job, and no variable."""
+    torch, ort, openvino = (launched("threading=all_cores", f"backend={name}") for name in ("torch", "ort", "openvino"))
+    assert torch.env["OMP_NUM_THREADS"] == "3"
+    assert launched("threading=active_wait", "backend=torch").env["OMP_WAIT_POLICY"] == "ACTIVE"
+    for other in (ort, openvino):
+        assert [name for name in other.env if name.startswith(("OMP_", "KMP_"))] == []
+    assert [launch.job.threads for launch in (torch, ort, openvino)] == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("threading", "threads", "variable"),
+    [("default", None, None), ("all_cores", 3, "3"), ("one_thread", 1, "1")],
+)
+def test_threads(threading, threads, variable):
+    """0 is one per core that the process may use; none leaves the runtime's own choice, and no variable."""
+    launch = launched(f"threading={threading}", "backend=torch")
+    assert launch.job.threads == threads
+    assert launch.env.get("OMP_NUM_THREADS") == variable
+
+
+def test_huge_pages_are_asked_for_by_environment():
+    """Both variables with hugepages=thp, neither without, and the worker is told what to verify."""
+    names = ("THP_MEM_ALLOC_ENABLE", "GLIBC_TUNABLES")
+    with_pages, without = launched("hugepages=thp"), launched("hugepages=off", ambient=HARMLESS | HARMFUL)
+    assert [with_pages.env.get(name) for name in names] == ["1", "glibc.malloc.hugetlb=1"]
+    assert [without.env.get(name) for name in names] == [None, None]
+    assert with_pages.job.expectations["hugepages"] == "thp"
+
+
+def test_openvino_gets_what_lets_it_live_with_a_preloaded_allocator():
+    """TBB_ENABLE_SANITIZERS, for OpenVINO alone."""
+    assert {name: launched(f"backend={name}").env.get("TBB_ENABLE_SANITIZERS") for name in ("torch", "ort")} == {
+        "torch": None,
+        "ort": None,
+    }
+    assert launched("backend=openvino").env["TBB_ENABLE_SANITIZERS"] == "1"
+
+
+def test_equal_configurations_give_equal_launches():
+    """So a kept worker is found again, whatever its runs are called; any setting of the process makes another."""
+    assert launched("seed=1") == launched("seed=1", "measure=quick", "tracking=none")
+    for other in (
+        "seed=2",
+        "batch_size=4",
+        "precision=bf16",
+        "threading=one_thread",
+        "hugepages=thp",
+        "data=synthetic",
+    ):
+        assert launched("seed=1") != launched("seed=1", other), other
+
+
+def test_paths_are_absolute(tmp_path, monkeypatch):
+    """A worker's current folder is another one, so nothing relative may reach it."""
+    monkeypatch.chdir(tmp_path)
+    launch = launched(
+        *("output_dir=mine", "weights=file", "weights.path=net.pt", "data=image_folder", "data.path=images"),
+        ambient=HARMLESS | {BACKENDS_VARIABLE: "one:/two"},
+    )
+    assert launch.job.cache_dir == str(tmp_path / "mine" / "cache")
+    assert launch.env["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "mine" / "cache" / "inductor")
+    assert (launch.job.weights_path, launch.job.data_path) == (str(tmp_path / "net.pt"), str(tmp_path / "images"))
+    assert launch.env[BACKENDS_VARIABLE] == f"{tmp_path / 'one'}:/two"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        ([], "resnet50 torch fp32 batch 8"),
+        (["model=resnet18", "backend=ort", "precision=int8", "batch_size=1"], "resnet18 ort int8 batch 1"),
+        (["memory_format=channels_last", "precision=bf16"], "resnet50 torch bf16 channels_last batch 8"),
+        (
+            ["allocator=jemalloc", "hugepages=thp", "threading=one_thread"],
+            "resnet50 torch fp32 jemalloc thp one_thread batch 8",
+        ),
+        (["+backend.options.fault=hang", "+backend.options.at=step"], "resnet50 torch fp32 fault=hang at=step batch 8"),
+    ],
+)
+def test_describe(overrides, text):
+    """The choices that people compare, the usual ones left out; the launch carries the same words."""
+    assert describe(configure(*overrides)) == text
+    if "allocator=jemalloc" not in overrides or facts.find_library(["libjemalloc.so.2"]):
+        assert launched(*overrides).label == text

@@ -1,0 +1,139 @@
+"""What each setting contributes, and whether they interact."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from runner.analysis.statistics import Estimate, Verdict
+from runner.config.schema import ConfigurationError
+from runner.planning.plans import WHOLE, make_plans
+from runner.reporting.contributions import lines, together
+from runner.results.result import Measurement, Result, Status
+from tests.conftest import FAKE, RunProgram
+
+
+def measured(value: float, *, error: float = 0.01, label: str = "x", **settings: object) -> Result:
+    """Return a result with a speedup, its interval ± `error`."""
+    speedup = Estimate(value, value / (1 + error), value * (1 + error))
+    numbers = Measurement(
+        throughput=speedup,
+        baseline_throughput=speedup,
+        speedup=speedup,
+        verdict=Verdict.faster if value > 1 else Verdict.slower,
+        rounds=8,
+        processes=1,
+        rounds_more=None,
+        goal_reached=True,
+        latency_p50_ms=1,
+        latency_p90_ms=1,
+        latency_p99_ms=1,
+        latency_samples=100,
+        round_throughput=[],
+        noise_floor=0.02,
+    )
+    return Result(label, Status.ok, "", "", dict(settings), measurement=numbers)
+
+
+def test_contributions_multiply_with_their_errors():
+    """2 × 3 = 6; two errors of 3 and 4 % in logarithms make one of 5 %."""
+    parts = [Estimate(2, 2 * math.exp(-0.03), 2 * math.exp(0.03)), Estimate(3, 3 * math.exp(-0.04), 3 * math.exp(0.04))]
+    product = together(parts)
+    assert product.value == pytest.approx(6)
+    assert math.log(product.high / product.value) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("whole", "says"),
+    [
+        (6.0, "no interaction that these intervals could tell"),
+        (4.0, "each is worth more beside the others than alone"),
+        (9.0, "where one is missing, another does part of its work"),
+    ],
+)
+def test_parts_are_held_against_the_whole(hydra_context, whole, says):
+    """Parts of 2× and 3×: a whole of 6× is their product."""
+    plans = make_plans([["backend=openvino", "precision=bf16", "ablate=true"]])
+    assert [plan.part for plan in plans] == [WHOLE, "backend=openvino", "precision=bf16"]
+    told = lines(plans, [measured(whole), measured(2.0), measured(3.0)])
+    assert told[1:3] == [
+        "  backend=openvino: 2.00× (1.98 … 2.02), faster",
+        "  precision=bf16: 3.00× (2.97 … 3.03), faster",
+    ]
+    assert told[3].startswith("  all of them multiplied: 6.00× (5.92 … 6.09), the whole: ")
+    assert told[3].endswith(says)
+
+
+def test_an_ablation_that_was_interrupted_tells_what_it_has(hydra_context):
+    """No sum of parts that are not there."""
+    plans = make_plans([["backend=openvino", "precision=bf16", "ablate=true"]])
+    assert len(lines(plans, [measured(6.0), measured(2.0)])) == 2
+    assert lines(plans, []) == []
+
+
+def test_parts_that_were_not_begun_are_missed(hydra_context):
+    """Two of three are not all, whichever is missing; and nobody's parts are another's."""
+    words = ["backend=openvino", "precision=bf16", "allocator=tcmalloc", "ablate=true"]
+    plans = make_plans([words, [*words, "batch_size=1"]])
+    results = [measured(6.0), measured(2.0), None, measured(3.0), None, measured(2.0), measured(3.0), measured(1.0)]
+    told = lines(plans, results)
+    assert len(told) == 3
+    assert not any("multiplied" in line for line in told)
+    assert lines(plans, results[:2]) == told[:2]
+
+
+def test_each_part_is_the_whole_with_one_setting_put_back(hydra_context):
+    """The candidate is always the whole; the baseline lacks one setting of it."""
+    overrides = ["backend=torch", "precision=bf16", "allocator=tcmalloc", "memory_format=channels_last", "ablate=true"]
+    plans = make_plans([overrides])
+    assert len({repr(dataclasses.replace(plan.config, baseline=[])) for plan in plans}) == 1
+    parts = {plan.part: plan.baseline for plan in plans[1:]}
+    assert list(parts) == ["precision=bf16", "memory_format=channels_last", "allocator=tcmalloc"]
+    put_back = parts["allocator=tcmalloc"]
+    assert (put_back.allocator.name, put_back.precision.name, put_back.memory_format) == (
+        "system",
+        "bf16",
+        "channels_last",
+    )
+
+
+def test_the_parts_of_a_row_are_no_rows(hydra_context):
+    """What a part contributes is not what the table published; the whole still is a row."""
+    whole, *parts = make_plans([["+experiments/rand2025=05_tcmalloc", "ablate=true"]])
+    assert whole.settings["row.table"] == "rand2025"
+    assert len(parts) == 3
+    assert [part.settings["row.table"] for part in parts] == ["", "", ""]
+    assert [part.settings["baseline"] for part in parts] == [
+        ["precision=fp32"],
+        ["memory_format=contiguous"],
+        ["allocator=system"],
+    ]
+    assert len({plan.fingerprint for plan in (whole, *parts)}) == 4
+
+
+def test_nothing_to_put_back_is_a_mistake(hydra_context):
+    """The baseline against itself has no parts."""
+    with pytest.raises(ConfigurationError, match="ablate: received True; allowed: a configuration that differs"):
+        make_plans([["ablate=true"]])
+
+
+def test_an_ablation_end_to_end(run_program: RunProgram):
+    """A batch of 5 ms with two settings, of which one does nothing and one makes it four times as fast."""
+    done = run_program(
+        *FAKE,
+        "backend.options.batch_s=0.005",
+        "precision=bf16",
+        "ablate=true",
+        'reference=["precision=fp32","backend=fake"]',
+        'baseline=["precision=fp32","backend=fake","backend.options.batch_s=0.02"]',
+        "measure.slice_s=0.1",
+    )
+    whole, words, speed = done.results()
+    assert whole.measurement.speedup.value == pytest.approx(4, rel=0.1), done.out
+    assert speed.measurement.speedup.value == pytest.approx(4, rel=0.1)
+    assert words.label.endswith(": precision=bf16 over fp32")
+    assert speed.label.endswith(": backend=fake over fake")
+    assert "  precision=bf16: " in done.out
+    assert "  all of them multiplied: " in done.out

@@ -1,0 +1,270 @@
+"""The table: of the sweep that ends, of any past one, and what is said below it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from runner.paths import PROJECT
+from runner.reporting.table import COLUMNS, csv_table, markdown_table, notes, print_table, time_line
+from runner.results.result import Result, Status
+from tests.conftest import Finished, RunProgram
+from tests.tracking.test_tracking import newest, record_once
+
+NAN = float("nan")
+MEASURED = {
+    "tags.label": "ort int8",
+    "tags.status": "ok",
+    "tags.reason": "",
+    "tags.verdict": "faster",
+    "tags.accuracy_gate": "pass",
+    "tags.evidence": "6/6 ✓",
+    "metrics.throughput": 383.04,
+    "metrics.throughput_ci_low": 379.96,
+    "metrics.throughput_ci_high": 386.12,
+    "metrics.speedup": 3.2049,
+    "metrics.speedup_ci_low": 3.1851,
+    "metrics.speedup_ci_high": 3.2251,
+    "metrics.latency_p50_ms": 20.84,
+    "metrics.latency_p99_ms": 22.06,
+    "metrics.accuracy_top1": 0.9175,
+    "metrics.accuracy_delta_pp": -0.25,
+    "metrics.accuracy_delta_ci_low_pp": -1.234,
+    "metrics.accuracy_delta_ci_high_pp": 0.736,
+    "metrics.accuracy_samples": 400.0,
+    "metrics.agreement_top1": 0.9925,
+    "metrics.sqnr_db": 18.249,
+    "metrics.prepare_s": 12.34,
+}
+MEASURED_CELLS = [
+    *("ort int8", "383.0 (380.0 … 386.1)", "3.20× (3.19 … 3.23)", "faster", "20.8", "22.1", "0.917"),
+    *("-0.25 (-1.23 … +0.74)", "99.2", "18.2", "pass", "6/6 ✓", "12.3", "ok"),
+]
+FAILED = {"tags.label": "torch bf16", "tags.status": "crashed", "tags.reason": "died by SIGABRT: free()"}
+
+
+def cells(row) -> list[str]:
+    """Return what the table shows of a row."""
+    return [column.show(row) for column in COLUMNS]
+
+
+def result(phases: dict[str, float]) -> Result:
+    """Return a result of which only the phases matter."""
+    return Result(label="", status=Status.ok, reason="", fingerprint="", settings={}, phases=phases)
+
+
+@pytest.fixture
+def recorded(run_program: RunProgram, tmp_path_factory) -> Finished:
+    """A sweep of three in a store that holds an older one, shared with test_tracking.py."""
+    return record_once(run_program, tmp_path_factory.getbasetemp() / "recorded")
+
+
+@pytest.fixture
+def report(recorded, environment) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs ``python -m runner.report`` on that store, as a user does."""
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "runner.reporting.table", "--output-dir", str(recorded.output_dir), *arguments],
+            cwd=PROJECT,
+            env=environment | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def read_csv(text: str) -> pd.DataFrame:
+    """Return a CSV as the text that it is, so that no reader rounds a number."""
+    return pd.read_csv(io.StringIO(text), dtype=str)
+
+
+def body(text: str) -> list[str]:
+    """Return the lines of the table and of its notes: all but the title above and the times below."""
+    lines = [line.rstrip() for line in text.splitlines()]
+    first = next(number for number, line in enumerate(lines) if line.startswith("┏"))
+    end = next((number for number, line in enumerate(lines) if " s in all, " in line), len(lines))
+    return lines[first:end]
+
+
+def test_the_closing_table_is_printed_again(recorded, report):
+    """The same lines, to the letter, and the same notes below."""
+    done = report()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].strip() == f"sweep {newest(recorded).name}"
+    assert body(done.stdout) == body(recorded.out)
+    assert "failed: ValueError: the fake was told to fail" in done.stdout
+
+
+def test_an_older_sweep_is_chosen_by_name(recorded, report):
+    """Its own row, and none of the latest."""
+    older = min((recorded.output_dir / "sweeps").iterdir())
+    done = report("--sweep", older.name, "--format", "markdown")
+    assert done.returncode == 0
+    assert done.stdout == (older / "table.md").read_text()
+    assert len(done.stdout.splitlines()) == 3  # heading, rule, one run
+
+
+def test_markdown_has_the_cells_of_the_table(recorded, report):
+    """The same words and numbers, and the same text as the file beside the runs."""
+    markdown = report("--format", "markdown").stdout
+    assert markdown == (newest(recorded) / "table.md").read_text()
+    heading, _, *lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown.splitlines()]
+    assert heading == [column.title for column in COLUMNS]
+    wide = report(COLUMNS="500").stdout.splitlines()  # so wide that no cell is folded
+    assert [[cell.strip() for cell in line.split("│")[1:-1]] for line in wide if line.startswith("│")] == lines
+    assert [line[0] for line in lines] == [one.label for one in recorded.results()]
+    assert [line[-1] for line in lines] == ["ok", "ok", "failed"]
+
+
+def test_csv_has_every_number_unrounded(recorded, report):
+    """One row per run, each number to the last bit of result.json, as in the sweep's own table.csv."""
+    printed = read_csv(report("--format", "csv").stdout)
+    own = read_csv((newest(recorded) / "table.csv").read_text())
+    measured = [one.measurement for one in recorded.results()[:2]]
+    for frame in (printed, own):
+        assert frame["tags.status"].tolist() == ["ok", "ok", "failed"]
+        assert [float(text) for text in frame["metrics.throughput"][:2]] == [one.throughput.value for one in measured]
+        assert [float(text) for text in frame["metrics.speedup"][:2]] == [one.speedup.value for one in measured]
+        assert frame["metrics.throughput"].isna().tolist() == [False, False, True]
+        assert frame["params.backend"].tolist() == ["fake"] * 3
+    assert set(own.columns) <= set(printed.columns)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--sweep", "nowhere"], "experiment 'runner' holds no sweep 'nowhere'"),
+        (["--experiment", "nothing"], "has no experiment 'nothing'"),
+    ],
+)
+def test_what_is_not_there_is_told_in_one_line(report, arguments, told):
+    """Exit code 2, no traceback, nothing on standard output."""
+    done = report(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("report: ")
+    assert told in line
+
+
+def test_a_measured_row_shows_its_numbers_rounded():
+    """As many digits as carry meaning, the sign of the delta always."""
+    assert cells(MEASURED) == MEASURED_CELLS
+
+
+def test_a_run_without_a_number_shows_dashes():
+    """Whether the metric is absent, as in the closing table, or not a number, as a frame of the store has it."""
+    expected = ["torch bf16", *["–"] * 12, "crashed"]
+    assert cells(FAILED) == expected
+    frame = pd.DataFrame([MEASURED, FAILED])
+    assert cells(frame.to_dict("records")[1]) == expected
+    assert cells(dict.fromkeys(MEASURED, NAN)) == ["–"] * 14
+
+
+def test_identical_logits_are_exact_and_lack_of_accuracy_is_a_dash():
+    """No noise at all has no decibels; neither has what was not compared."""
+    column = next(column for column in COLUMNS if column.title == "SQNR dB")
+    assert column.show(MEASURED | {"metrics.sqnr_db": NAN}) == "exact"
+    assert column.show({"metrics.agreement_top1": 1.0}) == "exact"
+    assert column.show({}) == "–"
+
+
+def test_notes_say_why_there_is_no_number_and_what_would_settle_it():
+    """One line each, and none for a run that needs none."""
+    uncertain = {"tags.label": "ort int8", "tags.accuracy_gate": "pass (uncertain)", "metrics.accuracy_samples": 400.0}
+    rows = [
+        MEASURED,
+        FAILED,
+        {"tags.label": "ort fp32", "tags.status": "ok", "metrics.rounds_more": 12.0, "metrics.rounds": 8.0},
+        {"tags.label": "ort bf16", "metrics.rounds_more": 5.0, "metrics.rounds": 15.0, "metrics.processes": 3.0},
+        {"tags.label": "slow", "metrics.steady": 0.0, "metrics.goal_reached": 0.0},
+        uncertain | {"metrics.accuracy_gate_samples": 5210.0},
+        uncertain | {"tags.accuracy_gate": "fail (uncertain)", "metrics.accuracy_gate_samples": NAN},
+    ]
+    assert notes(rows) == [
+        "torch bf16: crashed: died by SIGABRT: free()",
+        "ort fp32: inconclusive: about 12 more rounds would settle it: measure.rounds_min=20 measure.rounds_max=20",
+        "ort bf16: inconclusive: about 5 more rounds would settle it: measure.processes_min=4 measure.processes_max=4",
+        "slow: its speed or the baseline's was not steady after warming up: raise measure.warmup_s",
+        "slow: the interval is wider than the goal: raise measure.rounds_max or quieten the machine",
+        "ort int8: the gate is uncertain on 400 samples: about 5210 samples would decide it",
+        "ort int8: the gate is uncertain on 400 samples: no number of samples would decide it",
+    ]
+    assert notes([MEASURED]) == []
+
+
+def test_time_line_accounts_for_every_second():
+    """The phases of all runs together, longest first; what no phase claims is the host's."""
+    results = [result({"timed": 6.0, "prepare": 2.0}), result({"timed": 4.0, "prepare": 1.0, "settle": 0.5})]
+    assert time_line(results, 15.0) == (
+        "15.0 s in all, 10.0 s timed (1.50 × the timed seconds; the rest: prepare 3.0, host 1.5, settle 0.5)"
+    )
+    assert time_line([result({"load": 1.0})], 1.25) == "1.2 s in all, 0.0 s timed (the rest: load 1.0, host 0.2)"
+
+
+def test_markdown_and_csv_by_hand():
+    """The shape of the one, the precision of the other."""
+    lines = markdown_table([MEASURED, FAILED]).splitlines()
+    assert lines[1] == "|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---|---|---:|---|"
+    assert lines[2] == "| " + " | ".join(MEASURED_CELLS) + " |"
+    assert len(lines) == 4
+    frame = read_csv(csv_table([MEASURED, FAILED]))
+    assert frame["metrics.speedup"].tolist()[0] == "3.2049"
+    assert frame["tags.label"].tolist() == ["ort int8", "torch bf16"]
+
+
+def test_a_noisy_row_says_so_below_the_table():
+    """With the figures, and what to do."""
+    noisy = MEASURED | {
+        "tags.verdict": "too noisy",
+        "tags.disturbances": "other processes used 38% of the cores' time",
+        "metrics.rounds_disturbed": 9.0,
+    }
+    assert notes([noisy]) == [
+        "ort int8: too noisy: 9 rounds were disturbed (other processes used 38% of the cores' time): "
+        "stop what else runs here, or measure at another time"
+    ]
+
+
+GENERATED = MEASURED | {
+    "tags.label": "gpt2",
+    "metrics.accuracy_top1": NAN,
+    "metrics.accuracy_delta_pp": -0.25,
+    "metrics.accuracy_delta_ci_low_pp": -0.5,
+    "metrics.accuracy_delta_ci_high_pp": 0.0,
+    "metrics.sqnr_db": NAN,
+    "metrics.perplexity": 9.2249,
+    "metrics.tokens_per_s": 449.61,
+    "metrics.first_token_ms": 172.9,
+    "metrics.token_ms": 12.734,
+}
+
+
+def test_rows_that_generate_have_columns_of_their_own():
+    """Tokens and their times behind the latency; what a row is judged by is named in its cell."""
+    heading, _, generated, classified = markdown_table([GENERATED, MEASURED]).splitlines()
+    assert "| p99 ms | tokens/s | first token ms | ms per token | quality | Δ (95 % interval) |" in heading
+    assert "| 449.6 | 172.9 | 12.73 | perplexity 9.22 | -0.25 % (-0.50 … +0.00) |" in generated
+    assert "| – | – | – | 0.917 | -0.25 pp (-1.23 … +0.74) |" in classified
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(400, 0), (150, 3), (80, 9)])
+def test_a_narrow_terminal_does_without_some_columns(width, left_out):
+    """They are named below the table, and no cell is folded as long as anything can be left out."""
+    stream = io.StringIO()
+    print_table(Console(file=stream, force_terminal=True, width=width, color_system=None), [MEASURED], "title")
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines[1:6])) <= width
+    named = [line for line in lines if line.startswith("left out for this terminal's width: ")]
+    assert len(named) == bool(left_out)
+    if named:
+        assert named[0].count(", ") + 1 == left_out
+    assert "│ ort int8 " in stream.getvalue()

@@ -1,0 +1,223 @@
+"""The record in MLflow, in real stores: a database of its own, a server, and a server that is down."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from runner.reporting import table
+from runner.results import rows
+from runner.results.result import Result
+from runner.tracking.client import open_client
+from runner.tracking.reader import read_sweep
+from tests.conftest import FAKE, Finished, RunProgram
+
+# SQLAlchemy says this of MLflow's own models, once, where a process first opens a database.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+
+TRACKED = (*(word for word in FAKE if word != "tracking=none"), "tracking=mlflow")
+CASES = ("batch_s: 0.001", "batch_s: 0.003", "fault: raise")
+PARAMS = {"model", "backend", "precision", "allocator", "hugepages", "threading", "batch_size", "instances"}
+METRICS = {
+    *("throughput", "throughput_ci_low", "throughput_ci_high", "baseline_throughput"),
+    *("speedup", "speedup_ci_low", "speedup_ci_high", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms"),
+    *("accuracy_top1", "accuracy_delta_pp", "agreement_top1", "sqnr_db"),
+    *("load_s", "prepare_s", "first_inference_s", "rss_peak_mib", "artifact_mib", "round_throughput"),
+}
+"""DESIGN.md, "The record"."""
+NOT_OF_THE_FAKE = {"sqnr_db", "artifact_mib"}
+"""Its logits are fp32's, bit for bit, and it loads no files."""
+TAGS = {
+    *("status", "reason", "verdict", "accuracy_gate", "row", "table", "machine", "fingerprint"),
+    *("label", "sweep", "run", "result", "row_verdict", "row_reason", "published", "evidence", "disturbances", "notes"),
+}
+
+_recorded: list[Finished] = []
+
+
+def record_once(run_program: RunProgram, folder: Path) -> Finished:
+    """Return a sweep of three in a store that holds an older one of one run; made once for all tests of a session."""
+    if not _recorded:
+        older = run_program(*TRACKED, output_dir=folder)
+        assert older.code == 0, older.err
+        options = "backend.options=" + ",".join("{" + case + "}" for case in CASES)
+        _recorded.append(run_program(*TRACKED, options, output_dir=folder))
+    return _recorded[0]
+
+
+@pytest.fixture
+def recorded(run_program: RunProgram, tmp_path_factory) -> Finished:
+    """The sweep of three: ok, ok, failed."""
+    return record_once(run_program, tmp_path_factory.getbasetemp() / "recorded")
+
+
+Recorded: TypeAlias = tuple[MlflowClient, list[Run], list[Run]]
+"""A client, the parents and the children of a sweep."""
+
+
+def newest(done: Finished) -> Path:
+    """Return the folder of the newest sweep."""
+    return max((done.output_dir / "sweeps").iterdir())
+
+
+def runs_of(uri: str, sweep: str) -> Recorded:
+    """Return a client, the parents and the children of a sweep, in the order in which they ran."""
+    client = open_client(uri)
+    experiment = client.get_experiment_by_name("runner")
+    assert experiment is not None
+    found = client.search_runs(
+        [experiment.experiment_id], f"tags.sweep = '{sweep}'", order_by=["attributes.start_time ASC"]
+    )
+    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    return client, parents, children
+
+
+@pytest.fixture
+def store(recorded) -> Recorded:
+    """A client of the sweep's database, its parents and its children."""
+    return runs_of(f"sqlite:///{recorded.output_dir / 'mlflow.db'}", newest(recorded).name)
+
+
+def artifacts(client, run) -> set[str]:
+    """Return the names of a run's artifacts."""
+    return {entry.path for entry in client.list_artifacts(run.info.run_id)}
+
+
+def test_one_parent_holds_the_sweep(recorded, store):
+    """Named after the sweep, finished, with the closing table and the machine; its children are the runs."""
+    client, parents, children = store
+    [parent] = parents
+    assert (parent.info.run_name, parent.info.status) == (newest(recorded).name, "FINISHED")
+    assert artifacts(client, parent) == {"machine.json", "table.md", "table.csv", "notes.txt"}
+    local = Path(client.download_artifacts(parent.info.run_id, "table.md"))
+    assert local.read_text() == (newest(recorded) / "table.md").read_text()
+    assert [run.data.tags["mlflow.parentRunId"] for run in children] == [parent.info.run_id] * 3
+    assert [run.info.run_name for run in children] == [result.label for result in recorded.results()]
+
+
+def test_parameters_are_the_configuration(recorded, store):
+    """By the short names of the choices, and every setting by its own."""
+    _, _, children = store
+    for run, result in zip(children, recorded.results(), strict=True):
+        params = run.data.params
+        assert set(params) >= PARAMS
+        assert {name: params[name] for name in sorted(PARAMS)} == {
+            **{"allocator": "system", "backend": "fake", "batch_size": "8", "hugepages": "off"},
+            **{"instances": "1", "model": "resnet18", "precision": "fp32", "threading": "default"},
+        }
+        assert {name: params[name] for name in result.settings} == {
+            name: str(value) for name, value in result.settings.items()
+        }
+
+
+def test_metrics_are_the_numbers_of_the_result(recorded, store):
+    """Every name that DESIGN.md lists, with the very number of result.json."""
+    _, _, children = store
+    for run, result in zip(children[:2], recorded.results(), strict=False):
+        metrics = run.data.metrics
+        assert METRICS - set(metrics) == NOT_OF_THE_FAKE
+        assert metrics["throughput"] == result.measurement.throughput.value
+        assert metrics["throughput_ci_low"] == result.measurement.throughput.low
+        assert metrics["baseline_throughput"] == result.measurement.baseline_throughput.value
+        assert metrics["speedup"] == result.measurement.speedup.value
+        assert metrics["speedup_ci_high"] == result.measurement.speedup.high
+        assert metrics["latency_p99_ms"] == result.measurement.latency_p99_ms
+        assert metrics["accuracy_top1"] == result.accuracy.top1
+        assert (metrics["agreement_top1"], metrics["accuracy_delta_pp"]) == (1, 0)
+        assert metrics["rss_peak_mib"] == result.rss_peak_mib
+
+
+def test_what_the_fake_has_not_is_recorded_by_its_name_too(recorded):
+    """SQNR and the size of artifacts, where there are any."""
+    result = recorded.results()[0]
+    whole: Result = dataclasses.replace(
+        result, artifact_mib=44.5, accuracy=dataclasses.replace(result.accuracy, sqnr_db=23.25)
+    )
+    assert not NOT_OF_THE_FAKE & set(rows.metrics(result))
+    assert {name: rows.metrics(whole)[name] for name in NOT_OF_THE_FAKE} == {"artifact_mib": 44.5, "sqnr_db": 23.25}
+
+
+def test_every_round_is_a_step(recorded, store):
+    """A drift within a run can be seen in the MLflow UI."""
+    client, _, children = store
+    for run, result in zip(children[:2], recorded.results(), strict=False):
+        history = client.get_metric_history(run.info.run_id, "round_throughput")
+        assert [point.step for point in history] == list(range(result.measurement.rounds))
+        assert [point.value for point in history] == result.measurement.round_throughput
+
+
+def test_tags_are_the_words_of_the_result(recorded, store):
+    """Status, verdict, gate, fingerprint: what one filters by."""
+    _, _, children = store
+    for run, result in zip(children, recorded.results(), strict=True):
+        tags = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
+        assert set(tags) == TAGS
+        assert (tags["label"], tags["status"], tags["reason"]) == (result.label, str(result.status), result.reason)
+        assert tags["fingerprint"] == result.fingerprint
+        assert tags["sweep"] == newest(recorded).name
+    assert [run.data.tags["verdict"] for run in children] == ["faster", "slower", ""]
+    assert len({run.data.tags["fingerprint"] for run in children}) == 3
+
+
+def test_a_failed_run_is_recorded_as_failed(store):
+    """Its reason is a tag; it has neither throughput nor accuracy that anyone could take for a number."""
+    _, _, children = store
+    assert [run.info.status for run in children] == ["FINISHED", "FINISHED", "FAILED"]
+    failed = children[2]
+    assert failed.data.tags["status"] == "failed"
+    assert failed.data.tags["reason"] == "ValueError: the fake was told to fail"
+    assert set(failed.data.metrics) & METRICS == set()
+    assert failed.data.params["backend.options.fault"] == "raise"
+
+
+def test_files_of_a_run_are_its_artifacts(recorded, store):
+    """Configuration, launch, evidence, rounds, log and result, byte for byte."""
+    client, _, children = store
+    always = {"config.yaml", "launch-candidate.json", "evidence.json", "result.json", "candidate.log"}
+    assert artifacts(client, children[0]) == always | {"launch-baseline.json", "rounds.csv"}
+    assert artifacts(client, children[2]) == always
+    for name in ("result.json", "rounds.csv"):
+        local = Path(client.download_artifacts(children[0].info.run_id, name))
+        assert local.read_bytes() == (recorded.run_folder(1) / name).read_bytes()
+
+
+def test_the_latest_sweep_is_read_back_in_order(recorded):
+    """Only its children, as they ran; an older sweep by its name."""
+    uri = f"sqlite:///{recorded.output_dir / 'mlflow.db'}"
+    older, latest = sorted(path.name for path in (recorded.output_dir / "sweeps").iterdir())
+    name, rows = read_sweep(uri, "runner", None)
+    assert (name, rows["tags.status"].tolist()) == (latest, ["ok", "ok", "failed"])
+    name, rows = read_sweep(uri, "runner", older)
+    assert (name, rows["tags.status"].tolist()) == (older, ["ok"])
+
+
+def test_a_server_over_http_holds_the_record(run_program: RunProgram, server):
+    """Its address comes from MLFLOW_TRACKING_URI; runs, metrics and files are all there, nothing beside it."""
+    done = run_program(*TRACKED, MLFLOW_TRACKING_URI=server)
+    assert done.code == 0, done.err
+    assert "tracking:" not in done.out
+    client, [parent], [child] = runs_of(server, newest(done).name)
+    [result] = done.results()
+    assert (child.info.status, child.data.tags["mlflow.parentRunId"]) == ("FINISHED", parent.info.run_id)
+    assert child.data.metrics["throughput"] == result.measurement.throughput.value
+    assert artifacts(client, parent) == {"machine.json", "table.md", "table.csv", "notes.txt"}
+    local = Path(client.download_artifacts(child.info.run_id, "result.json"))
+    assert local.read_bytes() == (done.run_folder() / "result.json").read_bytes()
+    assert not (done.output_dir / "mlflow.db").exists()
+    assert not (done.output_dir / "mlartifacts").exists()
+
+
+def test_two_sweeps_make_one_table_and_a_figure(recorded, tmp_path, capsys):
+    """A row of the later sweep takes the place of the row of that name; the others follow."""
+    sweeps = sorted(path.name for path in (recorded.output_dir / "sweeps").iterdir())
+    options = ["--output-dir", str(recorded.output_dir), "--format", "csv", "--figure", str(tmp_path)]
+    assert table.main([*options, "--sweep", sweeps[0], "--sweep", sweeps[1], "--sweep", sweeps[1]]) == 0
+    labels = [line for line in capsys.readouterr().out.splitlines() if line][1:]
+    assert len(labels) == 1 + len(CASES)
+    assert (tmp_path / "figure.png").stat().st_size > 10_000

@@ -1,0 +1,232 @@
+"""Images, labels and probe weights: what int8 is calibrated on, and what accuracy is computed on."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from runner.analysis.accuracy import compare
+from runner.worker.artifacts.cache import Cache, Missing
+from runner.worker.build import build_apart, gather
+from runner.worker.data.datasets import IMAGENET_MEAN, IMAGENET_STD, Dataset, open_dataset
+from runner.worker.failures import BadInput
+from tests.worker.backends.test_backends import PROBE
+
+SIZE = 32
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Cache:
+    """The cache that test_backends.py uses too, so that the probe is made once."""
+    return Cache(tmp_path_factory.getbasetemp() / "artifacts")
+
+
+@pytest.fixture
+def open_data(cache):
+    """Return a function that opens a data set, for what the test does not say with small numbers."""
+
+    def opened(kind: str = "digits", **changed) -> Dataset:
+        few = dataclasses.replace(PROBE, data=kind, image_size=SIZE, evaluation_samples=40, calibration_samples=16)
+        return open_dataset(dataclasses.replace(few, **changed), cache.get)
+
+    return opened
+
+
+def pixels(image: np.ndarray) -> np.ndarray:
+    """Return a normalised image as height × width × 3 in 0…255."""
+    return (image.transpose(1, 2, 0) * IMAGENET_STD + IMAGENET_MEAN) * 255
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Three classes with 3, 2 and 1 images, made in another order than that of their names."""
+    for name, count in (("pear", 1), ("apple", 3), ("fig", 2)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            colour = (40 * number, 100, 200)
+            Image.new("RGB", (20, 30), colour).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "apple" / "notes.txt").write_text("not an image")
+    (tmp_path / "LICENSE").write_text("not a class")
+    return tmp_path
+
+
+def open_folder(open_data, folder: Path, **changed) -> Dataset:
+    """Return an image folder, five images to evaluate and one to calibrate on."""
+    few = {"evaluation_samples": 5, "calibration_samples": 1}
+    return open_data("image_folder", data_path=str(folder), **(few | changed))
+
+
+def test_digits_are_real_digits(open_data):
+    """1,797 labelled images of ten classes; each channel is the same normalised grey, finite, and of its size."""
+    data = open_data()
+    assert (len(data.source), data.source.classes) == (1797, 10)
+    images = data.source.batch(data.evaluation)
+    assert (images.shape, images.dtype) == ((40, 3, SIZE, SIZE), np.float32)
+    grey = pixels(images[0])
+    np.testing.assert_allclose(grey[..., 0], grey[..., 2], atol=1e-3)
+    assert grey.min() > -0.01
+    assert grey.max() < 255.01
+    assert set(data.labels(data.training).tolist()) == set(range(10))
+
+
+def test_every_evaluated_digit_is_kept_from_calibration_and_training(open_data):
+    """Not one image is in both, also when all are used."""
+    data = open_data(evaluation_samples=797, calibration_samples=1000)
+    assert (len(data.evaluation), len(data.training), len(data.calibration)) == (797, 1000, 1000)
+    assert sorted([*data.evaluation, *data.training]) == list(range(1797))
+
+
+def test_the_split_depends_on_the_seed_alone(open_data):
+    """More evaluation images are the same and then some, and change neither training nor calibration."""
+    small, large = open_data(evaluation_samples=10), open_data(evaluation_samples=700)
+    assert large.evaluation[:10] == small.evaluation
+    assert (large.training, large.calibration) == (small.training, small.calibration)
+    other = open_data(evaluation_samples=10, seed=1)
+    assert (other.evaluation, other.training) != (small.evaluation, small.training)
+
+
+def test_digest_is_of_the_images_that_are_used(open_data):
+    """The same for the same; another with other evaluation images, calibration images or split."""
+    digests = [
+        open_data(**changed).digest
+        for changed in ({}, {"evaluation_samples": 41}, {"calibration_samples": 17}, {"seed": 1})
+    ]
+    assert open_data().digest == digests[0]
+    assert len(set(digests)) == 4
+
+
+@pytest.mark.parametrize(("samples", "counts"), [(8, [4, 4]), (9, [4, 4, 1]), (3, [3])])
+def test_batches_are_full_and_say_how_many_images_count(open_data, samples, counts):
+    """The last batch is filled up with its last image; nothing is left out and nothing counted twice."""
+    data = open_data(evaluation_samples=samples)
+    batches = list(data.batches(data.evaluation, 4))
+    assert [count for _, count in batches] == counts
+    assert {images.shape for images, _ in batches} == {(4, 3, SIZE, SIZE)}
+    counted = np.concatenate([images[:count] for images, count in batches])
+    np.testing.assert_array_equal(counted, data.source.batch(data.evaluation))
+    images, count = batches[-1]
+    for filled in images[count:]:
+        np.testing.assert_array_equal(filled, images[count - 1])
+
+
+def test_synthetic_has_no_labels_and_comes_from_its_seed(open_data):
+    """The same noise for the same seed, other noise for another; evaluation and calibration do not meet."""
+    first, again, other = open_data("synthetic"), open_data("synthetic"), open_data("synthetic", seed=1)
+    np.testing.assert_array_equal(first.source.batch(first.evaluation), again.source.batch(again.evaluation))
+    assert first.digest == again.digest != other.digest
+    assert not np.array_equal(first.source.image(0), other.source.image(0))
+    assert first.source.image(0).dtype == np.float32
+    assert first.labels(first.evaluation).shape == (0,)
+    assert (len(first.evaluation), len(first.calibration)) == (40, 16)
+    assert not set(first.evaluation) & set(first.training)
+
+
+def test_image_folder_numbers_its_classes_by_name(open_data, folder):
+    """Apple 0, fig 1, pear 2, whatever the order on disk; what is no image is no sample."""
+    data = open_folder(open_data, folder)
+    assert (len(data.source), data.source.classes) == (6, 3)
+    np.testing.assert_array_equal(data.labels(range(6)), [0, 0, 0, 1, 1, 2])
+    for index, red in enumerate([0, 40, 80, 0, 40, 0]):  # each label goes with its own image
+        np.testing.assert_allclose(pixels(data.source.image(index))[0, 0], [red, 100, 200], atol=0.01)
+    assert sorted([*data.evaluation, *data.training]) == list(range(6))
+
+
+@pytest.mark.parametrize("shape", [(200, 100), (100, 200), (100, 100)])
+def test_image_folder_takes_the_centre(open_data, tmp_path, shape):
+    """The middle 87.5 % of the shorter side, square, unstretched: red grows with x, green with y."""
+    width, height = shape
+    ramp = np.zeros((height, width, 3), np.uint8)
+    ramp[..., 0], ramp[..., 1] = np.arange(width)[None, :], np.arange(height)[:, None]
+    (tmp_path / "ramp").mkdir()
+    Image.fromarray(ramp).save(tmp_path / "ramp" / "a.png")
+    data = open_folder(open_data, tmp_path, evaluation_samples=1, calibration_samples=0, image_size=64)
+    image = data.source.image(0)
+    assert (image.shape, image.dtype) == ((3, 64, 64), np.float32)
+    seen = pixels(image)
+    step = 87.5 / 64  # pixels of the picture per pixel of the crop
+    for side, found in ((width, seen[32, :, 0]), (height, seen[:, 32, 1])):
+        expected = side / 2 + (np.arange(64) - 31.5) * step - 0.5
+        np.testing.assert_allclose(found, expected, atol=1.5)
+
+
+def test_image_folder_reads_grey_and_transparent_images(open_data, tmp_path):
+    """Everything becomes three channels."""
+    (tmp_path / "one").mkdir()
+    Image.new("L", (10, 10), 77).save(tmp_path / "one" / "grey.png")
+    Image.new("RGBA", (10, 10), (10, 20, 30, 255)).save(tmp_path / "one" / "transparent.png")
+    Image.new("P", (10, 10), 0).save(tmp_path / "one" / "palette.PNG")
+    data = open_folder(open_data, tmp_path, evaluation_samples=2)
+    found = [pixels(data.source.image(index))[5, 5].round().astype(int).tolist() for index in range(3)]
+    assert found == [[77, 77, 77], [0, 0, 0], [10, 20, 30]]
+
+
+def test_image_folder_digest_changes_with_the_bytes_of_a_file(open_data, folder):
+    """One pixel of one evaluated image is enough."""
+    data = open_folder(open_data, folder)
+    before = data.digest
+    assert open_folder(open_data, folder).digest == before
+    name = data.source._files[data.evaluation[2]]
+    with Image.open(name) as picture:
+        picture.putpixel((3, 3), (1, 2, 3))
+        picture.save(name)
+    assert open_folder(open_data, folder).digest != before
+
+
+def test_too_few_images_are_refused(open_data, folder):
+    """Never fewer images than the record would say."""
+    told = "data=image_folder holds 6 samples, fewer than data.evaluation_samples and data.calibration_samples ask for"
+    with pytest.raises(BadInput, match=told):
+        open_folder(open_data, folder, evaluation_samples=6)
+
+
+def test_probe_classifies_digits(tmp_path_factory):
+    """Without any training run, at least 90 % of 200 digits that it has not seen; another process made it."""
+    job = dataclasses.replace(
+        PROBE, evaluation_samples=200, cache_dir=str(tmp_path_factory.getbasetemp() / "artifacts")
+    )
+    cache = Cache(Path(job.cache_dir))
+    try:
+        parts = gather(job, cache.require)
+    except Missing:
+        build_apart(job)
+        parts = gather(job, cache.require)
+    parts.runtime.load(parts.network, parts.artifact)
+    data = parts.dataset
+    logits = np.concatenate(
+        [parts.runtime.answers(images)["logits"][:n] for images, n in data.batches(data.evaluation, 8)]
+    )
+    assert compare(logits, logits, data.labels(data.evaluation)).top1 >= 0.90
+
+
+def test_probe_is_the_same_for_the_same_seed(open_data):
+    """Bit for bit, so that results can be compared across machines' caches; another seed is another probe."""
+    import torch
+
+    from runner.worker.subjects.models import build_module
+    from runner.worker.subjects.probe import make_probe
+
+    def make(seed: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(5)
+        return make_probe(build_module("torchvision", "resnet18", SIZE, 10), open_data(), 10, seed)
+
+    first, again, other = make(3), make(3), make(4)
+    assert list(first) == list(again)
+    assert [name for name in first if not torch.equal(first[name], again[name])] == []
+    assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
+    assert all(bool(tensor.isfinite().all()) for tensor in first.values())
+
+
+def test_probe_refuses_a_network_without_a_linear_classifier():
+    """The last layer with one output per class is taken; where there is none, the remedy is named."""
+    from torch import nn
+
+    from runner.worker.subjects.probe import find_classifier
+
+    head = nn.Conv2d(4, 10, 1)
+    assert find_classifier(nn.Sequential(nn.Conv2d(3, 4, 3), head), 10) is head
+    with pytest.raises(ValueError, match="needs a linear classifier with 10 outputs: take weights=random"):
+        find_classifier(nn.Sequential(nn.Conv2d(3, 10, 3), nn.Linear(10, 9)), 10)

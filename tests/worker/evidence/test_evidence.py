@@ -1,0 +1,391 @@
+"""Planted lies: settings that did not take effect, and how the evidence tells."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runner.analysis.findings import contradictions, lines, summary
+from runner.paths import PROJECT
+from runner.processes.launch import WorkerLaunch
+from runner.processes.worker import Worker
+from runner.protocol import CONTRADICTED, UNKNOWN, VERIFIED, Finding, Job, Load, Loaded, Observe, Observed
+from runner.results.result import Status, load
+from runner.worker.evidence import arithmetic, onednn, ort_profile, settings
+from runner.worker.evidence.arithmetic import Work
+from runner.worker.evidence.busy import Busy
+from tests.conftest import FAKE, TESTS, RunProgram
+from tests.worker.backends.test_backends import HAS_BF16, PROBE, launch, opened
+
+PR_SET_THP_DISABLE = 41  # <linux/prctl.h>
+LIAR = (
+    "backend=liar",
+    "weights=random",
+    "model=resnet18",
+    "model.image_size=32",
+    "data.evaluation_samples=16",
+    "data.calibration_samples=8",
+    "measure=quick",
+    "measure.slice_s=0.05",
+    "measure.warmup_s=0.1",
+    "measure.guards=false",
+    "tracking=none",
+    'baseline=["backend=liar","backend.options.lie=","threading=default"]',
+    'reference=["backend=liar","backend.options.lie=","threading=default"]',
+)
+TWO_THREADS = Busy(threads=2, cores_used=1.9, cores=frozenset({0, 1}))
+ROLLUP = "AnonHugePages:    {huge} kB\nAnonymous:   409600 kB\n"
+
+
+@pytest.fixture(scope="session")
+def job(tmp_path_factory) -> Job:
+    """The job of test_backends.py, with its cache."""
+    return dataclasses.replace(PROBE, cache_dir=str(tmp_path_factory.getbasetemp() / "artifacts"))
+
+
+def observed(job: Job, log: Path, env: dict[str, str] | None = None) -> dict[str, Finding]:
+    """Return what a worker of a job tells, by knob, with more in its environment."""
+    plain = launch(job)
+    with Worker(WorkerLaunch(plain.argv, plain.env | (env or {}), job), log) as worker:
+        worker.ask(Load(job), Loaded, timeout_s=300)
+        return {finding.knob: finding for finding in worker.ask(Observe(watch_s=0.2), Observed, timeout_s=60).evidence}
+
+
+def images_of(parts) -> object:
+    """Return a batch of a job's images."""
+    return next(parts.dataset.batches(parts.dataset.evaluation, PROBE.batch_size))[0]
+
+
+# --- lies that reach a whole run ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("threading=all_cores", "backend.options.lie=threads"), "threads: asked "),
+        (("backend.options.lie=affinity",), "affinity: asked cores "),
+        (("backend.options.lie=recompilation",), "recompilations: asked none while timed, observed graphs compiled: "),
+        (("+threading.env.KMP_BLOCKTIME=1",), "variables: asked KMP_BLOCKTIME=1, observed KMP_BLOCKTIME ignored by "),
+    ],
+    ids=["OMP_NUM_THREADS overridden", "affinity shrunk", "recompilation", "KMP with libgomp"],
+)
+def test_a_planted_lie_makes_the_run_invalid(run_program: RunProgram, overrides, told):
+    """Its number is kept in result.json and shown nowhere; reason and remedy are one line."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core leaves nothing to lie about")
+    done = run_program(*LIAR, *overrides)
+    [result] = done.results()
+    assert (result.status, done.code) == (Status.invalid, 1), result.reason
+    assert result.reason.startswith(told)
+    assert "\n" not in result.reason
+    assert result.measurement is not None
+    assert result.shown is None
+    row = next(line for line in done.out.splitlines() if line.startswith("│") and "liar" in line)
+    assert "×" not in row
+    assert "✗" in row
+
+
+def test_the_liar_without_a_lie_is_believed(run_program: RunProgram):
+    """What the lies above are compared with."""
+    [result] = run_program(*LIAR, "threading=all_cores").results()
+    assert result.status is Status.ok, result.reason
+    assert {finding.state for finding in result.evidence} == {VERIFIED}
+    assert summary(result.evidence).endswith("✓")
+
+
+def test_a_preload_that_ld_so_refuses(run_program: RunProgram, tmp_path):
+    """The file is there, so it is preloaded; ld.so says in the log that it is no library."""
+    (tmp_path / "libtcmalloc.so").write_text("not a library")
+    done = run_program(*LIAR, "allocator=tcmalloc", f"allocator.libraries=[{tmp_path}/libtcmalloc.so]")
+    [result] = done.results()
+    assert result.status is Status.invalid
+    assert "cannot be preloaded" in result.reason
+    assert result.reason.endswith("run make system")
+
+
+def test_huge_pages_that_the_kernel_does_not_give(environment, tmp_path):
+    """With huge pages switched off for the process, as under the kernel's mode `never`, the knob did nothing."""
+    shell = [sys.executable, "-m", "runner", "--config-dir", str(TESTS / "conf"), *LIAR, "hugepages=thp"]
+    subprocess.run(
+        [*shell, f"output_dir={tmp_path}"],
+        cwd=PROJECT,
+        env=environment,
+        check=False,
+        capture_output=True,
+        preexec_fn=lambda: ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0),
+    )
+    [result] = [load(path) for path in tmp_path.glob("sweeps/*/*/result.json")]
+    assert result.status is Status.invalid
+    assert result.reason.startswith("hugepages: asked thp, observed 0 of ")
+    assert "switched off for this process" in result.reason
+
+
+def test_evidence_that_fails_is_unknown_and_loses_nothing(run_program: RunProgram):
+    """The error is what was observed."""
+    [result] = run_program(*FAKE, "backend.options.fault=mute").results()
+    assert result.status is Status.ok
+    [precision] = [finding for finding in result.evidence if finding.knob == "precision"]
+    assert (precision.state, precision.observed) == (UNKNOWN, "RuntimeError: the fake does not tell")
+
+
+# --- lies in one process -----------------------------------------------------------------------------------
+
+
+def test_a_preload_that_does_not_exist(job, tmp_path):
+    """ld.so goes on without it."""
+    missing = "/nowhere/libtcmalloc.so"
+    lying = dataclasses.replace(job, expectations={"allocator": "tcmalloc", "allocator_library": missing})
+    finding = observed(lying, tmp_path / "log", {"LD_PRELOAD": missing})["allocator"]
+    assert finding.state == CONTRADICTED
+    assert f"object '{missing}' from LD_PRELOAD cannot be preloaded" in finding.observed
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bf16 arithmetic: OpenVINO runs fp32 whatever the hint")
+def test_openvino_without_the_f32_hint(job, monkeypatch):
+    """It lowers fp32 to bf16 by itself: what counts is what the layers run in."""
+    from runner.worker.backends import openvino
+
+    monkeypatch.setitem(openvino.PRECISION_HINTS, "fp32", "bf16")
+    parts = opened(dataclasses.replace(job, backend="openvino"))
+    [finding] = parts.runtime.evidence(images_of(parts))
+    assert (finding.asked, finding.state) == ("fp32", CONTRADICTED)
+    assert finding.observed.startswith("100.0 % bf16 of multiply-accumulates, 21 operations")
+
+
+@pytest.mark.parametrize("backend", ["ort", "openvino"])
+def test_int8_left_unquantised(job, backend):
+    """The exported fp32 graph under the name of an int8 one."""
+    honest = opened(dataclasses.replace(job, backend=backend, precision="fp32"))
+    lying = opened(dataclasses.replace(job, backend=backend, precision="int8"))
+    lying.runtime._precision = "fp32"
+    lying.runtime.load(lying.network, honest.artifact)
+    lying.runtime._precision = "int8"
+    [finding] = lying.runtime.evidence(images_of(lying))
+    assert finding.state == CONTRADICTED
+    assert finding.observed.startswith("100.0 % fp32")
+    assert "quantiser" in finding.remedy
+
+
+def test_torch_autocast_left_out(job, monkeypatch):
+    """bf16 was asked for, and the module runs as it is."""
+    import torch
+
+    parts = opened(dataclasses.replace(job, backend="torch", precision="bf16"))
+    monkeypatch.setattr(parts.runtime, "autocast", lambda: torch.autocast("cpu", torch.bfloat16, enabled=False))
+    [finding] = parts.runtime.evidence(images_of(parts))
+    assert (finding.state, finding.facts) == (CONTRADICTED, {"fp32": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "least"),
+    [
+        ("torch", "fp32", 1.0),
+        ("torch", "bf16", 0.99),
+        ("ort", "fp32", 1.0),
+        ("ort", "int8", 0.95),
+        ("openvino", "fp32", 1.0),
+        pytest.param("openvino", "bf16", 0.99, marks=pytest.mark.skipif(not HAS_BF16, reason="no bf16 arithmetic")),
+        ("openvino", "int8", 0.95),
+    ],
+)
+def test_every_runtime_proves_its_precision(job, backend, precision, least):
+    """By what executed: ResNet-18 has 20 convolutions and one linear layer, and its shares add up to one."""
+    parts = opened(dataclasses.replace(job, backend=backend, precision=precision))
+    [finding] = parts.runtime.evidence(images_of(parts))
+    assert (finding.knob, finding.state) == ("precision", VERIFIED), finding
+    assert ", 21 operations" in finding.observed
+    shares = {name: share for name, share in finding.facts.items() if not name.startswith("qdq")}
+    assert shares[precision] >= least
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_torch_int8_proves_its_precision(job, tmp_path):
+    """What inductor made of the quantised program, in a worker of its own."""
+    int8 = dataclasses.replace(job, precision="int8")
+    env = {"TORCHINDUCTOR_CACHE_DIR": str(Path(job.cache_dir) / "inductor")}
+    found = observed(int8, tmp_path / "log", env)
+    assert found["precision"].state == VERIFIED, found["precision"]
+    assert found["precision"].facts["int8"] > 0.95
+    assert found["compile"].state == VERIFIED
+    assert "recompilations" not in found  # nothing was timed
+
+
+# --- each observation alone --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "huge", "mode", "state"),
+    [
+        ("thp", 204800, "always [madvise] never", VERIFIED),
+        ("thp", 0, "always madvise [never]", CONTRADICTED),
+        ("thp", 0, "always [madvise] never", CONTRADICTED),
+        ("off", 0, "always [madvise] never", VERIFIED),
+        ("thp", 2048, "always [madvise] never", UNKNOWN),
+        ("off", 2048, "always [madvise] never", VERIFIED),
+        ("off", 204800, "[always] madvise never", UNKNOWN),
+    ],
+)
+def test_huge_pages(asked, huge, mode, state):
+    """Asked and given, asked under `never`, asked with nothing large enough, and given without being asked."""
+    finding = settings.hugepages(asked, ROLLUP.format(huge=huge), "THP_enabled:\t1\n", mode)
+    assert finding.state == state
+    assert ("echo madvise" in finding.remedy) == ("[never]" in mode)
+    assert finding.observed.startswith(f"{huge // 1024} of 400 MiB anonymous memory in huge pages")
+
+
+def test_more_threads_than_asked_contradict_and_fewer_are_unknown():
+    """A pool beside the one that was told; a network too small for its threads."""
+    found = [settings.threads(None, asked, 2, TWO_THREADS, "").state for asked in (None, 1, 2, 4)]
+    assert found == [VERIFIED, CONTRADICTED, VERIFIED, UNKNOWN]
+
+
+def test_threads_that_share_a_core_while_others_are_idle(monkeypatch):
+    """Two threads on one core of two; one thread pinned to its core; a process that was bound to its cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    crowded = Busy(threads=2, cores_used=1.0, cores=frozenset({0}))
+    pinned = Busy(threads=1, cores_used=1.0, cores=frozenset({0}))
+    four = {0, 1, 2, 3}
+    assert settings.affinity({0, 1}, set(), None, TWO_THREADS).state == VERIFIED
+    assert settings.affinity({0, 1}, set(), None, crowded).state == CONTRADICTED
+    assert settings.affinity({0, 1}, set(), 1, pinned).state == VERIFIED
+    assert settings.affinity({0, 1}, {1}, 1, pinned).state == CONTRADICTED
+    assert settings.affinity(four, set(), None, TWO_THREADS).state == UNKNOWN  # one thread for each physical core
+    assert settings.affinity(four, set(), None, Busy(0, 0, frozenset())).state == UNKNOWN  # the kernel does not tell
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert settings.affinity(four, set(), None, pinned).state == CONTRADICTED  # the process's own mask shrank
+
+
+def test_an_instruction_set_that_was_forbidden(monkeypatch):
+    """A variable that keeps oneDNN from what the processor has."""
+    assert settings.isa({}).state == VERIFIED
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    found = settings.isa({})
+    assert (found.state, found.observed.split(",")[0]) == (CONTRADICTED, "ONEDNN_MAX_CPU_ISA=AVX2")
+    assert settings.isa({"ONEDNN_MAX_CPU_ISA": "AVX2"}).state == VERIFIED  # it was asked for
+
+
+def test_a_variable_that_was_changed(monkeypatch):
+    """A launcher between may set its own."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    finding = settings.variables({"OMP_WAIT_POLICY": "ACTIVE"}, "")
+    assert (finding.state, finding.observed) == (CONTRADICTED, "OMP_WAIT_POLICY=PASSIVE")
+
+
+def test_preloaded_openmp_reads_its_own_variables(monkeypatch):
+    """KMP_* count where Intel's runtime is mapped."""
+    monkeypatch.setenv("KMP_BLOCKTIME", "1")
+    maps = "7f00-7f01 r-xp 0 00:00 1 /usr/lib/{}\n"
+    states = [
+        settings.variables({"KMP_BLOCKTIME": "1"}, maps.format(name)).state for name in ("libiomp5.so", "libgomp.so.1")
+    ]
+    assert states == [VERIFIED, CONTRADICTED]
+
+
+def test_precision_is_weighed_by_the_work():
+    """Nine parts in ten in int8 are enough, seven are not; fp32 must be whole."""
+
+    def judged(asked, *works):
+        return arithmetic.precision(asked, [Work(*work) for work in works], "work", "here").state
+
+    assert judged("int8", ("int8", 9), ("fp32", 1)) == VERIFIED
+    assert judged("int8", ("int8", 7), ("fp32", 3)) == CONTRADICTED
+    assert judged("fp32", ("fp32", 99), ("bf16", 1)) == CONTRADICTED
+    assert judged("bf16") == UNKNOWN
+
+
+def test_work_that_was_not_seen_proves_nothing():
+    """A library that prints nothing of half its kernels; a twentieth may be missing."""
+    half, most = (
+        arithmetic.precision("fp32", [Work("fp32", amount)], "work", "here", expected=100) for amount in (50, 95)
+    )
+    assert (half.state, most.state) == (UNKNOWN, VERIFIED)
+    assert half.observed.endswith("50.0 % of the network's work was not seen")
+
+
+ONEDNN = [
+    "onednn_verbose,v1,info,oneDNN v3.7.1",
+    "onednn_verbose,v1,primitive,exec,cpu,reorder,jit:uni,undef,src:f32::blocked:abcd::f0 dst:bf16,,,8x3x224x224,0.4",
+    "onednn_verbose,v1,primitive,exec,cpu,convolution,brgconv:avx512_core_vnni,forward_inference,"
+    "src:u8:a:blocked:acdb::f0 wei:s8:a:blocked:ABcd::f8 bia:undef dst:u8:a,attr-scratchpad:user,"
+    "alg:convolution_direct,mb8_ic64oc128_ih56oh28kh3sh2dh0ph1_iw56ow28kw3sw2dw0pw1,0.5",
+    "onednn_verbose,v1,primitive,exec,cpu,convolution,jit:avx512_core,forward_inference,"
+    "src:f32::blocked:acdb wei:f32:a dst:f32,attr-fpmath:bf16,alg:convolution_direct,"
+    "mb1_g32ic32oc32_ih8oh8kh3sh1dh0ph1_iw8ow8kw3sw1dw0pw1,0.1",
+    "onednn_verbose,v1,primitive,exec,cpu,inner_product,brgemm:avx512_core,forward_inference,"
+    "src:f32::blocked:ab wei:f32 dst:f32,,,mb8ic2048oc1000,0.2",
+    "onednn_verbose,v1,primitive,exec,cpu,matmul,brg_matmul:avx512_core_bf16,undef,"
+    "src:bf16::blocked:abc wei:bf16 dst:bf16,,,8x197x768:1x768x2304,0.9",
+    "MKL_VERBOSE SGEMM(N,T,10,8,512,0x7ffd,0x55,10,0x66,512,0x77,0x88,10) 20.53us CNR:OFF Dyn:1 FastMM:1 TID:0  NThr:2",
+    "whatever else a library prints",
+]
+
+
+def test_verbose_lines_are_read_by_their_problem():
+    """Multiply-accumulates by hand: outputs × inputs per group × kernel; a lowered fp32 is what it was lowered to."""
+    assert onednn.parse(ONEDNN) == [
+        Work("int8", 8 * 128 * 28 * 28 * 64 * 9, "brgconv:avx512_core_vnni"),
+        Work("bf16", 32 * 8 * 8 * 1 * 9, "jit:avx512_core"),
+        Work("fp32", 8 * 2048 * 1000, "brgemm:avx512_core"),
+        Work("bf16", 8 * 197 * 768 * 2304, "brg_matmul:avx512_core_bf16"),
+        Work("fp32", 10 * 8 * 512, "MKL sgemm"),
+    ]
+
+
+def kernel(name, inputs, output, dur=1):
+    """Return a profiler's event."""
+    return {
+        "name": f"/{name}_kernel_time",
+        "dur": dur,
+        "args": {"op_name": name, "input_type_shape": inputs, "output_type_shape": [output]},
+    }
+
+
+def test_left_over_quantisation_is_counted():
+    """Two of five nodes with three quarters of the time only convert; nine tenths of the work is in integers."""
+    conv = kernel("QLinearConv", [{"uint8": [1, 4, 4, 8]}], {"uint8": [1, 4, 4, 9]})
+    gemm = kernel("Gemm", [{"float": [8, 16]}], {"float": [8, 1]})
+    left = [kernel(name, [], {}, dur=3) for name in ("QuantizeLinear", "DequantizeLinear")]
+    finding = ort_profile.precision("int8", [conv, gemm, *left], {"/QLinearConv": [9, 8, 1, 1]})
+    assert finding.state == VERIFIED
+    assert finding.facts == {"int8": 0.9, "fp32": 0.1, "qdq": 2, "qdq_share": 0.75}
+    assert "of multiply-accumulates" in finding.observed
+    unknown = ort_profile.precision("int8", [conv, gemm, *left], {})
+    assert "50.0 % int8, 50.0 % fp32 of their time" in unknown.observed
+
+
+def test_the_summary_counts_each_setting_once_by_its_worst_state():
+    """Two instances that differ are one setting."""
+    findings = [
+        Finding("threads", "2", "2", VERIFIED, "s"),
+        Finding("threads", "2", "3", CONTRADICTED, "s", "take threading=default"),
+        Finding("allocator", "system", "system", VERIFIED, "s"),
+        Finding("precision", "fp32", "?", UNKNOWN, "s"),
+    ]
+    assert summary([]) == ""
+    assert summary(findings[:1]) == "1/1 ✓"
+    assert summary(findings[2:]) == "1/2 ?"
+    assert summary(findings) == "1/3 ✗"
+    assert contradictions(findings) == ["threads: asked 2, observed 3: take threading=default"]
+    assert lines(findings[1:2]) == ["✗ threads: asked 2; observed 3 (s); take threading=default"]
+
+
+@pytest.mark.parametrize("name", ["tcmalloc", "jemalloc", "mimalloc"])
+def test_an_allocator_answers_by_its_own_interface(job, tmp_path, name):
+    """Preloaded and in use; its name alone in the maps would not do."""
+    from runner.machine.facts import find_library
+    from runner.machine.provision import needs
+
+    [need] = [need for need in needs() if need.name == name]
+    library = find_library(need.libraries)
+    if library is None:
+        pytest.skip(f"{name} is not installed: run make system")
+    asked = dataclasses.replace(job, expectations={"allocator": name, "allocator_library": str(library.resolve())})
+    assert observed(asked, tmp_path / "with", {"LD_PRELOAD": str(library)})["allocator"].state == VERIFIED
+    unasked = observed(job, tmp_path / "unasked", {"LD_PRELOAD": str(library)})["allocator"]
+    assert (unasked.state, unasked.observed) == (CONTRADICTED, name)

@@ -1,0 +1,323 @@
+"""Models of Transformers, whole runs on tiny ones: each task through PyTorch, ONNX Runtime and OpenVINO."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runner.protocol import VERIFIED
+from runner.results.result import Status
+from runner.worker.artifacts.cache import Cache
+from runner.worker.backends.generation import best_span
+from runner.worker.backends.transformers_ort import best_plan
+from runner.worker.build import gather
+from runner.worker.evidence.onednn import parse
+from runner.worker.evidence.ort_profile import precision
+from runner.worker.failures import BadInput, Unavailable, Unsupported
+from tests.conftest import RunProgram
+from tests.worker.backends.test_backends import PROBE
+
+QUICK = (
+    *("measure=quick", "measure.slice_s=0.02", "measure.settle_s=0", "measure.settle_iterations=1"),
+    *("measure.warmup_s=0.1", "measure.guards=false", "tracking=none", "batch_size=4"),
+    *("data.evaluation_samples=24", "data.calibration_samples=16"),
+)
+TINY: dict[str, dict[str, int]] = {
+    "distilbert": {"n_layers": 2, "dim": 256, "hidden_dim": 256, "n_heads": 4, "vocab_size": 2000},
+    "roberta_squad2": {
+        "num_hidden_layers": 2,
+        "hidden_size": 256,
+        "intermediate_size": 256,
+        "num_attention_heads": 4,
+        "vocab_size": 2000,
+        "max_position_embeddings": 130,
+    },
+    "gpt2": {"n_layer": 2, "n_embd": 256, "n_head": 4, "vocab_size": 2000, "n_positions": 64},
+}
+SIZES = {
+    "distilbert": ["model.sequence_length=24"],
+    "roberta_squad2": ["model.sequence_length=64"],
+    "gpt2": ["model.sequence_length=24", "model.new_tokens=6"],
+}
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory) -> Path:
+    """One folder for all, so that a checkpoint and its export are made once."""
+    return tmp_path_factory.mktemp("optimum")
+
+
+def tiny(model: str) -> list[str]:
+    """Return the overrides of a tiny model."""
+    fields = [f"++model.config.{name}={value}" for name, value in TINY[model].items()]
+    return [f"model={model}", *fields, *SIZES[model], *QUICK]
+
+
+@pytest.mark.parametrize(
+    ("model", "backends", "precisions"),
+    [
+        ("distilbert", "torch", "int8_dynamic"),
+        ("distilbert", "ort", "int8,int8_dynamic"),
+        ("distilbert", "openvino", "int8"),
+        ("roberta_squad2", "ort,openvino", "fp32"),
+        ("gpt2", "ort", "fp32"),
+        ("gpt2", "openvino", "int8_weights"),
+    ],
+)
+def test_every_task_runs_and_keeps_its_answers(run_program: RunProgram, outputs, model, backends, precisions):
+    """Measured, its precision proven, and in fp32 the same answers as PyTorch's."""
+    done = run_program(*tiny(model), f"backend={backends}", f"precision={precisions}", output_dir=outputs)
+    assert done.code == 0, done.out + done.err
+    for result in done.results():
+        assert result.status is Status.ok, result.reason
+        [proven] = [finding for finding in result.evidence if finding.knob == "precision"]
+        assert proven.state == VERIFIED, proven.observed
+        accuracy = result.accuracy
+        assert accuracy is not None
+        if result.settings["precision.name"] == "fp32":
+            assert accuracy.agreement_top1 == 1
+            assert accuracy.sqnr_db is None or accuracy.sqnr_db > 60
+        if model == "distilbert":
+            assert accuracy.top1 is not None
+            assert accuracy.top1 > 0.8  # the probe has learnt what no single word tells
+        if model == "roberta_squad2":
+            assert accuracy.scores["f1"] > 0.6
+        if model == "gpt2":
+            assert 1 < accuracy.scores["perplexity"] < 100
+            measured = result.measurement
+            assert measured is not None
+            assert measured.new_tokens == 6
+            # Together they are the time of a batch, but for the medians' own rounding.
+            assert measured.first_token_ms + 5 * measured.token_ms == pytest.approx(measured.latency_p50_ms, rel=0.2)
+
+
+def test_pipeline_goes_from_text_to_answers(run_program: RunProgram, outputs):
+    """The printed example: one sentence ten times, each by itself, tokenising included."""
+    done = run_program(
+        *tiny("distilbert"), *("backend=ort", "scope=pipeline", "batch_size=10", "model.sequence_length=null"),
+        *("data=one_text", "data.text='Optimum is great for CPU inference!'", "data.evaluation_samples=10"),
+        output_dir=outputs,
+    )  # fmt: skip
+    assert done.code == 0, done.out + done.err
+    [result] = done.results()
+    assert result.status is Status.ok, result.reason
+    assert result.accuracy.top1 is None  # nobody says what the sentence is
+
+
+def test_own_texts_are_cut_and_it_is_said(run_program: RunProgram, outputs, tmp_path):
+    """A CSV file with long texts, for a tiny published model in a folder."""
+    with (tmp_path / "texts.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["text", "label"])
+        writer.writerows(
+            (f"number {number} " + "very " * (80 if number % 2 else 2) + "good", number % 2) for number in range(40)
+        )
+    done = run_program(*tiny("distilbert"), "data=text_file", f"data.path={tmp_path / 'texts.csv'}", output_dir=outputs)
+    assert done.code == 0, done.out + done.err
+    [result] = done.results()
+    [note] = result.notes
+    long, of = (int(word) for word in note.split()[:3] if word.isdigit())
+    assert 0 < long < of == 24
+    assert note in done.out
+
+
+def test_a_model_that_cannot_be_had_is_unavailable():
+    """Neither a folder nor reachable: what to take instead is said."""
+    job = dataclasses.replace(
+        PROBE, model_source="transformers", model_name="x", model_id="nobody/nothing", weights="pretrained",
+        task="text-classification", data="sentences",
+    )  # fmt: skip
+    from runner.worker.subjects.hub import fetch_model
+
+    with pytest.raises(Unavailable, match=r"nobody/nothing is neither a folder nor reachable .*: take weights=random"):
+        fetch_model(job)
+
+
+@pytest.fixture
+def hub_job(tmp_path):
+    """Return a job of a tiny DistilBERT."""
+    config = {"n_layers": 1, "dim": 32, "hidden_dim": 64, "n_heads": 2, "vocab_size": 2000}
+    return dataclasses.replace(
+        PROBE, model_source="transformers", model_name="tiny", architecture="distilbert", model_config=config,
+        weights="random", task="text-classification", data="sentences", sequence_length=16, cache_dir=str(tmp_path),
+    )  # fmt: skip
+
+
+def test_more_tokens_than_the_model_takes(hub_job):
+    """Told with what it takes."""
+    with pytest.raises(BadInput, match="received 1000; allowed: at most 512, what tiny takes"):
+        gather(dataclasses.replace(hub_job, sequence_length=1000), Cache(Path(hub_job.cache_dir)).get)
+
+
+def test_a_field_that_the_architecture_has_not(hub_job):
+    """Named, before anything is built."""
+    with pytest.raises(BadInput, match=r"model.config.layers: distilbert has no such field"):
+        gather(dataclasses.replace(hub_job, model_config={"layers": 3}), Cache(Path(hub_job.cache_dir)).get)
+
+
+def test_an_architecture_that_optimum_cannot_export(hub_job):
+    """Unsupported, with the nearest that it can."""
+    cache = Cache(Path(hub_job.cache_dir))
+    checkpoint = gather(hub_job, cache.get).network
+    folder = Path(hub_job.cache_dir) / "other"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "distilbirt"}))
+    with pytest.raises(Unsupported, match=r"cannot export distilbirt .* to onnx; the nearest that it can: distilbert"):
+        dataclasses.replace(checkpoint, folder=folder).refuse_unexportable("onnx")
+
+
+def test_a_text_that_is_empty(hub_job, tmp_path):
+    """Named by its number."""
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": text, "label": 0}) + "\n" for text in ["fine"] * 60 + ["  "]))
+    job = dataclasses.replace(hub_job, data="text_file", data_path=str(path))
+    with pytest.raises(BadInput, match="record 61 has an empty text: fill it in or take it out"):
+        gather(job, Cache(Path(hub_job.cache_dir)).get)
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision_name", "told"),
+    [
+        ("torch", "int8", "take precision=int8_dynamic"),
+        ("ort", "bf16", "no bf16 arithmetic on x86"),
+        ("ort", "int4_weights", "or backend=openvino"),
+        ("openvino", "int8_dynamic", r"take precision=int8 \(calibrated\)"),
+    ],
+)
+def test_precisions_that_a_runtime_has_not(hub_job, backend, precision_name, told):
+    """Refused with the nearest."""
+    job = dataclasses.replace(hub_job, backend=backend, precision=precision_name)
+    with pytest.raises(Unsupported, match=told):
+        gather(job, Cache(Path(hub_job.cache_dir)).get)
+
+
+@pytest.mark.parametrize(
+    ("flags", "plan"),
+    [
+        ({"avx2"}, "avx2"),
+        ({"avx2", "avx512f"}, "avx512"),
+        ({"avx2", "avx512f", "avx512_vnni"}, "avx512_vnni"),
+        ({"asimd"}, "arm64"),
+    ],
+)
+def test_plan_of_quantising_follows_the_processor(flags, plan):
+    assert best_plan(frozenset(flags)) == plan
+
+
+def test_best_span():
+    """The largest sum of a first and a last token, in order and inside the context; else no answer."""
+    inside = np.array([False, True, True, True])
+    assert best_span(np.array([0, 1, 5, 2.0]), np.array([0, 9, 1, 4.0]), inside) == (1, 1)
+    assert best_span(np.array([0, 1, 5, 2.0]), np.array([0, 3, 1, 4.0]), inside) == (2, 3)
+    assert best_span(np.array([9, 1, 5, 2.0]), np.array([9, 3, 1, 4.0]), inside) is None
+
+
+def test_integer_products_that_are_called_without_a_primitive():
+    """1024 × 768 × 3072 in int8: what torch._int_mm prints."""
+    line = (
+        "onednn_verbose,v1,primitive,exec,cpu,gemm_api,,undef,src_u8::blocked:ab:f0 wei_s8::blocked:ba:f0 "
+        "dst_s32::blocked:ab:f0,,,1024x768:768x3072,2.7"
+    )
+    [work] = parse([line])
+    assert (work.precision, work.amount) == ("int8", 1024 * 768 * 3072)
+
+
+def test_fused_attention_counts_its_products():
+    """8 texts of 4 tokens, 6 wide: 3 × 6 × 6 for queries, keys and values, and 2 × 4 × 6 with each other, per token."""
+    event = {
+        "name": "attention_kernel_time",
+        "dur": 5,
+        "args": {
+            "op_name": "Attention",
+            "input_type_shape": [{"float": [8, 4, 6]}],
+            "output_type_shape": [{"float": [8, 4, 6]}],
+        },
+    }
+    found = precision("fp32", [event], {})
+    assert found.state == VERIFIED
+    assert "multiply-accumulates" in found.observed
+    from runner.worker.evidence.ort_profile import _multiply_accumulates
+
+    assert _multiply_accumulates(event, {}) == 8 * 4 * (3 * 36 + 2 * 4 * 6)
+
+
+def test_another_configuration_is_another_artifact(hub_job):
+    """With equal weights: as many numbers, drawn by the same seed, but two heads or four."""
+    cache = Cache(Path(hub_job.cache_dir))
+    four = dataclasses.replace(hub_job, model_config={**hub_job.model_config, "n_heads": 4})
+    digests = {gather(job, cache.get).network.digest for job in (hub_job, four)}
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"text": "fine", "label": -1}', "a label is -1; allowed: whole numbers from 0"),
+        ('{"text": "fine", "label": "good"}', "a label is not a whole number"),
+        ("[1, 2]", "line 1 is not a JSON object"),
+    ],
+)
+def test_records_that_cannot_be_used(hub_job, tmp_path, text, told):
+    """Each in one line that names the file."""
+    path = tmp_path / "texts.jsonl"
+    path.write_text(f"{text}\n" * 60)
+    job = dataclasses.replace(hub_job, data="text_file", data_path=str(path))
+    with pytest.raises(BadInput, match=told):
+        gather(job, Cache(Path(hub_job.cache_dir)).get)
+
+
+def test_a_published_model_in_a_folder(hub_job):
+    """Its own tokenizer, weights and configuration; a configuration that it has not is refused."""
+    cache = Cache(Path(hub_job.cache_dir))
+    made = gather(hub_job, cache.get).network
+    published = dataclasses.replace(
+        hub_job, weights="pretrained", model_id=str(made.folder), architecture=None, model_config={"n_layers": 1}
+    )
+    again = gather(published, cache.get).network
+    for name, tensor in made.module().state_dict().items():
+        np.testing.assert_array_equal(again.module().state_dict()[name].numpy(), tensor.numpy())
+    with pytest.raises(BadInput, match=r"model.config.n_layers: received 3; allowed: 1, what .* has"):
+        gather(dataclasses.replace(published, model_config={"n_layers": 3}), cache.get)
+
+
+SQUAD = [
+    {
+        "question": "who ?",
+        "context": "it was ann lee .",
+        "answers": {"text": ["ann lee", "ann"], "answer_start": [7, 7]},
+    },
+    {"question": "who ?", "context": "it was nobody .", "answers": {"text": [], "answer_start": []}},
+    {"question": "who ?", "context": "it was bob .", "answers": "bob"},
+]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_questions_in_a_file(hub_job, tmp_path, suffix):
+    """SQuAD's own nesting of answers, in both kinds of file, and where in the context each token stands."""
+    path = tmp_path / f"squad{suffix}"
+    with path.open("w", newline="") as stream:
+        if suffix == ".csv":
+            writer = csv.DictWriter(stream, SQUAD[0])
+            writer.writeheader()
+            writer.writerows(
+                {name: value if isinstance(value, str) else json.dumps(value) for name, value in one.items()}
+                for one in SQUAD
+            )
+        else:
+            stream.writelines(f"{json.dumps(one)}\n" for one in SQUAD)
+    job = dataclasses.replace(
+        hub_job, task="question-answering", data="text_file", data_path=str(path), evaluation_samples=2,
+        calibration_samples=1, sequence_length=24,
+    )  # fmt: skip
+    source = gather(job, Cache(Path(job.cache_dir)).get).dataset.source
+    assert source.answers == [("ann lee", "ann"), (), ("bob",)]
+    batch = source.batch([0])
+    context = SQUAD[0]["context"]
+    told = [context[first:last] for first, last in batch.places[0] if first >= 0]
+    assert "".join(told).replace(" ", "") == context.replace(" ", "")
+    assert batch.inputs["input_ids"].shape == (1, 24)
