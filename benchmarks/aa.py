@@ -21,8 +21,8 @@ from rich.table import Table
 from benchmarks.harness import newest_results, run
 from runner.config import composition
 from runner.machine.facts import this_machine
-from runner.machine.lock import only_measurement
-from runner.measuring.pairing import throughput
+from runner.machine.lock import measurement_lock
+from runner.measuring.slices import throughput
 from runner.paths import PROJECT
 from runner.processes.launch import build_launch
 from runner.processes.worker import Worker
@@ -34,7 +34,7 @@ REPETITIONS = 10
 SLICES = 8
 """Of each process that is timed alone: as many as a pair has rounds at least."""
 PROMISE = 0.015
-EVIDENCE_MOST = 0.15
+MAX_EVIDENCE_SHARE = 0.15
 """Share of a run's wall time that evidence may take."""
 
 
@@ -98,7 +98,7 @@ def main() -> bool:
     with hydra.initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
         for name, overrides in CASES.items():
             results = paired(overrides)
-            with tempfile.TemporaryDirectory() as folder, only_measurement(wait=True, tell=print):
+            with tempfile.TemporaryDirectory() as folder, measurement_lock(wait=True, tell=print):
                 found[name] = results, one_after_the_other(overrides, Path(folder))
     table = Table(title=f"A/A, {REPETITIONS} repetitions, measure=standard (promise: mean at most {PROMISE:.1%})")
     for title in ("case", "way", "mean |speedup - 1|", "largest", "verdicts", "evidence's share of time", "kept"):
@@ -109,7 +109,7 @@ def main() -> bool:
         verdicts = [str(result.shown.verdict) for result in results if result.shown]
         cost = max(result.phases.get("evidence", 0.0) / result.wall_s for result in results)
         good = len(errors) == REPETITIONS and statistics.mean(errors) <= PROMISE
-        good &= not {"faster", "slower"} & set(verdicts) and cost <= EVIDENCE_MOST
+        good &= not {"faster", "slower"} & set(verdicts) and cost <= MAX_EVIDENCE_SHARE
         kept &= good
         counted = ", ".join(f"{verdicts.count(one)} {one}" for one in dict.fromkeys(verdicts))
         ours = (f"{statistics.mean(errors):.2%}", f"{max(errors):.2%}", counted, f"{cost:.1%} at most")

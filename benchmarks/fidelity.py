@@ -22,7 +22,7 @@ from runner.analysis.statistics import Estimate, geometric_mean
 from runner.config import composition
 from runner.config.schema import RunConfig
 from runner.machine.facts import this_machine
-from runner.measuring.pairing import throughput
+from runner.measuring.slices import throughput
 from runner.paths import PROJECT
 from runner.processes.launch import build_launch
 from runner.processes.worker import Worker

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from runner.paths import PROJECT
-from runner.results.result import Result, load
+from runner.results.files import load
+from runner.results.result import Result
 
 SWEEP = ("-m", "backend=ort,openvino", "precision=fp32,bf16,int8")
 ANSWERS = 5

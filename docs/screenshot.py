@@ -22,7 +22,7 @@ from runner.tracking.reader import read_sweep
 TARGET = PROJECT / "docs" / "mlflow.png"
 START_S = 60
 SIZE = (1800, 1130)
-PATIENCE_S = 60
+MAX_WAIT_S = 60
 CHARTS = "^(speedup|throughput|accuracy_top1|sqnr_db|latency_p50_ms|agreement_top1)$"
 """The metrics in the picture."""
 OPTIONS = (
@@ -77,7 +77,7 @@ def photograph(page: str) -> None:
     try:
         browser.set_window_size(*SIZE)
         browser.get(page)
-        wait = WebDriverWait(browser, PATIENCE_S)
+        wait = WebDriverWait(browser, MAX_WAIT_S)
         parent = (By.XPATH, "//*[@role='gridcell']//button[contains(@data-component-id, 'runnamecell')]")
         wait.until(expected_conditions.element_to_be_clickable(parent)).click()
         for close in browser.find_elements(By.XPATH, "//*[@aria-label='Close']"):  # the assistant's pane

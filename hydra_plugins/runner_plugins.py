@@ -31,8 +31,8 @@ class RunSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> NoReturn:
         """Run every combination of the arguments, print the table, and exit with the sweep's code."""
         from runner.config import composition
-        from runner.measuring.progress import LastingConsole
-        from runner.measuring.session import conduct
+        from runner.measuring.progress import BrokenPipeSafeConsole
+        from runner.measuring.session import run_session
         from runner.planning.plans import make_plans
         from runner.planning.resume import given
 
@@ -40,7 +40,7 @@ class RunSweeper(Sweeper):
         overrides = composition.parse(arguments)
         composition.refuse_empty_globs(overrides)
         [jobs] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-        sys.exit(conduct(given(), make_plans(jobs), Path(self._config.hydra.sweep.dir), LastingConsole()))
+        sys.exit(run_session(given(), make_plans(jobs), Path(self._config.hydra.sweep.dir), BrokenPipeSafeConsole()))
 
 
 class ConfigDirectory(SearchPathPlugin):

@@ -2,7 +2,7 @@
 
 import sys
 
-from runner.results.artifacts import main
+from runner.commands.cache import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -282,7 +282,7 @@ class Failure:
     """The request could not be carried out; the worker is of no further use."""
 
     status: str
-    """One of the words of :class:`runner.results.result.Status`."""
+    """One of the words of :class:`runner.results.status.Status`."""
     reason: str
     """One line: what is the matter, and what to do now."""
     exception: str = ""

@@ -1,6 +1,6 @@
 """``python -m runner.provision``, an older form of ``runner provision``."""
 
-from runner.machine.provision import main
+from runner.commands.provision import main
 
 if __name__ == "__main__":
     main()

@@ -2,7 +2,7 @@
 
 import sys
 
-from runner.reporting.table import main
+from runner.commands.report import main
 
 if __name__ == "__main__":
     sys.exit(main())

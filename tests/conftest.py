@@ -20,7 +20,8 @@ import pytest
 
 from runner.config import composition
 from runner.paths import PROJECT
-from runner.results.result import Result, load
+from runner.results.files import load
+from runner.results.result import Result
 
 TESTS = PROJECT / "tests"
 FAKE = (

@@ -12,7 +12,7 @@ from runner.config.checks import check
 from runner.config.schema import RunConfig
 from runner.machine.facts import this_machine
 from runner.paths import PROJECT
-from runner.processes.launch import share
+from runner.processes.placement import share
 from runner.results.rows import row as record_row
 from tests.conftest import FAKE, TESTS, RunProgram
 

@@ -81,7 +81,7 @@ def imports(file: Path) -> frozenset[str]:
 
 
 def own_imports(file: Path) -> set[str]:
-    """Return the modules of this package that a file imports; for a folder and a name in it, the module of that name."""
+    """Return the modules of this package that a file imports; a module in a folder counts, the folder does not."""
     names = {name for name in imports(file) if name in MODULES}
     return {
         name

@@ -22,13 +22,13 @@ from rich.table import Table
 from runner.config import composition
 from runner.machine.facts import as_dict, this_machine
 from runner.machine.interference import Watch
-from runner.machine.lock import only_measurement
+from runner.machine.lock import measurement_lock
 from runner.paths import PROJECT
 from runner.planning import inventory
 from runner.processes.launch import build_launches
 from runner.processes.peak import describe, measure_peaks
 from runner.protocol import Peaks
-from runner.results.result import RunFailed
+from runner.results.status import RunFailed
 
 WATCHED_S = 1.0
 """How long the machine is watched at rest."""
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if problem := _run_aa(options.output_dir, console):
             problems.append(problem)
         try:
-            with only_measurement(wait=True, tell=console.print):
+            with measurement_lock(wait=True, tell=console.print):
                 peaks = _peaks(options.output_dir)
         except RunFailed as failure:
             problems.append(failure.reason)

@@ -16,8 +16,8 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-from runner.config import composition
-from runner.config.schema import ConfigurationError, Mistake, NothingLaunched
+from runner.config import composition, diagnostics
+from runner.errors import ConfigurationError, Mistake, NothingLaunched
 from runner.paths import PROJECT
 from runner.processes import signals
 
@@ -35,7 +35,7 @@ def main() -> None:
     """Run the command line; a mistake in it ends with one line each and exit code 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the mistake is told below
     composition.register_schema()
-    signals.listen()
+    signals.install_handlers()
     try:
         sys.argv[1:] = _arguments()
         with _known_configuration() as overrides:
@@ -50,7 +50,7 @@ def main() -> None:
         sys.exit(EXIT_MISTAKE)
     except composition.COMPOSITION_ERRORS as error:
         with _known_configuration() as overrides:
-            _refuse(composition.diagnose(overrides, error))
+            _refuse(diagnostics.diagnose(overrides, error))
 
 
 def _arguments() -> list[str]:

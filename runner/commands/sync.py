@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runner.config.redaction import hide_in_text
-from runner.config.schema import NothingLaunched, TrackingConfig
-from runner.machine.lock import only_measurement
-from runner.results.store import Ledger
+from runner.config.schema import TrackingConfig
+from runner.errors import NothingLaunched
+from runner.machine.lock import measurement_lock
+from runner.results.store import SweepStore
 from runner.tracking.client import tracking_uri
 from runner.tracking.sync import sync
 
@@ -31,14 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     uri = tracking_uri(TrackingConfig(uri=options.uri), options.output_dir)
     sweeps = options.output_dir / "sweeps"
-    there = [folder.name for folder in sorted(sweeps.glob("*")) if Ledger.is_in(folder)]
+    there = [folder.name for folder in sorted(sweeps.glob("*")) if SweepStore.holds_plan(folder)]
     missing = [name for name in options.sweep or [] if name not in there]
     if missing or not there:
         print(f"sync: {sweeps} holds no sweep {', '.join(missing)}".rstrip(), file=sys.stderr)
         return EXIT_FAILED
     code = EXIT_OK
     try:
-        with only_measurement(wait=options.wait, tell=print, remedy="add --wait"):  # it would be the other's noise
+        with measurement_lock(wait=options.wait, tell=print, remedy="add --wait"):  # it would be the other's noise
             for name in options.sweep or there:
                 try:
                     print(sync(uri, options.experiment, options.output_dir, sweeps / name))

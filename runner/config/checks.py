@@ -8,15 +8,14 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from runner.config import backend_registry
-from runner.config.data_checks import check_hub_model
+from runner.config import backend_registry, model_catalog
+from runner.config.data_checks import check_transformers_model
 from runner.config.durations import seconds_of
 from runner.config.redaction import hide_in_text
 from runner.config.schema import (
     FOLDER_NAME,
     DataConfig,
     DataKind,
-    Mistake,
     ModelConfig,
     RowConfig,
     RunConfig,
@@ -25,6 +24,7 @@ from runner.config.schema import (
     WeightsConfig,
     WeightsKind,
 )
+from runner.errors import Mistake
 from runner.machine.facts import ISA_FLAGS, this_machine
 from runner.protocol import BUNDLED_SAMPLES, IMAGE_SUFFIXES
 
@@ -34,7 +34,7 @@ def check(config: RunConfig) -> list[Mistake]:
     return [
         *_check_numbers(config),
         *_check_model(config.model),
-        *check_hub_model(config),
+        *check_transformers_model(config),
         *_check_backend(config),
         *_check_instances(config),
         *_check_weights(config.weights),
@@ -97,14 +97,14 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
 def _check_model(model: ModelConfig) -> list[Mistake]:
     if model.name == "???":
         return [Mistake("model.name", None, f"a name of {model.source}", "Add model.name=…, for example resnet50")]
-    if model.of_hub:
+    if model.is_transformers:
         return []
-    names = backend_registry.model_names(str(model.source))
+    names = model_catalog.model_names(str(model.source))
     if not names:  # the library is not installed: the run says so, as `unavailable`
         return []
     if model.name.split(".")[0] in names:  # timm writes a set of pretrained weights behind a dot
         return []
-    near = ", ".join(backend_registry.nearest(model.name, names)) or "none"
+    near = ", ".join(model_catalog.nearest(model.name, names)) or "none"
     return [
         Mistake(
             "model.name",
@@ -117,7 +117,7 @@ def _check_model(model: ModelConfig) -> list[Mistake]:
 
 def _check_backend(config: RunConfig) -> list[Mistake]:
     backend = config.backend
-    known = backend_registry.backend_options(hub=config.model.of_hub)
+    known = backend_registry.backend_options(hub=config.model.is_transformers)
     if backend.name not in known and backend.name in backend_registry.backend_options():
         return []  # the run says so, as `unsupported`
     if backend.name not in known:
@@ -196,10 +196,8 @@ def _check_weights(weights: WeightsConfig) -> list[Mistake]:
         return [Mistake("weights.path", None, "a file", "Add weights.path=model.safetensors")]
     if not Path(weights.path).is_file():
         return [Mistake("weights.path", weights.path, "a file that exists", "Check the path")]
-    if Path(weights.path).suffix not in backend_registry.WEIGHT_SUFFIXES:
-        return [
-            Mistake("weights.path", weights.path, f"a file ending in {', '.join(backend_registry.WEIGHT_SUFFIXES)}")
-        ]
+    if Path(weights.path).suffix not in model_catalog.WEIGHT_SUFFIXES:
+        return [Mistake("weights.path", weights.path, f"a file ending in {', '.join(model_catalog.WEIGHT_SUFFIXES)}")]
     return []
 
 
@@ -231,7 +229,7 @@ def _check_data(config: RunConfig) -> list[Mistake]:
         return [Mistake("data.path", None, "a folder with one folder per class", "Add data.path=…")]
     if not Path(data.path).is_dir():
         return [Mistake("data.path", data.path, "a folder that exists", "Check the path")]
-    found = backend_registry.count_images(Path(data.path))
+    found = model_catalog.count_images(Path(data.path))
     wanted = data.evaluation_samples + data.calibration_samples
     if found == 0:
         return [

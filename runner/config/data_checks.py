@@ -7,8 +7,9 @@ import json
 import re
 from pathlib import Path
 
-from runner.config import backend_registry
-from runner.config.schema import DataKind, Mistake, ModelConfig, RunConfig, Scope, Task, WeightsKind
+from runner.config import model_catalog
+from runner.config.schema import DataKind, ModelConfig, RunConfig, Scope, Task, WeightsKind
+from runner.errors import Mistake
 
 IMAGE_TASK = Task["image-classification"]
 IMAGES = (DataKind.digits, DataKind.synthetic, DataKind.image_folder)
@@ -30,11 +31,11 @@ HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 """What can be a name on the Hub, by huggingface_hub's rule (validate_repo_id): one slash at most, no leading dot."""
 
 
-def check_hub_model(config: RunConfig) -> list[Mistake]:
+def check_transformers_model(config: RunConfig) -> list[Mistake]:
     """Return the mistakes in a model of Transformers, and in what only such a model can be asked."""
     model = config.model
     found = _check_data_of(config)
-    if not model.of_hub:
+    if not model.is_transformers:
         if model.task is not IMAGE_TASK:
             found.append(Mistake("model.task", str(model.task), f"{IMAGE_TASK} with source={model.source}"))
         if config.scope is not Scope.model:
@@ -72,21 +73,21 @@ def _check_origin(model: ModelConfig, weights: WeightsKind) -> list[Mistake]:
             remedy = "There is no such folder; or take weights=random or weights=probe with model.architecture"
             return [Mistake("model.id", model.id, allowed, remedy)]
         return _check_task(model, _architecture_in(Path(model.id)))
-    known = backend_registry.architectures()
+    known = model_catalog.architectures()
     if not known:  # the library is not installed: the run says so, as `unavailable`
         return []
     if model.architecture is None:
         remedy = "Add model.architecture=…, or take weights=pretrained with model.id"
         return [Mistake("model.architecture", None, "what Transformers calls the kind of model", remedy)]
     if model.architecture not in known:
-        near = ", ".join(backend_registry.nearest(model.architecture, known)) or "none"
+        near = ", ".join(model_catalog.nearest(model.architecture, known)) or "none"
         allowed = f"one of the {len(known)} that Transformers knows"
         return [Mistake("model.architecture", model.architecture, allowed, f"The nearest: {near}")]
     return _check_task(model, model.architecture)
 
 
 def _check_task(model: ModelConfig, architecture: str | None) -> list[Mistake]:
-    tasks = backend_registry.tasks_of(architecture) if architecture else []
+    tasks = model_catalog.tasks_of(architecture) if architecture else []
     if not tasks or model.task in tasks:
         return []
     return [Mistake("model.task", str(model.task), ", ".join(tasks), f"{architecture} has no other")]

@@ -20,7 +20,7 @@ ASSIGNMENT = re.compile(r"([\w.]+)(=)([^\s,{}]+)")
 """A name and its value, as in an override or among variables."""
 ENTRY = re.compile(r"([\w.]+)(\s*:\s*)([^\s,{}]+)")
 """The same in a dictionary within an override; anywhere else a colon is only a colon."""
-SHORTEST = 8
+MIN_SECRET_LENGTH = 8
 """Characters of an environment's secret at least for its value to be hidden anywhere: a `1` is found everywhere."""
 
 
@@ -32,7 +32,7 @@ def learn(settings: Mapping[str, Any]) -> None:
     _learnt.update(
         value
         for name, value in settings.items()
-        if isinstance(value, str) and len(value) >= SHORTEST and NAME.search(name)
+        if isinstance(value, str) and len(value) >= MIN_SECRET_LENGTH and NAME.search(name)
     )
 
 
@@ -63,7 +63,7 @@ def _hide_value(found: re.Match[str]) -> str:
 
 def hide_in_text(text: str) -> str:
     """Return a text without secrets: variables, credentials in addresses, values of the environment's own secrets."""
-    secrets = {value for name, value in os.environ.items() if len(value) >= SHORTEST and NAME.search(name)}
+    secrets = {value for name, value in os.environ.items() if len(value) >= MIN_SECRET_LENGTH and NAME.search(name)}
     for value in sorted(secrets | _learnt, key=len, reverse=True):
         text = text.replace(value, HIDDEN)
     return ASSIGNMENT.sub(_hide_value, CREDENTIALS.sub(HIDDEN, text))

@@ -8,7 +8,6 @@ hydra nor a runtime.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -117,7 +116,7 @@ class ModelConfig:
     """Tokens that are generated of every text, greedily."""
 
     @property
-    def of_hub(self) -> bool:
+    def is_transformers(self) -> bool:
         """Whether it is one of Transformers', which backends of their own run."""
         return self.source is ModelSource.transformers
 
@@ -350,33 +349,5 @@ class RunConfig:
 FOLDER_NAME = re.compile(r"[\w-][\w.-]*")
 """Names of tables and of sweeps: each is a folder's, and none is a path."""
 
-OF_THE_COMMAND = ("resume", "fresh", "budget", "cache_limit_gib", "wait", "verbose", "output_dir", "tracking")
+SESSION_FIELDS = ("resume", "fresh", "budget", "cache_limit_gib", "wait", "verbose", "output_dir", "tracking")
 """Fields and groups that say how a command goes about it, not what is measured: no fingerprint depends on them."""
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """One mistake in a configuration, told in one line."""
-
-    field: str
-    received: object
-    allowed: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        """Return field, value received, values allowed and remedy in one line."""
-        line = f"{self.field}: received {self.received!r}; allowed: {self.allowed}"
-        return f"{line}. {self.remedy}" if self.remedy else line
-
-
-class NothingLaunched(Exception):
-    """A sweep could not begin: in one line, why."""
-
-
-class ConfigurationError(Exception):
-    """One or more mistakes in what the user asked for; nothing has been launched."""
-
-    def __init__(self, mistakes: Iterable[Mistake]) -> None:
-        """Keep the mistakes, without repetitions, in the order given."""
-        self.mistakes = list({str(mistake): mistake for mistake in mistakes}.values())
-        super().__init__("\n".join(map(str, self.mistakes)))

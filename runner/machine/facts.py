@@ -7,9 +7,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
-import sysconfig
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -121,21 +118,3 @@ def _fixed_layout() -> list[str]:
     prefix = [program, "--addr-no-randomize"]
     tried = subprocess.run([*prefix, "true"], capture_output=True, check=False)
     return prefix if tried.returncode == 0 else []
-
-
-def library_folders() -> list[Path]:
-    """Return where shared libraries are looked for, in order: the virtual environment's first."""
-    multiarch = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
-    folders = [Path(sys.prefix) / "lib"]
-    folders += [Path(root) for root in ("/usr/local/lib", f"/usr/lib/{multiarch}", "/usr/lib64", "/usr/lib", "/lib64")]
-    return [folder for folder in folders if folder.is_dir()]
-
-
-def find_library(names: Iterable[str]) -> Path | None:
-    """Return the first of the file names that is found, names in order of preference, else None."""
-    folders = library_folders()
-    for name in names:
-        for folder in folders:
-            if (folder / name).exists():
-                return folder / name
-    return None

@@ -1,7 +1,7 @@
 """What disturbs a measurement from outside: read before and after every slice, never while it runs.
 
-A slice is disturbed for what happened around it, never for its value. The shares are of the cores' time: of two cores
-and one second, 0.05 is a tenth of a second.
+A slice is contaminated by what happened around it, never because of its value. Shares are of the cores' time: on two
+cores, 0.05 of one second is a tenth of a second.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from runner.machine.cgroup import groups, lines
 from runner.protocol import Slice
 
 TICKS = os.sysconf("SC_CLK_TCK")
-STEAL_MOST = 0.02
+MAX_STEAL = 0.02
 """Share of the cores' time that a hypervisor may give to others."""
-FOREIGN_MOST = 0.05
+MAX_FOREIGN = 0.05
 """Share that other processes may use: a few daemons use one or two per cent."""
-THROTTLED_MOST = 0.01
+MAX_THROTTLED = 0.01
 """Share of the cores' time that the control group's quota may withhold."""
-STALL_MOST = 0.02
+MAX_STALL = 0.02
 """Share of the time in which processes may wait for memory or the disk (the kernel's pressure stall information)."""
-MAJOR_FAULTS_MOST = 20
+MAX_MAJOR_FAULTS = 20
 """Page faults in a slice that needed the disk: each takes about 0.1 ms from a solid-state disk."""
-CLOCK_STEP_MOST_S = 0.05
+MAX_CLOCK_STEP_S = 0.05
 """What the wall clock may move against the monotonic one: more is a step, or a suspended machine."""
 RESOLUTION_S = 6 / TICKS
 """Two counters of ticks, read one after the other, differ by so much without meaning anything."""
@@ -60,19 +60,19 @@ class Noise:
     major_faults: int = 0
 
     def disturbances(self) -> list[str]:
-        """Return what was more than may be, in words; an empty list for a calm slice."""
+        """Return what was more than may be, in words; an empty list for a clean slice."""
         found = []
-        if self.foreign > FOREIGN_MOST:
+        if self.foreign > MAX_FOREIGN:
             found.append(f"other processes used {self.foreign:.0%} of the cores' time")
-        if self.steal > STEAL_MOST:
+        if self.steal > MAX_STEAL:
             found.append(f"the hypervisor took {self.steal:.0%} of it (steal)")
-        if self.throttled > THROTTLED_MOST:
+        if self.throttled > MAX_THROTTLED:
             found.append(f"the control group's quota withheld {self.throttled:.0%} of it: take fewer threading.threads")
-        if self.stalled > STALL_MOST:
+        if self.stalled > MAX_STALL:
             found.append(f"processes waited for memory or the disk for {self.stalled:.0%} of the time")
-        if self.major_faults > MAJOR_FAULTS_MOST:
+        if self.major_faults > MAX_MAJOR_FAULTS:
             found.append(f"{self.major_faults} page faults needed the disk")
-        if self.clock_step_s > CLOCK_STEP_MOST_S:
+        if self.clock_step_s > MAX_CLOCK_STEP_S:
             found.append(f"the clock was moved by {self.clock_step_s:.2f} s")
         return found
 

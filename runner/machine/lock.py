@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from runner.config.schema import NothingLaunched
+from runner.errors import NothingLaunched
 
 LOCK_VARIABLE = "RUNNER_LOCK"
 """Environment variable that names another file: for tests."""
@@ -30,7 +30,7 @@ def lock_file() -> Path:
 
 
 @contextmanager
-def only_measurement(
+def measurement_lock(
     *, wait: bool, tell: Callable[[str], None], path: Path | None = None, remedy: str = "add wait=true"
 ) -> Iterator[None]:
     """Hold the machine's lock; the kernel gives it back when this process ends, however it ends.

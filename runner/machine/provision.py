@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from runner.machine.facts import find_library
+from runner.machine.libraries import find_library
 from runner.paths import PROJECT
 
 UNPACKED = Path(sys.prefix) / "system"
@@ -52,22 +52,6 @@ def needs() -> list[Need]:
     return found
 
 
-def main() -> None:
-    """Fetch what is missing and say what there is."""
-    missing = [need for need in needs() if need.found() is None]
-    if missing and shutil.which("apt-get") is None:
-        print("system libraries: this is not a Debian-like system; install them by its own means")
-    elif missing:
-        if os.geteuid() == 0 and not _run("apt-get", "update", "-qq"):
-            print("system libraries: the package lists could not be renewed; trying with those that are there")
-        for need in missing:
-            _fetch(need)
-    link_plain_names()
-    for need in needs():
-        place = need.found()
-        print(f"{need.name:10} {place or 'unavailable: none of ' + ', '.join(need.packages) + ' could be had'}")
-
-
 def link_plain_names() -> None:
     """Give every allocator that was found its plain name (libtcmalloc.so) in the virtual environment.
 
@@ -81,7 +65,7 @@ def link_plain_names() -> None:
             plain.symlink_to(found)
 
 
-def _fetch(need: Need) -> None:
+def fetch(need: Need) -> None:
     """Install or unpack the first of the need's packages that can be had."""
     for package in need.packages:
         fetched = _install(package) if os.geteuid() == 0 else _unpack(package)
@@ -90,7 +74,7 @@ def _fetch(need: Need) -> None:
 
 
 def _install(package: str) -> bool:
-    return _run("apt-get", "install", "-qq", "--yes", "--no-install-recommends", package)
+    return run_command("apt-get", "install", "-qq", "--yes", "--no-install-recommends", package)
 
 
 def _unpack(package: str) -> bool:
@@ -98,10 +82,10 @@ def _unpack(package: str) -> bool:
     if shutil.which("dpkg-deb") is None:
         return False
     with tempfile.TemporaryDirectory() as folder:
-        if not _run("apt-get", "download", "-qq", package, cwd=folder):
+        if not run_command("apt-get", "download", "-qq", package, cwd=folder):
             return False
         archives = sorted(Path(folder).glob("*.deb"))
-        if not all(_run("dpkg-deb", "--extract", str(archive), str(UNPACKED)) for archive in archives):
+        if not all(run_command("dpkg-deb", "--extract", str(archive), str(UNPACKED)) for archive in archives):
             return False
     for library in UNPACKED.glob("usr/lib/**/lib*.so.*"):
         link = Path(sys.prefix) / "lib" / library.name
@@ -113,10 +97,10 @@ def _unpack(package: str) -> bool:
 def _loads(library: Path) -> bool:
     """Return whether the dynamic linker can load a library: one that lacks its own dependencies is of no use."""
     program = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
-    return _run(sys.executable, "-c", program, str(library))
+    return run_command(sys.executable, "-c", program, str(library))
 
 
-def _run(*command: str, cwd: str | None = None) -> bool:
+def run_command(*command: str, cwd: str | None = None) -> bool:
     """Run a command, its output shown only where it fails; return whether it succeeded."""
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
@@ -124,7 +108,3 @@ def _run(*command: str, cwd: str | None = None) -> bool:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         print(f"  {' '.join(command[:4])} …: {last[0] if last else 'failed'}")
     return done.returncode == 0
-
-
-if __name__ == "__main__":
-    main()

@@ -18,13 +18,14 @@ from rich.text import Text
 
 from runner.analysis.statistics import Estimate
 from runner.config.durations import in_words
-from runner.results.result import Result, Status
+from runner.results.result import Result
+from runner.results.status import Status
 
 STATUS_STYLES = {Status.ok: "green", Status.unsupported: "dim", Status.unavailable: "yellow"}
 """Every other status is an error: red."""
 
 
-class LastingConsole(Console):
+class BrokenPipeSafeConsole(Console):
     """A console whose end is not the sweep's: where nobody reads any more, it falls silent."""
 
     def on_broken_pipe(self) -> None:
@@ -41,7 +42,7 @@ def say(console: Console, line: str) -> None:
         print(f"{line} (not shown where it should be: {error})", file=sys.stderr)
 
 
-class Screen:
+class Progress:
     """The progress display of one sweep."""
 
     def __init__(self, console: Console, total: int) -> None:
@@ -70,9 +71,9 @@ class Screen:
         """Say what the run is doing."""
         self._draw(name)
 
-    def round(self, number: int, disturbed: int, limit: int, speedup: Estimate | None) -> None:
-        """Say which round is done, how many were disturbed, and the speedup so far."""
-        text = f"round {number} of {limit} at most" + (f" ({disturbed} disturbed)" if disturbed else "")
+    def round(self, number: int, contaminated: int, limit: int, speedup: Estimate | None) -> None:
+        """Say which round is done, how many were contaminated, and the speedup so far."""
+        text = f"round {number} of {limit} at most" + (f" ({contaminated} contaminated)" if contaminated else "")
         if speedup is not None:
             text += f", {speedup.value:.2f}× ({speedup.low:.2f}–{speedup.high:.2f})"
         self._draw(text)

@@ -15,37 +15,40 @@ from rich.console import Console
 
 from runner.analysis.statistics import Verdict
 from runner.config.durations import seconds_of
-from runner.config.schema import NothingLaunched, RunConfig
+from runner.config.labels import describe
+from runner.config.schema import RunConfig
+from runner.errors import NothingLaunched
 from runner.machine.facts import Machine, as_dict, this_machine
 from runner.machine.interference import Watch
-from runner.machine.lock import only_measurement
+from runner.machine.lock import measurement_lock
 from runner.measuring.progress import say
 from runner.measuring.sweep import Sweep
 from runner.planning import inventory
-from runner.planning.plans import Plan
 from runner.planning.resume import Command, stored
-from runner.processes.launch import build_launches, cache_dir, describe
+from runner.processes.launch import build_launches, cache_dir
 from runner.processes.peak import describe as describe_peaks
 from runner.processes.peak import measure_peaks
-from runner.processes.process_tree import Guard
+from runner.processes.process_tree import Reaper
 from runner.protocol import Peaks
 from runner.reporting import contributions, diagnosis
-from runner.reporting.table import csv_table, markdown_table, print_evidence, print_table, time_line
+from runner.reporting.notes import time_line
+from runner.reporting.table import csv_table, markdown_table, print_evidence, print_table
 from runner.results import artifacts
+from runner.results.files import write_json
 from runner.results.noise_floor import calibrate
-from runner.results.result import HARMLESS, Result, RunFailed, write_json
+from runner.results.plan import Plan
+from runner.results.result import Result
 from runner.results.rows import row
-from runner.results.store import Ledger
-from runner.tracking.client import NOTES_FILE
+from runner.results.status import HARMLESS, RunFailed
+from runner.results.store import MACHINE_FILE, NOTES_FILE, SweepStore
 from runner.tracking.recorder import Tracker
-from runner.tracking.sync import MACHINE_FILE
 
 AT_REST_S = 0.5
 """How long the machine is looked at before anything is launched."""
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
 
-def conduct(command: Command, plans: Sequence[Plan], folder: Path, console: Console) -> int:
+def run_session(command: Command, plans: Sequence[Plan], folder: Path, console: Console) -> int:
     """Make a sweep where no other measurement runs, record it, print its table; return the process's exit code.
 
     Args:
@@ -58,17 +61,17 @@ def conduct(command: Command, plans: Sequence[Plan], folder: Path, console: Cons
         NothingLaunched: another measurement runs on this machine, or the sweep's folder cannot be written.
     """
     config = plans[0].config
-    with only_measurement(wait=config.wait, tell=lambda line: say(console, line)), Guard():
+    with measurement_lock(wait=config.wait, tell=lambda line: say(console, line)), Reaper():
         begin = time.monotonic()
         try:
             folder = _resumed(command, folder.with_name(config.resume)) if config.resume else make_folder(folder)
             found = [asdict(entry) for entry in inventory.take(this_machine(), Path(config.output_dir))]
             write_json(folder / MACHINE_FILE, as_dict(this_machine()) | {"inventory": found})
-            ledger = Ledger(folder, plans)
+            ledger = SweepStore(folder, plans)
             ledger.write_plan(command.as_json())
         except OSError as error:
             raise NothingLaunched(f"{error.filename or folder} cannot be written: {error.strerror}") from error
-        return _conduct(ledger, plans, console, begin)
+        return _run_session(ledger, plans, console, begin)
 
 
 def _resumed(command: Command, folder: Path) -> Path:
@@ -77,14 +80,14 @@ def _resumed(command: Command, folder: Path) -> Path:
     Raises:
         NothingLaunched: it holds no sweep, or another command's.
     """
-    if not Ledger.is_in(folder) or not command.asks_as(*stored(folder)):
+    if not SweepStore.holds_plan(folder) or not command.asks_as(*stored(folder)):
         raise NothingLaunched(
             f"{folder} is no sweep of this command: resume it with python -m runner resume=NAME alone"
         )
     return folder
 
 
-def _conduct(ledger: Ledger, plans: Sequence[Plan], console: Console, begin: float) -> int:
+def _run_session(ledger: SweepStore, plans: Sequence[Plan], console: Console, begin: float) -> int:
     machine, config, folder = this_machine(), plans[0].config, ledger.folder
     if config.resume:
         say(console, f"going on with {folder.name}")
@@ -102,7 +105,7 @@ def _conduct(ledger: Ledger, plans: Sequence[Plan], console: Console, begin: flo
     trim()
     peaks = _peaks(plans, ledger, console)
     before_s = {"peak": time.monotonic() - begin}
-    tracker = Tracker(config.tracking, Path(config.output_dir), folder, console)
+    tracker = Tracker(config.tracking, Path(config.output_dir), folder, lambda line: say(console, line))
     tracker.begin(folder / MACHINE_FILE, machine.name)
     sweep = Sweep(ledger, plans, console, peaks)
     made = sweep.run(tracker, lambda seconds: _fits(budget, time.monotonic() - begin, seconds), trim)
@@ -146,7 +149,9 @@ def _fits(budget: float | None, spent: float, expected: float | None) -> bool:
     return budget is None or spent + (expected or 0.0) <= budget
 
 
-def _not_begun(plans: Sequence[Plan], made: Mapping[int, Result], ledger: Ledger, *, interrupted: bool) -> list[str]:
+def _not_begun(
+    plans: Sequence[Plan], made: Mapping[int, Result], ledger: SweepStore, *, interrupted: bool
+) -> list[str]:
     """Return how many runs were kept and how many are left, and the command that goes on."""
     told = []
     kept = sum(ledger.kept(number) is not None for number in made)
@@ -177,7 +182,7 @@ def _warn_of_noise(machine: Machine, console: Console) -> None:
     before = watch.read()
     time.sleep(AT_REST_S)
     for disturbance in watch.between(before, watch.read()).disturbances():
-        say(console, f"this machine is not at rest: {disturbance}; disturbed rounds will be measured again")
+        say(console, f"this machine is not at rest: {disturbance}; contaminated rounds will be measured again")
 
 
 def _raised_floors(plans: Sequence[Plan], results: Sequence[Result]) -> list[str]:
@@ -215,7 +220,7 @@ def _calibrate(plans: Sequence[Plan], results: Sequence[Result], machine: Machin
     return told
 
 
-def _peaks(plans: Sequence[Plan], ledger: Ledger, console: Console) -> Peaks | None:
+def _peaks(plans: Sequence[Plan], ledger: SweepStore, console: Console) -> Peaks | None:
     """Measure the machine's peaks before the rows of a table; None where nothing needs them, or they cannot be had."""
     if not any(plan.config.row.table and not ledger.kept(number) for number, plan in enumerate(plans)):
         return None

@@ -2,104 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from rich.console import Console
 
-from runner.config.schema import RunConfig
-from runner.machine.facts import this_machine
-from runner.measuring.progress import Screen
-from runner.measuring.run import LoadedWorker, Run, Stopwatch, run_experiment
+from runner.measuring.baseline_pool import BaselinePool
+from runner.measuring.phase_timer import PhaseTimer
+from runner.measuring.progress import Progress
+from runner.measuring.run import Run, execute_run
 from runner.planning.eta import Forecast
-from runner.planning.plans import Plan
-from runner.processes.launch import build_launches
 from runner.processes.peak import peak_share
-from runner.processes.signals import finished_first
-from runner.protocol import Job, Peaks
-from runner.results.result import Result, Status, save, without_secrets, write_json
-from runner.results.store import Ledger
+from runner.processes.signals import defer_interrupt
+from runner.protocol import Peaks
+from runner.results.files import save, without_secrets, write_json
+from runner.results.plan import Plan
+from runner.results.result import Result
+from runner.results.status import Status
+from runner.results.store import SweepStore
 from runner.tracking.recorder import Tracker
-
-
-class KeptBench:
-    """Baseline worker and references, kept from one run of a sweep to the next."""
-
-    def __init__(self) -> None:
-        """Hold nothing yet."""
-        self._kept: LoadedWorker | None = None
-        self._references: dict[str, Path] = {}
-
-    def baseline(self, config: RunConfig, run: Run) -> LoadedWorker:
-        """Return the kept worker where it is of this configuration, else a new one.
-
-        Where a run measures several process pairs, and in A/A, each pair is fresh: a kept process would carry what it
-        is by accident into all of them.
-
-        Raises:
-            RunFailed: the baseline could not be started, loaded or warmed up.
-        """
-        launches = build_launches(config, this_machine(), os.environ)
-        kept, self._kept = self._kept, None
-        if kept is not None:
-            fresh = config.measure.processes_max > 1 or run.plan.config.aa
-            if kept.worker.alive() and kept.worker.launches == launches and not fresh:
-                try:
-                    run.note_launches(launches, "baseline")
-                except BaseException:  # nobody else knows of it any more
-                    kept.worker.stop()
-                    raise
-                return kept
-            kept.worker.stop()
-        return run.start(config, "baseline")
-
-    def release(self, worker: LoadedWorker) -> None:
-        """Keep a worker that is alive for the next run."""
-        if worker.worker.alive():
-            self._kept = worker
-        else:
-            worker.worker.stop()
-
-    def reference(self, config: RunConfig, run: Run, baseline: LoadedWorker) -> Path:
-        """Return the file with the fp32 logits; the baseline gives them where it is the reference."""
-        launches = build_launches(config, this_machine(), os.environ)
-        key = _subject(launches[0].job)
-        if key not in self._references:
-            path = run.folder / "reference.npz"
-            if baseline.worker.launches == launches:
-                run.evaluate(baseline.worker, path, cached=True)
-            else:
-                worker, _ = run.open(config, "reference")
-                try:
-                    run.evaluate(worker, path, cached=True)
-                finally:
-                    worker.stop()
-            self._references[key] = path
-        return self._references[key]
-
-    def close(self) -> None:
-        """Stop the kept worker."""
-        if self._kept is not None:
-            self._kept.worker.stop()
-            self._kept = None
-
-
-def _subject(job: Job) -> str:
-    """Return what a reference depends on: the network and the images, not how fast they are run."""
-    fields = asdict(job)
-    del fields["batch_size"]
-    return json.dumps(fields, sort_keys=True)
 
 
 class Sweep:
     """All runs of one command."""
 
-    def __init__(self, ledger: Ledger, plans: Sequence[Plan], console: Console, peaks: Peaks | None = None) -> None:
+    def __init__(self, ledger: SweepStore, plans: Sequence[Plan], console: Console, peaks: Peaks | None = None) -> None:
         """Keep the plans and where their results go.
 
         Args:
@@ -135,20 +64,20 @@ class Sweep:
             The results by the numbers of their plans; those that were not begun are not among them.
         """
         results: dict[int, Result] = {}
-        bench = KeptBench()
+        pool = BaselinePool()
         try:
-            with Screen(self._console, len(self._plans)) as screen:
+            with Progress(self._console, len(self._plans)) as progress:
                 for number, plan in enumerate(self._plans):
                     kept = self._ledger.kept(number)
                     if kept is None and not may_take(self._forecast.expect(plan)):
                         break
                     begin = time.monotonic()
-                    made = kept or self._make(number, screen, bench)
-                    with finished_first():
+                    made = kept or self._make(number, progress, pool)
+                    with defer_interrupt():
                         result = results[number] = kept or self._save(number, made)
                         if number not in self._unsaved:
                             tracker.record(result, self._ledger.run_folder(number))
-                        screen.end(number, result, kept=kept is not None)
+                        progress.end(number, result, kept=kept is not None)
                     if kept is None:
                         self._forecast.note(plan, time.monotonic() - begin)
                         if result.rebuilt:
@@ -159,7 +88,7 @@ class Sweep:
         except KeyboardInterrupt:  # between two runs: those that are finished are kept
             self.interrupted = True
         finally:
-            bench.close()
+            pool.close()
         for number in range(len(self._plans)):  # behind the one that was the last to be made
             if number not in results and (kept := self._ledger.kept(number)) is not None:
                 results[number] = kept
@@ -175,22 +104,22 @@ class Sweep:
                 told.append(f"{result.label}: its result is only in this table, it could not be written: {error}")
         return told
 
-    def _make(self, number: int, screen: Screen, bench: KeptBench) -> Result:
+    def _make(self, number: int, progress: Progress, pool: BaselinePool) -> Result:
         """Make a run; whatever happens, there is a result."""
         plan, begin = self._plans[number], time.monotonic()
         left = [other for place, other in enumerate(self._plans) if place >= number and not self._ledger.kept(place)]
-        screen.begin(number, plan.label, self._forecast.expect_all(left))
-        watch = Stopwatch()
+        progress.begin(number, plan.label, self._forecast.expect_all(left))
+        watch = PhaseTimer()
         try:
             folder = self._ledger.make_run_folder(number)
             (folder / "config.yaml").write_text(plan.yaml, encoding="utf-8")
-            result = run_experiment(Run(plan, folder, screen, watch), bench)
+            result = execute_run(Run(plan, folder, progress, watch), pool)
         except KeyboardInterrupt:
-            bench.close()
+            pool.close()
             reason = "stopped by the person"
             result = replace(self._unmeasured(plan, Status.interrupted, reason, begin), phases=watch.seconds)
         except Exception as error:  # a full disk, or a defect of this program: it ends a run, never a sweep
-            bench.close()
+            pool.close()
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             result = self._unmeasured(plan, Status.failed, reason, begin, traceback.format_exc())
         if self._peaks is not None and result.shown and plan.config.model == self._plans[0].config.model:

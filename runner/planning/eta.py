@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from runner.planning.plans import Plan
+from runner.results.plan import Plan
 
 
 class Forecast:

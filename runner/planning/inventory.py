@@ -11,7 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from runner.machine.facts import ISA_FLAGS, THP_MODE, Machine, find_library
+from runner.machine.facts import ISA_FLAGS, THP_MODE, Machine
+from runner.machine.libraries import find_library
 from runner.machine.provision import needs
 from runner.paths import PROJECT
 from runner.protocol import PACKAGES

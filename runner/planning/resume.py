@@ -15,11 +15,12 @@ from typing import Any
 from hydra._internal.utils import get_args_parser
 
 from runner.config.redaction import hide_in_override
-from runner.config.schema import FOLDER_NAME, OF_THE_COMMAND, ConfigurationError, Mistake, RunConfig
-from runner.results.store import Ledger
+from runner.config.schema import FOLDER_NAME, SESSION_FIELDS, RunConfig
+from runner.errors import ConfigurationError, Mistake
+from runner.results.store import SweepStore
 
 YES, NO = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0", "null", "")
-OF_ONE_TIME = ("resume", "fresh", "budget")
+ONE_SHOT_FIELDS = ("resume", "fresh", "budget")
 """Fields that the next command does not inherit."""
 
 
@@ -34,7 +35,7 @@ class Command:
     @property
     def own(self) -> list[str]:
         """The overrides that say what is measured."""
-        return [word for word in self.overrides if _group(word) not in OF_THE_COMMAND]
+        return [word for word in self.overrides if _group(word) not in SESSION_FIELDS]
 
     def value(self, field: str) -> str | None:
         """Return what the last override of a field says."""
@@ -47,7 +48,7 @@ class Command:
 
     def as_json(self) -> dict[str, Any]:
         """Return what is kept of it: overrides that hold secrets are left out, and named."""
-        lasting = [word for word in self.overrides if _key(word) not in OF_ONE_TIME]
+        lasting = [word for word in self.overrides if _key(word) not in ONE_SHOT_FIELDS]
         kept = [word for word in lasting if hide_in_override(word) == word]
         left_out = [_key(word) for word in lasting if word not in kept]
         return {"overrides": kept, "config_dir": self.config_dir, "left_out": left_out}
@@ -91,7 +92,7 @@ def resumed(command: Command) -> Command:
     if missing:
         allowed = "what the sweep was begun with: it held a secret, and is not kept"
         raise ConfigurationError([Mistake(field, None, allowed, f"Add {field}=…") for field in missing])
-    now = [*secret, *(word for word in command.overrides if _group(word) in OF_THE_COMMAND)]
+    now = [*secret, *(word for word in command.overrides if _group(word) in SESSION_FIELDS)]
     said = {_key(word) for word in now}
     whole = Command([*(word for word in begun.overrides if _key(word) not in said), *now], begun.config_dir)
     return _with(whole, resume=None if fresh else found.name)
@@ -105,8 +106,8 @@ def _named(sweeps: Path, name: str) -> Path:
     """
     if not FOLDER_NAME.fullmatch(name):
         raise ConfigurationError([Mistake("resume", name, "true, or the name of a folder in " + str(sweeps))])
-    if not Ledger.is_in(sweeps / name):
-        there = sorted(folder.name for folder in sweeps.glob("*") if Ledger.is_in(folder))
+    if not SweepStore.holds_plan(sweeps / name):
+        there = sorted(folder.name for folder in sweeps.glob("*") if SweepStore.holds_plan(folder))
         allowed = f"true, or a sweep in {sweeps}: {', '.join(there[-5:]) or 'there is none'}"
         raise ConfigurationError([Mistake("resume", name, allowed)])
     return sweeps / name
@@ -115,16 +116,16 @@ def _named(sweeps: Path, name: str) -> Path:
 def _newest(sweeps: Path, command: Command, *, ended: bool) -> Path | None:
     """Return the newest sweep of a command; of one that asks for nothing, the newest that is unfinished, or of all."""
     for folder in sorted(sweeps.glob("*"), reverse=True):
-        if not Ledger.is_in(folder):
+        if not SweepStore.holds_plan(folder):
             continue
-        if command.asks_as(*stored(folder)) if command.own else ended or Ledger.is_unfinished(folder):
+        if command.asks_as(*stored(folder)) if command.own else ended or SweepStore.is_unfinished(folder):
             return folder
     return None
 
 
 def stored(folder: Path) -> tuple[Command, list[str]]:
     """Return the command that began a sweep, and the fields that were not kept of it."""
-    kept = Ledger.read_plan(folder)["command"]
+    kept = SweepStore.read_plan(folder)["command"]
     return Command(kept["overrides"], kept["config_dir"]), kept["left_out"]
 
 

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from runner.config import backend_registry
+from runner.config.labels import describe
 from runner.config.schema import RunConfig
-from runner.machine.facts import Machine, find_library
+from runner.machine.facts import Machine
+from runner.machine.libraries import find_library
 from runner.paths import PROJECT
+from runner.processes.placement import bind, share
 from runner.protocol import BACKENDS_VARIABLE, Job
-from runner.results.result import RunFailed, Status
+from runner.results.status import RunFailed, Status
 
 ALLOWED = frozenset(
     {
@@ -79,7 +82,7 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
             f"threading={config.threading.name} sets OpenMP, which backend={config.backend.name} does not use: "
             "take threading=all_cores",
         )
-    if config.backend.name not in backend_registry.backend_options(hub=config.model.of_hub):
+    if config.backend.name not in backend_registry.backend_options(hub=config.model.is_transformers):
         raise RunFailed(
             Status.unsupported,
             f"backend={config.backend.name} does not run models of {config.model.source}: take backend=torch, ort or "
@@ -151,27 +154,6 @@ def build_launcher(config: RunConfig, python: Path, instance: int) -> list[str]:
     return [*tether, str(python), *(word.format_map(words) for word in config.threading.prefix)]
 
 
-def share(cores: Sequence[int], instances: int, instance: int) -> list[int]:
-    """Return the cores of one of several instances: all have equally many, none is shared."""
-    each = len(cores) // instances
-    return list(cores[instance * each : (instance + 1) * each])
-
-
-def bind(cores: Sequence[int], machine: Machine) -> list[str]:
-    """Return the prefix that keeps a process on some cores, and on their own memory where a machine has several nodes.
-
-    Raises:
-        RunFailed: with the status `unavailable`, where the program is not there.
-    """
-    numa = machine.numa_nodes > 1 and shutil.which("numactl")
-    program = "numactl" if numa else "taskset"
-    found = shutil.which(program)
-    if found is None:
-        raise RunFailed(Status.unavailable, f"instances > 1 needs {program}: run apt-get install util-linux")
-    listed = ",".join(map(str, cores))
-    return [found, f"--physcpubind={listed}", "--localalloc"] if numa else [found, "--cpu-list", listed]
-
-
 def find_interpreter(config: RunConfig) -> Path:
     """Return the Python that measures.
 
@@ -210,34 +192,6 @@ def find_preload(choice: str, libraries: Sequence[str], install: str) -> list[Pa
 def cache_dir(config: RunConfig) -> Path:
     """Return the folder of the artifact cache, absolute."""
     return Path(config.output_dir).absolute() / "cache"
-
-
-def describe(config: RunConfig) -> str:
-    """Return the configuration in a few words: the choices that people compare."""
-    words = [config.model.name, config.backend.name, str(config.precision.name)]
-    if config.scope != "model":
-        words.append(str(config.scope))
-    if config.memory_format != "contiguous":
-        words.append(str(config.memory_format))
-    for choice, usual in (
-        (config.allocator.name, "system"),
-        (config.hugepages.name, "off"),
-        (config.threading.name, "default"),
-    ):
-        if choice != usual:
-            words.append(choice)
-    defaults = backend_registry.backend_options(hub=config.model.of_hub).get(config.backend.name, {})
-    words += [
-        f"{name}={value}"
-        for name, value in config.backend.options.items()
-        if name not in defaults or value != defaults[name].default
-    ]
-    if config.instances > 1:
-        words.append(f"{config.instances} instances")
-    if config.scenario != "sync":
-        words.append(str(config.scenario))
-    words.append(f"batch {config.batch_size}")
-    return " ".join(words)
 
 
 def _build_job(config: RunConfig, threads: int | None, expectations: dict[str, Any]) -> Job:

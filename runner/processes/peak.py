@@ -9,7 +9,8 @@ from pathlib import Path
 from runner.processes import process_tree
 from runner.processes.launch import WorkerLaunch
 from runner.protocol import Load, Peaks, ProtocolError, decode, encode
-from runner.results.result import Measurement, RunFailed, Status
+from runner.results.result import Measurement
+from runner.results.status import RunFailed, Status
 
 TIMEOUT_S = 120.0
 
@@ -27,7 +28,7 @@ def measure_peaks(launch: WorkerLaunch) -> Peaks:
         request, reply = Path(folder) / "job", Path(folder) / "reply"
         request.write_bytes(encode(Load(launch.job)))
         command = [launch.job.python, "-m", "runner.worker.peak", str(request), str(reply)]
-        environment, stderr = launch.env | {process_tree.FAMILY_VARIABLE: process_tree.FAMILY}, ""
+        environment, stderr = launch.env | {process_tree.PROCESS_TAG_VARIABLE: process_tree.PROCESS_TAG}, ""
         try:
             done = subprocess.run(
                 command, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT_S

@@ -1,9 +1,8 @@
-"""All processes that one sweep has started, by a mark in their environment, wherever they have gone since.
+"""All processes that one sweep has started, by a tag in their environment, wherever they have gone since.
 
-A process group ends where a process makes a session of its own, and the tie to a parent ends with the parent. The mark
-does not: the kernel keeps the environment that a process was started with, and its children inherit it. So a guard, a
-small process of its own that waits until the host is no more, can end whatever the host left: running, frozen or
-orphaned.
+A process leaves its group when it makes a session of its own, and its parent when the parent ends. It keeps its tag:
+the kernel holds the environment that a process was started with, and its children inherit it. So the reaper, a small
+process that waits until the host has ended, can kill whatever the host left behind: running, frozen or orphaned.
 """
 
 from __future__ import annotations
@@ -19,26 +18,26 @@ from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
-FAMILY_VARIABLE = "RUNNER_FAMILY"
-"""Environment variable that carries the mark."""
-FAMILY = uuid4().hex[:12]
-"""The mark of all that this process starts; a worker's own adds its number."""
+PROCESS_TAG_VARIABLE = "RUNNER_PROCESS_TAG"
+"""Environment variable that carries the tag."""
+PROCESS_TAG = uuid4().hex[:12]
+"""The tag of all that this process starts; a worker's own adds its number."""
 ANY = ""
-"""With what every mark begins."""
-OWN: set[int] = set()
+"""With what every tag begins."""
+AWAITED: set[int] = set()
 """Children of this process that somebody waits for."""
 _adopting: set[int] = set()
 """This process, once it adopts orphans; a fork of it does not."""
 PR_SET_CHILD_SUBREAPER = 36  # <sys/prctl.h>
 ATTEMPTS, PAUSE_S = 100, 0.02
-"""How often members are looked for again: one may start another while it is being killed."""
+"""How often tagged_processes are looked for again: one may start another while it is being killed."""
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What ends a terminal's programs must not end the guard before the host."""
+"""What ends a terminal's programs must not kill_tagged the guard before the host."""
 
 
-def members(mark: str) -> list[int]:
-    """Return the processes that were started with a mark, or with one that begins so; zombies have none."""
-    wanted = f"\0{FAMILY_VARIABLE}={mark}".encode()
+def tagged_processes(tag: str) -> list[int]:
+    """Return the processes that were started with a tag, or with one that begins so; zombies have none."""
+    wanted = f"\0{PROCESS_TAG_VARIABLE}={tag}".encode()
     found = []
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
@@ -51,11 +50,11 @@ def members(mark: str) -> list[int]:
     return found
 
 
-def end(mark: str) -> list[int]:
-    """Kill every process with a mark; return those that do not end, as while they wait for a broken disk."""
+def kill_tagged(tag: str) -> list[int]:
+    """Kill every process with a tag; return those that do not kill_tagged, as while they wait for a broken disk."""
     found: list[int] = []
     for _ in range(ATTEMPTS):
-        found = members(mark)
+        found = tagged_processes(tag)
         if not found:
             break
         for pid in found:
@@ -72,7 +71,7 @@ def end(mark: str) -> list[int]:
 def _reap() -> None:
     """Reap children that have ended and that nobody else waits for: orphans that this process has adopted."""
     for entry in os.scandir("/proc"):
-        if not entry.name.isdigit() or int(entry.name) in OWN:
+        if not entry.name.isdigit() or int(entry.name) in AWAITED:
             continue
         try:
             state, parent, *_ = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
@@ -88,35 +87,35 @@ def adopt_orphans() -> None:
     _adopting.add(os.getpid())
 
 
-class Guard:
-    """A process that ends this process's family when this process has ended, however it ended."""
+class Reaper:
+    """A process that kills everything this process started, once this process has ended, however it ended."""
 
     def __enter__(self) -> Self:
         """Start it."""
         adopt_orphans()
         self._process = subprocess.Popen(
-            [sys.executable, "-I", __file__, FAMILY],
+            [sys.executable, "-I", __file__, PROCESS_TAG],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        OWN.add(self._process.pid)
+        AWAITED.add(self._process.pid)
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        """Have it look for whatever is left, and wait for it to end."""
+        """Have it look for whatever is left, and wait for it to kill_tagged."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
 
 
-def _watch(mark: str) -> None:
+def _watch(tag: str) -> None:
     """Block until standard input closes: the kernel does that for a host that was killed."""
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.buffer.read()
-    end(mark)
+    kill_tagged(tag)
 
 
 if __name__ == "__main__":

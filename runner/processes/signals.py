@@ -30,14 +30,14 @@ class _Asked:
 _asked = _Asked()
 
 
-def listen() -> None:
+def install_handlers() -> None:
     """Take what tells a process to end, from now on."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _hear)
+            signal.signal(number, _on_signal)
 
 
-def _hear(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- what a handler is called with
+def _on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- what a handler is called with
     _asked.count += 1
     if _asked.count > 1 or not _asked.held:
         raise KeyboardInterrupt
@@ -49,7 +49,7 @@ def _hear(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- what
 
 
 @contextmanager
-def finished_first() -> Iterator[None]:
+def defer_interrupt() -> Iterator[None]:
     """Put a first Ctrl-C off until the block is done.
 
     Raises:

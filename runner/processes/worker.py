@@ -35,7 +35,7 @@ from runner.protocol import (
     decode,
     encode,
 )
-from runner.results.result import RunFailed, Status
+from runner.results.status import RunFailed, Status
 
 DIAL_TIMEOUT_S = 60.0
 """A worker dials before it imports anything heavy; only a prefix that takes long comes near this."""
@@ -43,7 +43,7 @@ STOP_GRACE_S = 3.0
 """Between the request to stop, SIGTERM and SIGKILL. A worker has nothing to save: it may be killed."""
 LOG_TAIL_LINES = 20
 CHUNK = 1 << 16
-LONGEST_LINE = 1 << 26
+MAX_LINE = 1 << 26
 """Bytes without an end of line that are no message: ten thousand times the longest, a slice's time stamps."""
 
 Reply = TypeVar("Reply", bound=Message)
@@ -71,8 +71,8 @@ class Worker:
         self.pid = 0
         """The process that measures: behind a prefix it is not the one that was started."""
         self._received = b""
-        self._mark = (
-            f"{process_tree.FAMILY}.{next(_numbers):06d}"  # always as long: what a process is given moves its heap
+        self._tag = (
+            f"{process_tree.PROCESS_TAG}.{next(_numbers):06d}"  # always as long: what a process is given moves its heap
         )
         self._oom_kills = read_oom_kills()
         # The path of a Unix socket may not be longer than 107 bytes, so it cannot lie in the run's folder.
@@ -190,7 +190,7 @@ class Worker:
                     log.write("runner: this process ignored SIGTERM and was killed\n")
 
     def _spawn(self, channel: Path) -> subprocess.Popen[bytes]:
-        environment = self.launch.env | {CHANNEL_VARIABLE: str(channel), process_tree.FAMILY_VARIABLE: self._mark}
+        environment = self.launch.env | {CHANNEL_VARIABLE: str(channel), process_tree.PROCESS_TAG_VARIABLE: self._tag}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             try:
@@ -203,7 +203,7 @@ class Worker:
                     cwd=self.log.parent,
                     start_new_session=True,
                 )
-                process_tree.OWN.add(process.pid)
+                process_tree.AWAITED.add(process.pid)
                 return process
             except OSError as error:
                 raise RunFailed(
@@ -273,7 +273,7 @@ class Worker:
             if not chunk:
                 raise self._died()
             self._received += chunk
-            if len(self._received) > LONGEST_LINE:
+            if len(self._received) > MAX_LINE:
                 raise self._broken("sent no end of line")
         line, self._received = self._received.split(b"\n", 1)
         try:
@@ -315,8 +315,8 @@ class Worker:
         self._signal(signal.SIGKILL)
         self._process.wait()
         self._groups.clear()  # their numbers may now become another's
-        process_tree.OWN.discard(self._process.pid)
-        if left := process_tree.end(self._mark):  # what has left the group
+        process_tree.AWAITED.discard(self._process.pid)
+        if left := process_tree.kill_tagged(self._tag):  # what has left the group
             with self.log.open("a", encoding="utf-8") as log:
                 log.write(f"runner: processes {left} do not end; they are killed again when the sweep ends\n")
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from runner.analysis.statistics import Estimate, Verdict
-from runner.planning.plans import AA, WHOLE, Plan
+from runner.results.plan import SELF_COMPARISON, WHOLE, Plan
 from runner.results.result import Result
 
 Part = tuple[Plan, Result | None]
@@ -42,7 +42,7 @@ def _ablations(plans: Sequence[Plan], results: Sequence[Result | None]) -> Itera
             if found:
                 yield found
             found = (result, []) if result else None
-        elif plan.part not in ("", AA) and found:
+        elif plan.part not in ("", SELF_COMPARISON) and found:
             found[1].append((plan, result))
     if found:
         yield found

@@ -7,8 +7,8 @@ from typing import Any
 
 from runner.analysis.statistics import Verdict
 from runner.machine.facts import Machine
-from runner.planning.plans import Plan
 from runner.protocol import UNKNOWN
+from runner.results.plan import Plan
 from runner.results.result import Measurement, Result
 
 USUAL = {
@@ -30,9 +30,9 @@ HARDWARE = {
 """Instruction sets of x86 without which a precision is emulated."""
 FEW_FAULTS = 50
 """Page faults a batch: with fewer, an allocator has hardly anything to spare (64 of 4 KiB are a quarter of a MiB)."""
-QDQ_MOST = 0.05
+MAX_QDQ_SHARE = 0.05
 """Share of the time that quantising and dequantising between operators may take."""
-CORES_LEAST = 0.75
+MIN_CORES_SHARE = 0.75
 """Share of the cores that a full machine uses."""
 WITHOUT_EFFECT = ("allocator.name", "hugepages.name")
 """Settings of which a row without effect is told too: it usually had nothing to act on."""
@@ -100,7 +100,7 @@ def why(result: Result, rival: Measurement | None, machine: Machine) -> str:
     """Return the likeliest cause that the evidence of a slow run shows."""
     facts = {name: value for finding in result.evidence for name, value in finding.facts.items()}
     precision = str(result.settings["precision.name"])
-    if facts.get("qdq_share", 0) > QDQ_MOST:
+    if facts.get("qdq_share", 0) > MAX_QDQ_SHARE:
         return (
             f"{facts['qdq']:.0f} quantise and dequantise nodes were left between the operators, "
             f"{facts['qdq_share']:.0%} of its time"
@@ -113,7 +113,7 @@ def why(result: Result, rival: Measurement | None, machine: Machine) -> str:
         return f"oversubscribed: {facts['busy']:.0f} threads computed on {facts['cores']:.0f} cores"
     if nothing := _nothing_to_act_on(result, rival):
         return nothing
-    if "cores_used" in facts and facts["cores_used"] < CORES_LEAST * facts["cores"]:
+    if "cores_used" in facts and facts["cores_used"] < MIN_CORES_SHARE * facts["cores"]:
         return f"it used {facts['cores_used']:.1f} of {facts['cores']:.0f} cores"
     return "the evidence shows no cause"
 

@@ -6,27 +6,17 @@ so what is in use, and what was not used for longest, can be seen from outside.
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import fcntl
 import os
 import shutil
-import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from runner.config.schema import NothingLaunched, RunConfig
-from runner.machine.lock import only_measurement
 from runner.protocol import DIGEST_FILE
 
 GIB, MIB = 2**30, 2**20
 NOISE = "noise"
 """Folder of the calibrated noise floors: measured, small, and not made again by itself."""
-EXIT_OK, EXIT_BUSY = 0, 2
 
 
 @dataclass(frozen=True)
@@ -113,7 +103,7 @@ def remove(entry: Path) -> bool:
     return True
 
 
-def _remove_any(path: Path) -> bool:
+def remove_any(path: Path) -> bool:
     """Remove an artifact, or a folder that is none; return whether that was possible."""
     if (path / DIGEST_FILE).exists():
         return remove(path)
@@ -130,55 +120,3 @@ def _bytes(path: Path) -> int:
         return path.stat().st_size if path.is_file() and not path.is_symlink() else 0
     except FileNotFoundError:  # removed meanwhile
         return 0
-
-
-def _by_kind(artifacts: Sequence[Artifact]) -> Iterator[tuple[str, list[Artifact]]]:
-    """Yield the artifacts of each kind, the largest kind first."""
-    kinds: dict[str, list[Artifact]] = {}
-    for artifact in artifacts:
-        kinds.setdefault(artifact.kind, []).append(artifact)
-    yield from sorted(kinds.items(), key=lambda item: -sum(one.bytes for one in item[1]))
-
-
-def show(artifacts: Sequence[Artifact], title: str, console: Console) -> None:
-    """Print how much of the space each kind takes."""
-    table = Table(title=title)
-    for name in ("kind", "entries", "MiB", "last used"):
-        table.add_column(name, justify="right" if name in ("entries", "MiB") else "left")
-    for kind, found in _by_kind(artifacts):
-        used = datetime.datetime.fromtimestamp(max(one.used_at for one in found), datetime.UTC)
-        size = sum(one.bytes for one in found) / MIB
-        table.add_row(kind, str(len(found)), f"{size:.1f}", used.strftime("%Y-%m-%d %H:%M UTC"))
-    table.add_section()
-    table.add_row("all", str(len(artifacts)), f"{sum(one.bytes for one in artifacts) / MIB:.1f}", "")
-    console.print(table)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Show what the cache holds, by kind; `clean` removes all but the calibrated noise floors."""
-    parser = argparse.ArgumentParser(prog="python -m runner.cache", description=main.__doc__)
-    parser.add_argument("action", nargs="?", choices=["show", "clean"], default="show")
-    parser.add_argument("--output-dir", default=RunConfig.output_dir, type=Path, help="(default: %(default)s)")
-    options = parser.parse_args(arguments)
-    folder = options.output_dir / "cache"
-    artifacts, console = Artifacts(folder), Console()
-    if options.action == "show":
-        show([*artifacts.entries(), *artifacts.others()], str(folder), console)
-        return EXIT_OK
-    try:
-        with only_measurement(wait=False, tell=print, remedy="wait until it has ended"):
-            found = [*artifacts.entries(), *artifacts.others()]
-            removed = [one for one in found if _remove_any(one.path)]
-            for lock in folder.glob("*.lock"):
-                lock.unlink()
-            show(removed, f"removed from {folder}", console)
-            for left in [one for one in found if one not in removed]:
-                console.print(f"{left.path.name} stays: a process uses it", highlight=False)
-    except NothingLaunched as error:
-        print(f"nothing was removed: {error}", file=sys.stderr)
-        return EXIT_BUSY
-    return EXIT_OK
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from runner.config.schema import RunConfig
 from runner.machine.facts import Machine
-from runner.results.result import write_json
+from runner.results.files import write_json
 
-LEAST = 0.01
+MIN_FLOOR = 0.01
 """δ is never under 1 %: two processes of one program differ by about as much."""
 
 
@@ -51,12 +51,12 @@ def floor(speedups: Sequence[float]) -> float:
 
     The true speedup is known to be 1, so the deviations are taken from it and every run, of two fresh processes, gives
     a degree of freedom:
-    δ = t(0.975, n) · √(Σ log² / n), never under `LEAST`.
+    δ = t(0.975, n) · √(Σ log² / n), never under `MIN_FLOOR`.
     """
     from scipy.stats import t  # here, not above: importing scipy.stats takes most of a second
 
     deviation = math.sqrt(sum(math.log(speedup) ** 2 for speedup in speedups) / len(speedups))
-    return max(LEAST, math.expm1(float(t.ppf(0.975, len(speedups))) * deviation))
+    return max(MIN_FLOOR, math.expm1(float(t.ppf(0.975, len(speedups))) * deviation))
 
 
 def calibrate(config: RunConfig, machine: Machine, speedups: Sequence[float]) -> Calibration:

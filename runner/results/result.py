@@ -2,77 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-from runner.analysis.accuracy import Accuracy, Gate
+from runner.analysis.accuracy import Accuracy
 from runner.analysis.statistics import Estimate, Verdict
-from runner.config.redaction import hide
 from runner.machine.facts import this_machine
 from runner.protocol import Finding
-
-RESULT_FILE = "result.json"
-
-
-class Status(StrEnum):
-    """How a run ended."""
-
-    ok = "ok"
-    """Measured."""
-    unsupported = "unsupported"
-    """This combination cannot exist."""
-    unavailable = "unavailable"
-    """Something is not installed."""
-    invalid = "invalid"
-    """A requested setting did not take effect, or the outputs are no answers: no number is shown."""
-    failed = "failed"
-    """An exception."""
-    crashed = "crashed"
-    """Died by a signal."""
-    timeout = "timeout"
-    """Ran past its limit."""
-    interrupted = "interrupted"
-    """Stopped by the person."""
-
-
-HARMLESS = frozenset({Status.ok, Status.unsupported, Status.unavailable})
-"""Statuses that leave a sweep's exit code at 0."""
-
-
-class RunFailed(Exception):
-    """A run ends without a measurement."""
-
-    def __init__(self, status: Status, reason: str, *, exception: str = "", log_tail: str = "") -> None:
-        """Keep how it ended, the one line that says why, and the end of the worker's log."""
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-        self.exception = exception
-        self.log_tail = log_tail
-
-
-@contextmanager
-def blamed_on(whose: str) -> Iterator[None]:
-    """Say whose failure it is, where it is not the candidate's own.
-
-    Raises:
-        RunFailed: what the block raises, `whose` before its reason.
-    """
-    try:
-        yield
-    except RunFailed as failure:
-        raise RunFailed(
-            failure.status, f"{whose}: {failure.reason}", exception=failure.exception, log_tail=failure.log_tail
-        ) from failure
+from runner.results.status import Status
 
 
 @dataclass(frozen=True)
@@ -106,10 +44,10 @@ class Measurement:
     """Tokens that are generated of each text."""
     minor_faults_per_batch: float = 0.0
     """Page faults of the candidate that gave it new memory: how often it returns and takes it, batch by batch."""
-    rounds_disturbed: int = 0
+    rounds_contaminated: int = 0
     """Rounds that did not count: they were measured again. With the verdict `too noisy` all count."""
     disturbances: list[str] = field(default_factory=list)
-    """What disturbed them, at its worst."""
+    """What contaminated them, at its worst."""
 
 
 @dataclass(frozen=True)
@@ -159,67 +97,3 @@ class Result:
     def shown(self) -> Measurement | None:
         """The measurement where it may be shown: that of an invalid run is kept, and shown nowhere."""
         return self.measurement if self.status is Status.ok else None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that the file is either the old or the new one, whole, whatever happens.
-
-    Raises:
-        OSError: the folder cannot be written, or the disk is full.
-    """
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(content, stream, indent=1, allow_nan=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(partial).replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)  # the name is on the disk too
-        finally:
-            os.close(folder)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-
-
-def save(result: Result, folder: Path) -> Path:
-    """Write result.json into the run's folder and return its path."""
-    path = folder / RESULT_FILE
-    write_json(path, dataclasses.asdict(result))
-    return path
-
-
-def without_secrets(result: Result) -> Result:
-    """Return a result in which no text holds a secret."""
-    return dataclasses.replace(
-        result,
-        reason=hide(result.reason),
-        notes=hide(result.notes),
-        evidence=[Finding(**hide(dataclasses.asdict(finding))) for finding in result.evidence],
-        exception=hide(result.exception),
-        log_tail=hide(result.log_tail),
-    )
-
-
-def load(path: Path) -> Result:
-    """Read a result.json.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError, KeyError, TypeError: it is not a result.
-    """
-    fields = json.loads(path.read_text(encoding="utf-8"))
-    fields["status"] = Status(fields["status"])
-    measurement, accuracy = fields["measurement"], fields["accuracy"]
-    if measurement is not None:
-        for name in ("throughput", "baseline_throughput", "speedup"):
-            measurement[name] = Estimate(**measurement[name])
-        measurement["verdict"] = Verdict(measurement["verdict"])
-        fields["measurement"] = Measurement(**measurement)
-    fields["evidence"] = [Finding(**finding) for finding in fields["evidence"]]
-    if accuracy is not None:
-        accuracy["gate"] = Gate(accuracy["gate"]) if accuracy["gate"] else None
-        fields["accuracy"] = Accuracy(**accuracy)
-    return Result(**fields)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.analysis.findings import summary
 from runner.analysis.published import compare, missing_isa
 from runner.analysis.statistics import Verdict
 from runner.results.result import Result
+
+if TYPE_CHECKING:
+    pass
 
 CHOICES = {
     "model": "model.name",
@@ -67,7 +70,7 @@ def metrics(result: Result) -> dict[str, float]:
             "goal_reached": measured.goal_reached,
             "latency_samples": measured.latency_samples,
             "noise_floor": measured.noise_floor,
-            "rounds_disturbed": measured.rounds_disturbed,
+            "rounds_contaminated": measured.rounds_contaminated,
             "minor_faults_per_batch": measured.minor_faults_per_batch,
             "first_token_ms": measured.first_token_ms,
             "token_ms": measured.token_ms,
@@ -162,3 +165,15 @@ def number(row: Mapping[str, Any], name: str) -> float | None:
     """Return a metric of a table's row, None where it has none (the store says so by a NaN)."""
     value = row.get(f"metrics.{name}")
     return None if value is None or math.isnan(value) else float(value)
+
+
+Row = Mapping[str, Any]
+
+
+DASH = "–"
+
+
+def word(row: Row, name: str) -> str:
+    """Return a tag of a row; a dash if it has none."""
+    value = row.get(f"tags.{name}")
+    return value if isinstance(value, str) and value else DASH

@@ -10,20 +10,25 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from runner.planning.plans import Plan
-from runner.results.result import HARMLESS, RESULT_FILE, Result, Status, load, write_json
+from runner.results.files import RESULT_FILE, load, write_json
+from runner.results.plan import Plan
+from runner.results.result import Result
+from runner.results.status import HARMLESS, Status
+
+if TYPE_CHECKING:
+    pass
 
 PLAN_FILE = "plan.json"
 EARLIER = "earlier"
 """Folder of a sweep with runs that were made again: interrupted, without a number, or of another fingerprint."""
 SETTLED = frozenset({Status.ok, Status.unsupported})
 """How a run ends that need not be made again; every other has no number, or a remedy."""
-LONGEST_NAME = 80
+MAX_NAME = 80
 
 
-class Ledger:
+class SweepStore:
     """A sweep's folder."""
 
     def __init__(self, folder: Path, plans: Sequence[Plan]) -> None:
@@ -41,10 +46,10 @@ class Ledger:
         self._made: set[int] = set()
 
     @staticmethod
-    def is_in(folder: Path) -> bool:
+    def holds_plan(folder: Path) -> bool:
         """Return whether a folder holds a sweep's plan that can be read."""
         try:
-            return bool(Ledger.read_plan(folder)["runs"])
+            return bool(SweepStore.read_plan(folder)["runs"])
         except (OSError, ValueError, KeyError, TypeError):  # none, or a torn one: nothing can go on from it
             return False
 
@@ -98,7 +103,7 @@ class Ledger:
             return self._kept[number][0]
         label = self._plans[number].label
         name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in label)
-        own = self.folder / f"{number + 1:03d}_{name[:LONGEST_NAME]}"
+        own = self.folder / f"{number + 1:03d}_{name[:MAX_NAME]}"
         taken = [folder for folder, _ in self._kept.values()]  # by a row that had this number before
         return next(place for place in itertools.chain([own], _numbered(own)) if place not in taken)
 
@@ -150,3 +155,10 @@ def read_results(folder: Path) -> Iterator[tuple[Path, Result | str]]:
 def _numbered(path: Path) -> Iterator[Path]:
     """Yield a path with one number after the other behind its name."""
     return (path.with_name(f"{path.name}-{number}") for number in itertools.count(1))
+
+
+NOTES_FILE = "notes.txt"
+"""What was concluded from all rows of a sweep, on its parent run."""
+
+
+MACHINE_FILE = "machine.json"

@@ -14,26 +14,24 @@ from runner.config.schema import TrackingConfig
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-NOTES_FILE = "notes.txt"
-"""What was concluded from all rows of a sweep, on its parent run."""
 SWEEP_TAG = "sweep"
 PARENT_TAG = "mlflow.parentRunId"
 PLACE_TAG = "run"
 """Tag of a child: its run's folder in the sweep's, which begins with the row's number."""
 DIGEST_TAG = "result"
 """Tag of a child: a digest of its result.json, by which it is known as recorded."""
-PATIENCE_S = 4.5
+MAX_WAIT_S = 4.5
 """What a server that is down, or slow, is waited for in all: with what surrounds it a sweep loses 5 s at most."""
-USUAL_S = 1.0
+USUAL_RECORDING_S = 1.0
 """What recording a run may take each time without counting as slow."""
 
 T = TypeVar("T")
 
 
-class Stoppable:
+class CancellableClient:
     """A client whose next call fails when the patience with its server is over: it speaks in no timed phase."""
 
-    def __init__(self, client: MlflowClient, patience: Patience) -> None:
+    def __init__(self, client: MlflowClient, patience: TimeBudget) -> None:
         """Keep both."""
         self._client = client
         self._patience = patience
@@ -45,7 +43,7 @@ class Stoppable:
         return getattr(self._client, name)
 
 
-class StoreError(Exception):
+class TrackingError(Exception):
     """The store cannot be used: in one line, why."""
 
 
@@ -89,10 +87,10 @@ def open_experiment(client: MlflowClient, name: str, output_dir: Path, uri: str)
     return str(client.create_experiment(name, artifact_location=place))
 
 
-class Patience:
+class TimeBudget:
     """Bounds what a store that does not answer may cost, whatever its client does about retries and timeouts."""
 
-    def __init__(self, uri: str, seconds: float = PATIENCE_S) -> None:
+    def __init__(self, uri: str, seconds: float = MAX_WAIT_S) -> None:
         """Keep how long may be waited in all; a database on this machine is waited for as long as it takes."""
         self._seconds = seconds
         self._left = None if uri.startswith("sqlite:") else seconds
@@ -124,7 +122,7 @@ class Patience:
         if thread.is_alive():
             self.over = True
             raise TimeoutError(f"the server did not answer within {self._seconds:g} s of this sweep")
-        self._left -= max(0.0, time.monotonic() - begin - USUAL_S)
+        self._left -= max(0.0, time.monotonic() - begin - USUAL_RECORDING_S)
         if errors:
             raise errors[0]
         return answers[0]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.protocol import Finding
-from runner.tracking.client import DIGEST_TAG, NOTES_FILE, PARENT_TAG, PLACE_TAG, SWEEP_TAG, StoreError, open_client
+from runner.results.store import NOTES_FILE
+from runner.tracking.client import DIGEST_TAG, PARENT_TAG, PLACE_TAG, SWEEP_TAG, TrackingError, open_client
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ def read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.Da
 
     Raises:
         LookupError: there is no such store, experiment or sweep.
-        StoreError: the store does not answer, or refuses.
+        TrackingError: the store does not answer, or refuses.
     """
     path = uri.removeprefix("sqlite:///")
     if path != uri and not Path(path).is_file():  # MLflow would make an empty one
@@ -38,7 +39,7 @@ def read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.Da
     try:
         return _read_sweep(uri, experiment, sweep)
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise StoreError(f"{uri}: {str(error).splitlines()[0][:200]}") from error
+        raise TrackingError(f"{uri}: {str(error).splitlines()[0][:200]}") from error
 
 
 def read_evidence(uri: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Finding]]:
@@ -49,7 +50,7 @@ def read_evidence(uri: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list
         rows: of :func:`read_sweep`.
 
     Raises:
-        StoreError: the store does not answer, or a row has no evidence.
+        TrackingError: the store does not answer, or a row has no evidence.
     """
     from mlflow.exceptions import MlflowException
 
@@ -62,7 +63,9 @@ def read_evidence(uri: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list
                 entries = json.loads(Path(file).read_text(encoding="utf-8"))
                 found[str(row["tags.label"])] = [Finding(**entry) for entry in entries]
             except (MlflowException, OSError, ValueError, TypeError) as error:
-                raise StoreError(f"the evidence of {row['tags.label']}: {str(error).splitlines()[0][:200]}") from error
+                raise TrackingError(
+                    f"the evidence of {row['tags.label']}: {str(error).splitlines()[0][:200]}"
+                ) from error
     return found
 
 
@@ -74,7 +77,7 @@ def read_notes(uri: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         rows: of :func:`read_sweep`.
 
     Raises:
-        StoreError: the store does not answer.
+        TrackingError: the store does not answer.
     """
     from mlflow.exceptions import MlflowException
 
@@ -85,7 +88,7 @@ def read_notes(uri: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         with tempfile.TemporaryDirectory(prefix="runner-notes-") as folder:
             return Path(client.download_artifacts(parent, NOTES_FILE, folder)).read_text(encoding="utf-8").splitlines()
     except (MlflowException, OSError) as error:
-        raise StoreError(f"{NOTES_FILE}: {str(error).splitlines()[0][:200]}") from error
+        raise TrackingError(f"{NOTES_FILE}: {str(error).splitlines()[0][:200]}") from error
 
 
 def _read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.DataFrame]:

@@ -8,20 +8,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from runner.config.redaction import hide_in_text
 from runner.config.schema import RunConfig, TrackingConfig
-from runner.measuring.progress import say
 from runner.results import rows
-from runner.results.result import RESULT_FILE, Result, Status
+from runner.results.files import RESULT_FILE
+from runner.results.result import Result
+from runner.results.status import Status
 from runner.tracking.client import (
     DIGEST_TAG,
     PARENT_TAG,
     PLACE_TAG,
     SWEEP_TAG,
-    Patience,
-    Stoppable,
+    CancellableClient,
+    TimeBudget,
     import_mlflow,
     open_client,
     open_experiment,
@@ -52,13 +51,13 @@ ENDED = {
 """MLflow's words for statuses; every other is FAILED."""
 MAX_TAG = 5000
 """MLflow refuses longer tag values (8,000 in its documentation; less in some stores)."""
-MOST_CHILDREN = 50_000
+MAX_CHILDREN = 50_000
 
 
 class Recorder:
     """Records one sweep in a store, whatever of it is already there."""
 
-    def __init__(self, client: MlflowClient | Stoppable, experiment: str, sweep: str) -> None:
+    def __init__(self, client: MlflowClient | CancellableClient, experiment: str, sweep: str) -> None:
         """Keep where to record.
 
         Args:
@@ -76,7 +75,7 @@ class Recorder:
     def begin(self, machine: Path, machine_name: str) -> None:
         """Create the parent run with the description of the machine, or find it and its children."""
         found = self._client.search_runs(
-            [self._experiment], f"tags.{SWEEP_TAG} = '{self._sweep}'", max_results=MOST_CHILDREN
+            [self._experiment], f"tags.{SWEEP_TAG} = '{self._sweep}'", max_results=MAX_CHILDREN
         )
         parents = [run for run in found if PARENT_TAG not in run.data.tags]
         for run in found:
@@ -161,22 +160,22 @@ class Recorder:
 class Tracker:
     """Records a sweep while it runs. After the first failure of the store it stays silent: nothing else is tried."""
 
-    def __init__(self, config: TrackingConfig, output_dir: Path, folder: Path, console: Console) -> None:
+    def __init__(self, config: TrackingConfig, output_dir: Path, folder: Path, warn: Callable[[str], None]) -> None:
         """Keep where to record.
 
         Args:
             config: the sweep's tracking settings.
             output_dir: holds the default store.
             folder: of the sweep; its name is the sweep's name.
-            console: is told where the store cannot be reached.
+            warn: reports that the store cannot be reached.
         """
         self._config = config
         self._output_dir = output_dir
         self._folder = folder
-        self._console = console
+        self._warn = warn
         self._recorder: Recorder | None = None
         self._uri = tracking_uri(config, output_dir)
-        self._patience = Patience(self._uri)
+        self._patience = TimeBudget(self._uri)
 
     def begin(self, machine: Path, machine_name: str) -> None:
         """Create the parent run, with the description of the machine on it; of a resumed sweep find it."""
@@ -199,7 +198,7 @@ class Tracker:
     def _open(self, machine: Path, machine_name: str) -> Recorder:
         client = open_client(self._uri)
         experiment = open_experiment(client, self._config.experiment, self._output_dir, self._uri)
-        recorder = Recorder(Stoppable(client, self._patience), experiment, self._folder.name)
+        recorder = Recorder(CancellableClient(client, self._patience), experiment, self._folder.name)
         recorder.begin(machine, machine_name)
         return recorder
 
@@ -225,7 +224,7 @@ class Tracker:
         if self._config.uri:
             words += ["--uri", hide_in_text(self._config.uri)]
         remedy = f"{' '.join(words)} records them later"
-        say(self._console, f"tracking: {reason}; the results are in {self._folder}, {remedy}")
+        self._warn(f"tracking: {reason}; the results are in {self._folder}, {remedy}")
 
 
 def _digest(file: Path) -> str:

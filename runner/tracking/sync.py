@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner.results.result import Result, Status
-from runner.results.store import EARLIER, Ledger, read_results
-from runner.tracking.client import NOTES_FILE, open_client, open_experiment
+from runner.results.result import Result
+from runner.results.status import Status
+from runner.results.store import EARLIER, MACHINE_FILE, NOTES_FILE, SweepStore, read_results
+from runner.tracking.client import open_client, open_experiment
 from runner.tracking.recorder import Recorder
-
-MACHINE_FILE = "machine.json"
 
 
 @dataclass
@@ -54,7 +53,7 @@ def sync(uri: str, experiment: str, output_dir: Path, folder: Path) -> Synced:
         else:
             synced.present += 1
     files = [file for pattern in ("table.*", "figure.*", NOTES_FILE) for file in sorted(folder.glob(pattern))]
-    statuses = Ledger.statuses(folder)
+    statuses = SweepStore.statuses(folder)
     recorder.finish(files, interrupted=None in statuses or Status.interrupted in statuses)
     return synced
 

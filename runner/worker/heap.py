@@ -13,7 +13,7 @@ import ctypes
 import random
 
 BLOCKS = 50
-SMALLEST, LARGEST = 16, 200_000
+MIN_BLOCK, MAX_BLOCK = 16, 200_000
 """Bytes of a block: from a Python object's to a small tensor's."""
 
 
@@ -39,6 +39,6 @@ class Heap:
         if hasattr(self._library, "malloc_trim"):  # glibc's; without effect on a preloaded allocator
             self._library.malloc_trim(0)
         generator = random.Random(seed)
-        sizes = [generator.randrange(SMALLEST, LARGEST) for _ in range(BLOCKS)]
+        sizes = [generator.randrange(MIN_BLOCK, MAX_BLOCK) for _ in range(BLOCKS)]
         self._blocks = [self._library.malloc(size) for size in sizes]
         return sizes

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from runner.config import backend_registry, composition
+from runner.config import backend_registry, composition, diagnostics, model_catalog
 from runner.config.checks import check
 from runner.config.schema import RunConfig
 from runner.machine.facts import this_machine
 from runner.paths import PROJECT
 from runner.processes.launch import build_launch
-from runner.results.result import RunFailed
+from runner.results.status import RunFailed
 
 pytestmark = pytest.mark.usefixtures("hydra_context")
 
@@ -104,8 +104,8 @@ def test_model_names_are_those_of_the_libraries():
     import timm
     from torchvision import models
 
-    assert set(timm.list_models()) <= backend_registry.model_names("timm")
-    assert set(models.list_models(module=models)) <= backend_registry.model_names("torchvision")
+    assert set(timm.list_models()) <= model_catalog.model_names("timm")
+    assert set(models.list_models(module=models)) <= model_catalog.model_names("torchvision")
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_task_of_a_model_in_a_folder_is_checked(tmp_path):
 @pytest.mark.parametrize("words", [["+precison=int8"], ["+backend.speed=1"], ["+model.config.dim=64"]])
 def test_a_field_that_nothing_reads_is_a_mistake(words):
     """Hydra lets a plus sign add anything; only the open dictionaries take what they do not know."""
-    found = [mistake.field for mistake in composition.unknown_fields(composition.compose_settings(words))]
+    found = [mistake.field for mistake in diagnostics.unknown_fields(composition.compose_settings(words))]
     assert found == ([] if "config" in words[0] else [words[0].split("=")[0].lstrip("+")])
 
 
@@ -272,7 +272,7 @@ def test_tracking_uri_of_the_environment_is_checked_too(monkeypatch):
 )
 def test_mistakes_of_composing(overrides, lines):
     """What Hydra refuses is told in our own lines, all mistakes together."""
-    error = composition.diagnose(overrides, ValueError("not composed"))
+    error = diagnostics.diagnose(overrides, ValueError("not composed"))
     told = str(error)
     for line in lines:
         assert line in told
@@ -283,7 +283,7 @@ def test_mistakes_of_composing(overrides, lines):
 def test_what_is_right_in_company_is_no_mistake():
     """weights.path goes with weights=file, model.name with model=timm: only the real mistake is told."""
     overrides = ["weights=file", "weights.path=weights.pt", "model=timm", "model.name=convnext_tiny", "batch_size=abc"]
-    [mistake] = composition.diagnose(overrides, ValueError("not composed")).mistakes
+    [mistake] = diagnostics.diagnose(overrides, ValueError("not composed")).mistakes
     assert mistake.field == "batch_size"
 
 
@@ -291,7 +291,7 @@ def test_what_is_right_in_company_is_no_mistake():
 def test_an_option_of_the_chosen_backend_is_no_mistake():
     """It exists only beside the choice, which may stand behind it."""
     overrides = ["backend.options.inter_threads=2", "backend=ort", "batch_size=abc"]
-    [mistake] = composition.diagnose(overrides, ValueError("not composed")).mistakes
+    [mistake] = diagnostics.diagnose(overrides, ValueError("not composed")).mistakes
     assert mistake.field == "batch_size"
 
 

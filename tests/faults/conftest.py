@@ -17,25 +17,26 @@ import psutil
 import pytest
 
 from runner.paths import PROJECT
-from runner.processes.process_tree import ANY, members
-from runner.results.result import RESULT_FILE, Result, load
+from runner.processes.process_tree import ANY, tagged_processes
+from runner.results.files import RESULT_FILE, load
+from runner.results.result import Result
 from tests.conftest import FAKE, TESTS, share_cache
 
 STRUCK = Path(__file__).with_name("struck.py")
-PATIENCE_S = 20
+MAX_WAIT_S = 20
 BRIEF = (*FAKE, "measure.rounds_min=2", "measure.rounds_max=2")
 """What is measured does not matter in these tests."""
 
 
 def family() -> list[str]:
     """Return every process that a sweep has started, in any state, its guards, and every zombie of this process."""
-    marked, found = members(ANY), []
+    marked, found = tagged_processes(ANY), []
     for process in psutil.process_iter(["pid", "name", "status", "cmdline", "ppid"]):
         words = " ".join(process.info["cmdline"] or [])
         orphan = process.info["status"] == psutil.STATUS_ZOMBIE and process.info["ppid"] in (1, os.getpid())
         if (
             process.info["pid"] in marked
-            or "runner/family.py" in words
+            or "runner/processes/process_tree.py" in words
             or (orphan and process.info["name"] in ("python", "python3", "sh"))
         ):
             found.append(f"{process.info}")
@@ -44,7 +45,7 @@ def family() -> list[str]:
 
 def wait_until_nobody_is_left() -> list[str]:
     """Return who is still there when the patience has ended: what ends a killed host's family needs a moment."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + MAX_WAIT_S
     while (left := family()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return left

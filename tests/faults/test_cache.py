@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.results.result import Status
+from runner.results.status import Status
 from runner.worker.artifacts.cache import DIGEST_FILE
 from tests.conftest import RunProgram
 from tests.faults.conftest import BRIEF

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runner.paths import PROJECT
-from runner.results.result import Status
+from runner.results.status import Status
 from tests.faults.conftest import Struck, contents, faults, results
 
 ONE = faults("batch_s: 0.001")

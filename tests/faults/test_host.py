@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.results.result import RESULT_FILE, Status
+from runner.results.files import RESULT_FILE
+from runner.results.status import Status
 from runner.results.store import PLAN_FILE
 from runner.tracking.reader import read_sweep
 from tests.faults.conftest import Struck, contents, faults, results, wait_until_nobody_is_left

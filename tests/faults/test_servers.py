@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from runner.commands import sync as command
-from runner.machine.lock import LOCK_VARIABLE, only_measurement
-from runner.results.result import Status
-from runner.tracking.client import Patience
+from runner.machine.lock import LOCK_VARIABLE, measurement_lock
+from runner.results.status import Status
+from runner.tracking.client import TimeBudget
 from tests.conftest import RunProgram
 from tests.faults.conftest import faults
 from tests.tracking.test_tracking import TRACKED, newest, runs_of
@@ -110,7 +110,7 @@ def test_sync_says_what_it_cannot_do(tmp_path, capsys, run_program: RunProgram):
     options = ["sync", "--output-dir", str(done.output_dir)]
     assert command.main([*options, "--sweep", "../elsewhere"]) == 2
     assert "holds no sweep ../elsewhere" in capsys.readouterr().err
-    with only_measurement(wait=False, tell=pytest.fail):
+    with measurement_lock(wait=False, tell=pytest.fail):
         assert command.main(options) == 2
     assert capsys.readouterr().err.endswith("two would be each other's noise: add --wait\n")
     assert command.main([*options, "--uri", "http://someone:hunter2hunter2@127.0.0.1:9"]) == 2
@@ -122,7 +122,7 @@ def test_sync_says_what_it_cannot_do(tmp_path, capsys, run_program: RunProgram):
 
 def test_patience_is_for_all_calls_together():
     """A server that takes long again and again is given up like one that is silent."""
-    patience = Patience("http://somewhere", seconds=2.0)
+    patience = TimeBudget("http://somewhere", seconds=2.0)
     assert patience.spend(lambda: "at once") == "at once"
     patience.spend(lambda: time.sleep(1.9))  # 0.9 s more than is usual
     begin = time.monotonic()
@@ -130,12 +130,12 @@ def test_patience_is_for_all_calls_together():
         patience.spend(lambda: time.sleep(30))
     assert time.monotonic() - begin < 15  # half of what the call takes
     with pytest.raises(ZeroDivisionError):
-        Patience("http://somewhere").spend(lambda: 1 / 0)
+        TimeBudget("http://somewhere").spend(lambda: 1 / 0)
 
 
 def test_patience_has_no_end_with_a_database_of_ones_own():
     """Making it takes a while, on a slow disk a long one."""
-    assert Patience("sqlite:///x.db", seconds=0.0).spend(lambda: 5) == 5
+    assert TimeBudget("sqlite:///x.db", seconds=0.0).spend(lambda: 5) == 5
 
 
 def test_rows_of_a_store_follow_the_plan(run_program: RunProgram, tmp_path: Path):

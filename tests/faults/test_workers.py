@@ -10,7 +10,7 @@ from runner.processes import worker
 from runner.processes.launch import WorkerLaunch
 from runner.processes.oom import REMEDY, OomKills, read_oom_kills
 from runner.processes.worker import Worker
-from runner.results.result import RunFailed, Status
+from runner.results.status import RunFailed, Status
 from tests.conftest import FAKE, RunProgram
 from tests.faults.conftest import faults
 

@@ -53,7 +53,7 @@ def test_what_cannot_work_says_what_to_do(tmp_path, change, name, remedy):
 
 def test_the_command_answers_at_once_without_measuring(tmp_path):
     """As JSON for programs, as a table for people."""
-    command = [sys.executable, "-m", "runner.machine.facts", "--no-measure", "--output-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "runner.machine", "--no-measure", "--output-dir", str(tmp_path)]
     done = subprocess.run([*command, "--json"], cwd=PROJECT, capture_output=True, text=True, check=True)
     content = json.loads(done.stdout)
     assert content["machine"]["cores"] == this_machine().cores

@@ -13,9 +13,10 @@ import pytest
 
 from runner.analysis.statistics import Verdict
 from runner.machine.interference import TICKS, Noise, Reading, Watch, worst
-from runner.measuring.pairing import gave_up
+from runner.measuring.slices import is_too_noisy
 from runner.protocol import Slice
-from runner.results.result import Status, load
+from runner.results.files import load
+from runner.results.status import Status
 from tests.conftest import FAKE, start_program
 from tests.measuring.test_pairing import MEASURE, pair
 
@@ -80,32 +81,32 @@ def test_a_few_ticks_mean_nothing():
 
 
 def test_a_disturbed_round_is_measured_again_whatever_its_value():
-    """The second round's candidate slice is disturbed: there are four rounds, of which three count."""
+    """The second round's candidate slice is contaminated: there are four rounds, of which three count."""
     noises = [Noise()] * 2 + [Noise(foreign=0.5), Noise()] + [Noise()] * 4
     shown = []
     rounds = list(pair([100] * 9, [200] * 9, noises=noises).run_rounds(0, lambda *seen: shown.append(seen[:2])))
-    assert [one.calm for one in rounds] == [True, False, True, True]
+    assert [one.clean for one in rounds] == [True, False, True, True]
     assert shown == [(1, 0), (1, 1), (2, 1), (3, 1)]
 
 
 def test_without_guards_every_round_counts():
-    """What disturbed it is in the record all the same."""
+    """What contaminated it is in the record all the same."""
     measure = dataclasses.replace(MEASURE, guards=False)
     rounds = list(
         pair([100] * 9, [200] * 9, noises=[Noise(steal=0.5)] * 18, measure=measure).run_rounds(0, lambda *_: None)
     )
     assert len(rounds) == MEASURE.rounds_min
-    assert all(one.calm and one.noise.steal == 0.5 for one in rounds)
+    assert all(one.clean and one.noise.steal == 0.5 for one in rounds)
 
 
 def test_most_rounds_disturbed_is_too_noisy_however_many_are_calm():
-    """Calm and disturbed rounds: given up where the disturbed are more than the calm, and than there must be calm."""
-    given_up = [gave_up(*counts, MEASURE) for counts in ((3, 3), (3, 4), (4, 4), (4, 5), (0, 3), (0, 4))]
+    """Too noisy: more rounds are contaminated than are clean, and more than `rounds_min`."""
+    given_up = [is_too_noisy(*counts, MEASURE) for counts in ((3, 3), (3, 4), (4, 4), (4, 5), (0, 3), (0, 4))]
     assert given_up == [False, True, False, True, False, True]
 
 
 def test_a_machine_that_stays_noisy_is_given_up():
-    """More disturbed rounds than calm ones, and than there must be calm ones at least."""
+    """More contaminated rounds than clean ones, and than there must be clean ones at least."""
     rounds = list(pair([100] * 20, [200] * 20, noises=[Noise(steal=0.5)] * 40).run_rounds(0, lambda *_: None))
     assert len(rounds) == MEASURE.rounds_min + 1
 
@@ -139,7 +140,7 @@ def test_a_hog_that_stays_leaves_no_verdict(environment, tmp_path):
     measured = hogged(environment, tmp_path, "measure.rounds_min=20", "measure.rounds_max=40",
                       "measure.goal=0.0001", seconds=100)  # fmt: skip
     assert measured.verdict is Verdict.too_noisy
-    assert measured.rounds_disturbed > 20
+    assert measured.rounds_contaminated > 20
     assert measured.disturbances[0].startswith("other processes used ")
 
 
@@ -147,9 +148,9 @@ def test_rounds_beside_a_hog_that_ends_are_measured_again(environment, tmp_path)
     """Three seconds of it: its rounds are kept in the record and do not count."""
     measured = hogged(environment, tmp_path, "measure.rounds_min=30", "measure.rounds_max=30", seconds=3)
     assert measured.rounds == 30
-    assert measured.rounds_disturbed >= 2
+    assert measured.rounds_contaminated >= 2
     assert measured.verdict is not Verdict.too_noisy
     [table] = tmp_path.glob("sweeps/*/*/rounds.csv")
     kept = table.read_text().splitlines()[1:]
-    assert len(kept) == measured.rounds + measured.rounds_disturbed
-    assert sum("other processes used" in line for line in kept) == measured.rounds_disturbed
+    assert len(kept) == measured.rounds + measured.rounds_contaminated
+    assert sum("other processes used" in line for line in kept) == measured.rounds_contaminated

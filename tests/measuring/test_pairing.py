@@ -8,9 +8,10 @@ import pytest
 
 from runner.config.schema import MeasureConfig
 from runner.machine.interference import Noise, Watch
-from runner.measuring.pairing import Pair, Round, batch_times_ms, by_process, estimate_speedup, throughput
+from runner.measuring.pairing import Pair
+from runner.measuring.slices import Round, batch_times_ms, by_process, estimate_speedup, throughput
 from runner.protocol import Slice
-from runner.results.result import RunFailed, Status
+from runner.results.status import RunFailed, Status
 
 MEASURE = MeasureConfig(
     name="test",
@@ -78,7 +79,7 @@ def rounds_of(one, shown=None):
     """Return all rounds of a pair."""
     return list(
         one.run_rounds(
-            0, lambda number, disturbed, speedup: shown is not None and shown.append((number, disturbed, speedup))
+            0, lambda number, contaminated, speedup: shown is not None and shown.append((number, contaminated, speedup))
         )
     )
 

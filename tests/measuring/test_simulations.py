@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from runner.analysis.statistics import Estimate, Verdict, judge
 from runner.config.schema import MeasureConfig
-from runner.measuring.pairing import estimate_speedup
+from runner.measuring.slices import estimate_speedup
 from runner.paths import PROJECT
 from tests.measuring.test_pairing import pair
 

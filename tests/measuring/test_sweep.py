@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runner.config.labels import distinct_labels
 from runner.measuring.session import exit_code
 from runner.paths import PROJECT
-from runner.planning.plans import distinct_labels
-from runner.results.result import Status
+from runner.results.status import Status
 from tests.conftest import FAKE, RunProgram
 
 

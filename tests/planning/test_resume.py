@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from runner.config.schema import ConfigurationError
-from runner.planning import plans
+from runner.errors import ConfigurationError
+from runner.planning import fingerprint, plans
 from runner.planning.resume import Command, resumed
-from runner.results.result import RESULT_FILE, Status
+from runner.results.files import RESULT_FILE
+from runner.results.status import Status
 from runner.results.store import PLAN_FILE
 from tests.conftest import FAKE, Finished, RunProgram
 from tests.faults.conftest import contents, faults
@@ -88,11 +89,11 @@ def test_a_file_that_changes_is_another_question(tmp_path, hydra_context):
     weights = tmp_path / "w.pt"
     weights.write_bytes(b"1")
     words = ["weights=file", f"weights.path={weights}"]
-    plans._stamps.cache_clear()
+    fingerprint._stamps.cache_clear()
     [first] = plans.make_plans([words])
     [again] = plans.make_plans([[*words, "verbose=true", "budget=1h"]])
     weights.write_bytes(b"22")
-    plans._stamps.cache_clear()
+    fingerprint._stamps.cache_clear()
     [changed] = plans.make_plans([words])
     [other] = plans.make_plans([[*words, 'baseline=["backend=ort"]']])
     assert first.fingerprint == again.fingerprint
@@ -108,7 +109,7 @@ def test_packages_of_another_interpreter_are_in_the_fingerprint(tmp_path, hydra_
         for earlier in installed.glob("*.dist-info"):
             earlier.rmdir()
         (installed / f"torch-{version}.dist-info").mkdir()
-        plans._packages_beside.cache_clear()
+        fingerprint._packages_beside.cache_clear()
         [plan] = plans.make_plans([["backend=ipex", f"backend.interpreter={tmp_path}/bin/python"]])
         found.append(plan.fingerprint)
     assert found[0] != found[1] == found[2]
@@ -121,9 +122,9 @@ def test_code_of_a_backend_outside_is_in_the_fingerprint(tmp_path, monkeypatch):
     for content in ("speed = 1", "speed = 2", "speed = 2"):
         (tmp_path / "mine.py").write_text(content)
         (tmp_path / f"mine.{len(found)}.pyc").write_bytes(b"compiled")
-        plans.code_version.cache_clear()
-        found.append(plans.code_version())
-    plans.code_version.cache_clear()
+        fingerprint.code_version.cache_clear()
+        found.append(fingerprint.code_version())
+    fingerprint.code_version.cache_clear()
     assert found[0] != found[1] == found[2]
 
 

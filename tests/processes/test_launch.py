@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 from runner.config.composition import compose_settings, typed
+from runner.config.labels import describe
 from runner.config.schema import RunConfig
-from runner.machine import facts
+from runner.machine import libraries as machine_libraries
 from runner.machine.facts import Machine
 from runner.paths import PROJECT
-from runner.processes.launch import QUIET, WorkerLaunch, bind, build_launch, build_launches, describe, share
+from runner.processes.launch import QUIET, WorkerLaunch, build_launch, build_launches
+from runner.processes.placement import bind, share
 from runner.processes.worker import Worker
 from runner.protocol import BACKENDS_VARIABLE
-from runner.results.result import RunFailed, Status
+from runner.results.status import RunFailed, Status
 
 THREE_CORES = Machine(
     cpu="a processor",
@@ -81,7 +83,7 @@ def _composing(hydra_context):
 @pytest.fixture
 def libraries(tmp_path, monkeypatch) -> Path:
     """A folder in which allocators are looked for, and nowhere else."""
-    monkeypatch.setattr(facts, "library_folders", lambda: [tmp_path])
+    monkeypatch.setattr(machine_libraries, "library_folders", lambda: [tmp_path])
     return tmp_path
 
 
@@ -217,7 +219,7 @@ def test_allocator_that_is_not_installed_is_unavailable(libraries):
 @pytest.mark.parametrize("name", ["tcmalloc", "jemalloc", "mimalloc"])
 def test_preloaded_allocator_is_in_the_process(name):
     """The environment does what it is for: a process started with it has the library in its maps."""
-    if facts.find_library(configure(f"allocator={name}").allocator.libraries) is None:
+    if machine_libraries.find_library(configure(f"allocator={name}").allocator.libraries) is None:
         pytest.skip(f"{name} is not installed on this machine")
     launch = launched(f"allocator={name}")
     program = "print(open('/proc/self/maps').read())"
@@ -308,5 +310,5 @@ def test_paths_are_absolute(tmp_path, monkeypatch):
 def test_describe(overrides, text):
     """The choices that people compare, the usual ones left out; the launch carries the same words."""
     assert describe(configure(*overrides)) == text
-    if "allocator=jemalloc" not in overrides or facts.find_library(["libjemalloc.so.2"]):
+    if "allocator=jemalloc" not in overrides or machine_libraries.find_library(["libjemalloc.so.2"]):
         assert launched(*overrides).label == text

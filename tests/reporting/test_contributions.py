@@ -8,10 +8,12 @@ import math
 import pytest
 
 from runner.analysis.statistics import Estimate, Verdict
-from runner.config.schema import ConfigurationError
-from runner.planning.plans import WHOLE, make_plans
+from runner.errors import ConfigurationError
+from runner.planning.plans import make_plans
 from runner.reporting.contributions import lines, together
-from runner.results.result import Measurement, Result, Status
+from runner.results.plan import WHOLE
+from runner.results.result import Measurement, Result
+from runner.results.status import Status
 from tests.conftest import FAKE, RunProgram
 
 

@@ -12,8 +12,10 @@ import pytest
 from rich.console import Console
 
 from runner.paths import PROJECT
-from runner.reporting.table import COLUMNS, csv_table, markdown_table, notes, print_table, time_line
-from runner.results.result import Result, Status
+from runner.reporting.notes import notes, time_line
+from runner.reporting.table import COLUMNS, csv_table, markdown_table, print_table
+from runner.results.result import Result
+from runner.results.status import Status
 from tests.conftest import Finished, RunProgram
 from tests.tracking.test_tracking import newest, record_once
 
@@ -71,7 +73,7 @@ def report(recorded, environment) -> Callable[..., subprocess.CompletedProcess[s
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "runner.reporting.table", "--output-dir", str(recorded.output_dir), *arguments],
+            [sys.executable, "-m", "runner.report", "--output-dir", str(recorded.output_dir), *arguments],
             cwd=PROJECT,
             env=environment | variables,
             capture_output=True,
@@ -226,7 +228,7 @@ def test_a_noisy_row_says_so_below_the_table():
     noisy = MEASURED | {
         "tags.verdict": "too noisy",
         "tags.disturbances": "other processes used 38% of the cores' time",
-        "metrics.rounds_disturbed": 9.0,
+        "metrics.rounds_contaminated": 9.0,
     }
     assert notes([noisy]) == [
         "ort int8: too noisy: 9 rounds were disturbed (other processes used 38% of the cores' time): "

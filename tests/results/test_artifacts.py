@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from runner.machine.lock import LOCK_VARIABLE, only_measurement
-from runner.results import artifacts
+from runner.commands import cache
+from runner.machine.lock import LOCK_VARIABLE, measurement_lock
 from runner.results.artifacts import GIB, Artifacts
 from runner.worker.artifacts.cache import DIGEST_FILE, Cache, Recipe
 
@@ -79,9 +79,9 @@ def test_clean_removes_all_but_the_noise_floors(tmp_path, capsys, monkeypatch):
     for left in ("noise", "inductor", ".thing-abc-xyz"):
         (folder / left).mkdir()
         (folder / left / "file").write_bytes(b"x" * 2**20)
-    assert artifacts.main(["--output-dir", str(tmp_path)]) == 0
+    assert cache.main(["--output-dir", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
-    assert artifacts.main(["clean", "--output-dir", str(tmp_path)]) == 0
+    assert cache.main(["clean", "--output-dir", str(tmp_path)]) == 0
     removed = capsys.readouterr().out
     for text in (shown, removed):
         assert [word in text for word in ("thing", "inductor", "2.0", "noise")] == [True, True, True, False]
@@ -92,8 +92,8 @@ def test_clean_waits_for_no_sweep(tmp_path, capsys, monkeypatch):
     """A running sweep needs what lies there: nothing is removed, and it is said."""
     monkeypatch.setenv(LOCK_VARIABLE, str(tmp_path / "lock"))
     entry = make(tmp_path / "cache", "a", NOW)
-    with only_measurement(wait=False, tell=pytest.fail):
-        assert artifacts.main(["clean", "--output-dir", str(tmp_path)]) == 2
+    with measurement_lock(wait=False, tell=pytest.fail):
+        assert cache.main(["clean", "--output-dir", str(tmp_path)]) == 2
     assert "nothing was removed: process" in capsys.readouterr().err
     assert entry.exists()
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from runner.config.composition import compose_settings, typed
 from runner.machine.facts import this_machine
-from runner.results.noise_floor import LEAST, calibrate, calibrations, floor, noise_floor
+from runner.results.noise_floor import MIN_FLOOR, calibrate, calibrations, floor, noise_floor
 from tests.conftest import FAKE, RunProgram
 
 
@@ -24,7 +24,7 @@ def test_the_floor_is_the_bound_of_the_next_run():
 
 def test_the_floor_is_never_under_one_per_cent():
     """However well the runs agree."""
-    assert floor([1.0, 1.001, 0.999]) == LEAST == 0.01
+    assert floor([1.0, 1.001, 0.999]) == MIN_FLOOR == 0.01
 
 
 def test_a_calibration_holds_for_its_model_measure_and_machine(hydra_context, tmp_path):

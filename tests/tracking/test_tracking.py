@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from runner.reporting import table
+from runner.commands import report
 from runner.results import rows
 from runner.results.result import Result
 from runner.tracking.client import open_client
@@ -217,7 +217,7 @@ def test_two_sweeps_make_one_table_and_a_figure(recorded, tmp_path, capsys):
     """A row of the later sweep takes the place of the row of that name; the others follow."""
     sweeps = sorted(path.name for path in (recorded.output_dir / "sweeps").iterdir())
     options = ["--output-dir", str(recorded.output_dir), "--format", "csv", "--figure", str(tmp_path)]
-    assert table.main([*options, "--sweep", sweeps[0], "--sweep", sweeps[1], "--sweep", sweeps[1]]) == 0
+    assert report.main([*options, "--sweep", sweeps[0], "--sweep", sweeps[1], "--sweep", sweeps[1]]) == 0
     labels = [line for line in capsys.readouterr().out.splitlines() if line][1:]
     assert len(labels) == 1 + len(CASES)
     assert (tmp_path / "figure.png").stat().st_size > 10_000

@@ -1,6 +1,6 @@
 """The heap that a slice begins with."""
 
-from runner.worker.heap import BLOCKS, LARGEST, SMALLEST, Heap
+from runner.worker.heap import BLOCKS, MAX_BLOCK, MIN_BLOCK, Heap
 
 
 def test_a_seed_draws_one_heap_and_another_seed_another() -> None:
@@ -10,7 +10,7 @@ def test_a_seed_draws_one_heap_and_another_seed_another() -> None:
     assert first == again
     assert first != other
     assert len(first) == BLOCKS
-    assert all(SMALLEST <= size < LARGEST for size in first + other)
+    assert all(MIN_BLOCK <= size < MAX_BLOCK for size in first + other)
 
 
 def test_blocks_are_given_back() -> None:
@@ -20,7 +20,7 @@ def test_blocks_are_given_back() -> None:
     before = resident_bytes()
     for seed in range(1000):
         heap.redraw(seed)
-    assert resident_bytes() - before < 20 * BLOCKS * LARGEST // 10
+    assert resident_bytes() - before < 20 * BLOCKS * MAX_BLOCK // 10
 
 
 def resident_bytes() -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from runner.protocol import VERIFIED
-from runner.results.result import Status
+from runner.results.status import Status
 from runner.worker.artifacts.cache import Cache
 from runner.worker.backends.generation import best_span
 from runner.worker.backends.transformers_ort import best_plan

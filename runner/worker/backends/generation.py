@@ -17,7 +17,7 @@ from runner.worker.data.texts import TextBatch
 from runner.worker.failures import Unsupported
 from runner.worker.subjects.checkpoint import Checkpoint
 
-LONGEST_ANSWER = 30
+MAX_ANSWER = 30
 """Tokens of an answer at most, as in the question-answering example of Transformers (max_answer_length)."""
 
 
@@ -210,7 +210,7 @@ def best_span(
     """
     scores = begins[:, None] + ends[None, :]
     length = np.arange(len(ends))[None, :] - np.arange(len(begins))[:, None]
-    allowed = inside[:, None] & inside[None, :] & (length >= 0) & (length < LONGEST_ANSWER)
+    allowed = inside[:, None] & inside[None, :] & (length >= 0) & (length < MAX_ANSWER)
     scores = np.where(allowed, scores, -np.inf)
     first, last = np.unravel_index(int(scores.argmax()), scores.shape)
     return (int(first), int(last)) if scores[first, last] >= begins[0] + ends[0] else None

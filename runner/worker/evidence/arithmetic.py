@@ -20,7 +20,7 @@ others are compared with, so it must be whole; a quantiser may leave out what it
 the last layer in 8 bits, which is a third of GPT-2's weights."""
 EXECUTED_AS = {"int8_dynamic": "int8"}
 """Precisions whose arithmetic has another's name."""
-SEEN_LEAST = 0.9
+MIN_SEEN_SHARE = 0.9
 """Of the work that a network is known to be, which must have been seen: a library may print nothing of its kernels."""
 REMEDIES = {
     "fp32": "the runtime lowered the precision by itself: set its precision hint",
@@ -77,8 +77,8 @@ def precision(
     if shares.get(EXECUTED_AS.get(asked, asked), 0.0) < REQUIRED_SHARE[asked]:
         state = CONTRADICTED
     else:
-        state = VERIFIED if 1 - unseen >= SEEN_LEAST else UNKNOWN
-    observed += f"; {_percent(unseen)} of the network's work was not seen" if unseen > 1 - SEEN_LEAST else ""
+        state = VERIFIED if 1 - unseen >= MIN_SEEN_SHARE else UNKNOWN
+    observed += f"; {_percent(unseen)} of the network's work was not seen" if unseen > 1 - MIN_SEEN_SHARE else ""
     return Finding(
         "precision",
         asked,

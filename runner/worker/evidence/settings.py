@@ -20,7 +20,7 @@ from runner.worker.evidence.isa import amx_permission, cpu_flags
 
 ADDR_NO_RANDOMIZE = 0x0040000  # <sys/personality.h>
 THP_MODE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-FEW_PAGES = 0.05
+MIN_HUGE_SHARE = 0.05
 """Share of the memory in huge pages that says nothing: NumPy asks for them for its own large arrays."""
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
 """Variables that keep a library from instruction sets that the processor has."""
@@ -159,7 +159,7 @@ def hugepages(asked: str, rollup: str, status: str, switch: str) -> Finding:
     observed = f"{huge} of {anonymous} MiB anonymous memory in huge pages, kernel mode {mode}"
     observed += ", switched off for this process" if forbidden else ""
     remedy = ""
-    many = huge > FEW_PAGES * anonymous
+    many = huge > MIN_HUGE_SHARE * anonymous
     if asked == "off":
         # An allocator of its own may ask for them; under `always` the kernel gives them to whoever fits.
         state = UNKNOWN if many else VERIFIED

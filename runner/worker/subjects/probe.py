@@ -40,7 +40,7 @@ DIRECTION_TOLERANCE = 1e-2
 """Directions weaker than this, relative to the strongest, carry rounding noise, not image; 1e-3 costs 3 to 5 dB."""
 RIDGE = 0.03
 """Shrinkage relative to the mean squared norm of the features: about the power of the noise that int8 adds to them."""
-LARGEST_PATCH = 1024
+MAX_PATCH = 1024
 """Values in a patch whose eigenvectors are still found in a moment; above it, channels alone are decorrelated."""
 PATCHES = 8192
 """Patches that a covariance is taken from."""
@@ -188,7 +188,7 @@ def align_filters(layer: nn.Conv2d, inputs: Tensor, *, whiten: bool, generator: 
     """
     kernel, channels = layer.kernel_size, inputs.shape[1]
     size = channels * math.prod(kernel)
-    whole = size <= LARGEST_PATCH
+    whole = size <= MAX_PATCH
     if whole:
         padding = layer.padding if isinstance(layer.padding, tuple) else 0
         patches = nn.functional.unfold(inputs[:32], kernel, layer.dilation, padding, layer.stride)

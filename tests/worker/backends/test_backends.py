@@ -30,7 +30,7 @@ from runner.worker.failures import Unsupported
 
 BATCH = 8
 SAMPLES = 24
-LEAST_SQNR_DB = {"fp32": 60, "bf16": 20, "int8": 8}
+MIN_SQNR_DB = {"fp32": 60, "bf16": 20, "int8": 8}
 IN_PROCESS = (
     ("torch", "fp32"),
     ("torch", "bf16"),
@@ -142,9 +142,9 @@ def test_logits_agree_with_fp32(job, reference, backend, precision):
     if (backend, precision) == ("torch", "fp32"):
         assert kept_db is None  # the same logits, bit for bit
     else:
-        assert kept_db > LEAST_SQNR_DB[precision]
+        assert kept_db > MIN_SQNR_DB[precision]
         if precision == "int8" or (precision == "bf16" and HAS_BF16):
-            assert kept_db < LEAST_SQNR_DB["fp32"]  # without any noise it would be fp32 under another name
+            assert kept_db < MIN_SQNR_DB["fp32"]  # without any noise it would be fp32 under another name
 
 
 def test_torch_int8_agrees_with_fp32(job, reference, tmp_path):
@@ -157,7 +157,7 @@ def test_torch_int8_agrees_with_fp32(job, reference, tmp_path):
     with np.load(tmp_path / "logits.npz") as stored:
         logits, labels = stored["logits"], stored["labels"]
     assert (logits.shape, logits.dtype, labels.shape) == ((SAMPLES, 10), np.float32, (SAMPLES,))
-    assert LEAST_SQNR_DB["int8"] < sqnr_db(logits, reference) < 60
+    assert MIN_SQNR_DB["int8"] < sqnr_db(logits, reference) < 60
 
 
 def test_channels_last_gives_the_same_logits(job, reference):
@@ -198,7 +198,7 @@ def test_each_step_infers_its_own_images(job, reference, backend):
     steps = [parts.runtime.bind(images) for images in batches]
     for number in (2, 0, 1, 0):
         expected = reference[number * BATCH : (number + 1) * BATCH]
-        assert (sqnr_db(logits_of(steps[number]()), expected) or np.inf) > LEAST_SQNR_DB["fp32"]
+        assert (sqnr_db(logits_of(steps[number]()), expected) or np.inf) > MIN_SQNR_DB["fp32"]
 
 
 def test_ort_refuses_bf16_and_names_what_can_be_had(job):

@@ -16,7 +16,8 @@ from runner.paths import PROJECT
 from runner.processes.launch import WorkerLaunch
 from runner.processes.worker import Worker
 from runner.protocol import CONTRADICTED, UNKNOWN, VERIFIED, Finding, Job, Load, Loaded, Observe, Observed
-from runner.results.result import Status, load
+from runner.results.files import load
+from runner.results.status import Status
 from runner.worker.evidence import arithmetic, onednn, ort_profile, settings
 from runner.worker.evidence.arithmetic import Work
 from runner.worker.evidence.busy import Busy
@@ -378,7 +379,7 @@ def test_the_summary_counts_each_setting_once_by_its_worst_state():
 @pytest.mark.parametrize("name", ["tcmalloc", "jemalloc", "mimalloc"])
 def test_an_allocator_answers_by_its_own_interface(job, tmp_path, name):
     """Preloaded and in use; its name alone in the maps would not do."""
-    from runner.machine.facts import find_library
+    from runner.machine.libraries import find_library
     from runner.machine.provision import needs
 
     [need] = [need for need in needs() if need.name == name]

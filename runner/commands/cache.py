@@ -1,0 +1,67 @@
+"""``runner cache``: show what the artifact cache holds, or remove it."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from runner.config.schema import RunConfig
+from runner.errors import NothingLaunched
+from runner.machine.lock import measurement_lock
+from runner.results.artifacts import MIB, Artifact, Artifacts, remove_any
+
+EXIT_OK, EXIT_BUSY = 0, 2
+
+
+def _by_kind(artifacts: Sequence[Artifact]) -> Iterator[tuple[str, list[Artifact]]]:
+    """Yield the artifacts of each kind, the largest kind first."""
+    kinds: dict[str, list[Artifact]] = {}
+    for artifact in artifacts:
+        kinds.setdefault(artifact.kind, []).append(artifact)
+    yield from sorted(kinds.items(), key=lambda item: -sum(one.bytes for one in item[1]))
+
+
+def show(artifacts: Sequence[Artifact], title: str, console: Console) -> None:
+    """Print how much of the space each kind takes."""
+    table = Table(title=title)
+    for name in ("kind", "entries", "MiB", "last used"):
+        table.add_column(name, justify="right" if name in ("entries", "MiB") else "left")
+    for kind, found in _by_kind(artifacts):
+        used = datetime.datetime.fromtimestamp(max(one.used_at for one in found), datetime.UTC)
+        size = sum(one.bytes for one in found) / MIB
+        table.add_row(kind, str(len(found)), f"{size:.1f}", used.strftime("%Y-%m-%d %H:%M UTC"))
+    table.add_section()
+    table.add_row("all", str(len(artifacts)), f"{sum(one.bytes for one in artifacts) / MIB:.1f}", "")
+    console.print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Show what the cache holds, by kind; `clean` removes all but the calibrated noise floors."""
+    parser = argparse.ArgumentParser(prog="python -m runner.cache", description=main.__doc__)
+    parser.add_argument("action", nargs="?", choices=["show", "clean"], default="show")
+    parser.add_argument("--output-dir", default=RunConfig.output_dir, type=Path, help="(default: %(default)s)")
+    options = parser.parse_args(arguments)
+    folder = options.output_dir / "cache"
+    artifacts, console = Artifacts(folder), Console()
+    if options.action == "show":
+        show([*artifacts.entries(), *artifacts.others()], str(folder), console)
+        return EXIT_OK
+    try:
+        with measurement_lock(wait=False, tell=print, remedy="wait until it has ended"):
+            found = [*artifacts.entries(), *artifacts.others()]
+            removed = [one for one in found if remove_any(one.path)]
+            for lock in folder.glob("*.lock"):
+                lock.unlink()
+            show(removed, f"removed from {folder}", console)
+            for left in [one for one in found if one not in removed]:
+                console.print(f"{left.path.name} stays: a process uses it", highlight=False)
+    except NothingLaunched as error:
+        print(f"nothing was removed: {error}", file=sys.stderr)
+        return EXIT_BUSY
+    return EXIT_OK

@@ -1,0 +1,79 @@
+"""Names of models that the installed libraries define, read from their sources without importing them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from runner.protocol import IMAGE_SUFFIXES
+
+WEIGHT_SUFFIXES = (".pt", ".pth", ".safetensors")
+
+
+_REGISTERED = re.compile(r"^@register_model(?:\([^)]*\))?\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+
+
+@cache
+def model_names(source: str) -> frozenset[str]:
+    """Return the classification models that a library registers, empty where it is not installed.
+
+    Args:
+        source: ``torchvision`` or ``timm``.
+    """
+    spec = importlib.util.find_spec(source)
+    if spec is None or spec.origin is None:
+        return frozenset()
+    models = Path(spec.origin).parent / "models"
+    # Only the files of the folder itself: torchvision keeps detection, segmentation and video in folders below it.
+    return frozenset(
+        name for file in sorted(models.glob("*.py")) for name in _REGISTERED.findall(file.read_text(encoding="utf-8"))
+    )
+
+
+def nearest(name: str, known: Iterable[str], count: int = 5) -> list[str]:
+    """Return the known names that are most like `name`, best first."""
+    return difflib.get_close_matches(name, list(known), n=count, cutoff=0.4)
+
+
+TASK_TABLES = {
+    "text-classification": "SEQUENCE_CLASSIFICATION",
+    "question-answering": "QUESTION_ANSWERING",
+    "text-generation": "CAUSAL_LM",
+    "image-classification": "IMAGE_CLASSIFICATION",
+}
+"""Tasks, and what Transformers calls its table of the architectures that can do them."""
+
+
+@cache
+def _architectures_by_task() -> dict[str, frozenset[str]]:
+    """Return what Transformers registers, empty where it is not installed."""
+    spec = importlib.util.find_spec("transformers")
+    if spec is None or spec.origin is None:
+        return {}
+    source = (Path(spec.origin).parent / "models" / "auto" / "modeling_auto.py").read_text(encoding="utf-8")
+    found = {}
+    for task, table in TASK_TABLES.items():
+        entries = re.search(
+            rf"^MODEL_FOR_{table}_MAPPING_NAMES = OrderedDict\(\n(.*?)^\)", source, re.MULTILINE | re.DOTALL
+        )
+        found[task] = frozenset(re.findall(r'^ +\("([\w.-]+)",', entries.group(1), re.MULTILINE) if entries else ())
+    return found
+
+
+def architectures() -> frozenset[str]:
+    """Return the kinds of models that Transformers has for any of the tasks."""
+    return frozenset().union(*_architectures_by_task().values())
+
+
+def tasks_of(architecture: str) -> list[str]:
+    """Return what an architecture can do."""
+    return [task for task, known in _architectures_by_task().items() if architecture in known]
+
+
+def count_images(folder: Path) -> int:
+    """Return how many images lie in the class folders of `folder`."""
+    return sum(1 for path in folder.glob("[!.]*/*") if path.suffix.lower() in IMAGE_SUFFIXES)

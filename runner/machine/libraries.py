@@ -1,0 +1,27 @@
+"""Where shared libraries are on this machine."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import sysconfig
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def library_folders() -> list[Path]:
+    """Return where shared libraries are looked for, in order: the virtual environment's first."""
+    multiarch = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
+    folders = [Path(sys.prefix) / "lib"]
+    folders += [Path(root) for root in ("/usr/local/lib", f"/usr/lib/{multiarch}", "/usr/lib64", "/usr/lib", "/lib64")]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def find_library(names: Iterable[str]) -> Path | None:
+    """Return the first of the file names that is found, names in order of preference, else None."""
+    folders = library_folders()
+    for name in names:
+        for folder in folders:
+            if (folder / name).exists():
+                return folder / name
+    return None

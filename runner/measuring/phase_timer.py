@@ -1,0 +1,28 @@
+"""Where the time of a run goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass
+class PhaseTimer:
+    """Where the time of a run goes, by phase."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, phase: str, seconds: float) -> None:
+        """Book seconds on a phase."""
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+
+    @contextmanager
+    def book(self, phase: str) -> Iterator[None]:
+        """Book the time of a block on a phase."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add(phase, time.monotonic() - begin)

@@ -1,0 +1,76 @@
+"""The fingerprint of a run: a hash over everything that its result depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from runner.config.schema import SESSION_FIELDS, RunConfig
+from runner.machine.facts import Machine, as_dict
+from runner.paths import PROJECT, extra_backend_folders
+from runner.protocol import PACKAGES
+
+
+def fingerprint(roles: Sequence[RunConfig], machine: Machine, *, repetition: str = "") -> str:
+    """Return a hash over everything that a result depends on: configuration, code, packages, machine.
+
+    Args:
+        roles: the run's configuration, its baseline's and its reference's. Files that the first names count by their
+            sizes and times.
+        machine: where it runs.
+        repetition: distinguishes runs of one configuration, as in A/A.
+    """
+    config = roles[0]
+    content = {
+        "repetition": repetition,
+        "settings": [_measured(one) for one in roles],
+        "files": [_stamps(path) for path in (config.weights.path, config.data.path, config.model.id) if path],
+        "code": code_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "interpreters": [_packages_beside(place) for one in roles if (place := one.backend.interpreter)],
+        "machine": as_dict(machine),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _measured(config: RunConfig) -> dict[str, Any]:
+    """Return the fields of a configuration that affect the measurement."""
+    return {name: value for name, value in asdict(config).items() if name not in SESSION_FIELDS}
+
+
+@cache
+def _stamps(path: str) -> list[tuple[str, int, int]]:
+    """Return name, bytes and time of a file, or of all files in a folder; nothing where it is neither."""
+    named = Path(path)
+    files = sorted(file for file in named.rglob("*") if file.is_file()) if named.is_dir() else [named]
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
+
+
+@cache
+def _packages_beside(interpreter: str) -> list[str]:
+    """Return names and versions of the packages of a backend's own interpreter; none where it is not there."""
+    place = (PROJECT / interpreter).parent.parent
+    return sorted(found.stem for found in place.glob("lib/python*/site-packages/*.dist-info"))
+
+
+@cache
+def code_version() -> str:
+    """Return a hash over this program's own source, and that of backends outside this checkout."""
+    digest = hashlib.sha256()
+    for folder in (PROJECT / "runner", *extra_backend_folders()):
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # the runs that need it will be `unavailable`
+        return "absent"

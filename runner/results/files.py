@@ -1,0 +1,83 @@
+"""Results as files: written whole or not at all, and read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from runner.analysis.accuracy import Accuracy, Gate
+from runner.analysis.statistics import Estimate, Verdict
+from runner.config.redaction import hide
+from runner.protocol import Finding
+from runner.results.result import Measurement, Result
+from runner.results.status import Status
+
+RESULT_FILE = "result.json"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that the file is either the old or the new one, whole, whatever happens.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(content, stream, indent=1, allow_nan=False)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(partial).replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)  # the name is on the disk too
+        finally:
+            os.close(folder)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def save(result: Result, folder: Path) -> Path:
+    """Write result.json into the run's folder and return its path."""
+    path = folder / RESULT_FILE
+    write_json(path, dataclasses.asdict(result))
+    return path
+
+
+def without_secrets(result: Result) -> Result:
+    """Return a result in which no text holds a secret."""
+    return dataclasses.replace(
+        result,
+        reason=hide(result.reason),
+        notes=hide(result.notes),
+        evidence=[Finding(**hide(dataclasses.asdict(finding))) for finding in result.evidence],
+        exception=hide(result.exception),
+        log_tail=hide(result.log_tail),
+    )
+
+
+def load(path: Path) -> Result:
+    """Read a result.json.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError, KeyError, TypeError: it is not a result.
+    """
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    fields["status"] = Status(fields["status"])
+    measurement, accuracy = fields["measurement"], fields["accuracy"]
+    if measurement is not None:
+        for name in ("throughput", "baseline_throughput", "speedup"):
+            measurement[name] = Estimate(**measurement[name])
+        measurement["verdict"] = Verdict(measurement["verdict"])
+        fields["measurement"] = Measurement(**measurement)
+    fields["evidence"] = [Finding(**finding) for finding in fields["evidence"]]
+    if accuracy is not None:
+        accuracy["gate"] = Gate(accuracy["gate"]) if accuracy["gate"] else None
+        fields["accuracy"] = Accuracy(**accuracy)
+    return Result(**fields)
