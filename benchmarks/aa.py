@@ -98,7 +98,7 @@ def main() -> bool:
     with hydra.initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
         for name, overrides in CASES.items():
             results = paired(overrides)
-            with tempfile.TemporaryDirectory() as folder, measurement_lock(wait=True, tell=print):
+            with tempfile.TemporaryDirectory() as folder, measurement_lock(wait=True, report=print):
                 found[name] = results, one_after_the_other(overrides, Path(folder))
     table = Table(title=f"A/A, {REPETITIONS} repetitions, measure=standard (promise: mean at most {PROMISE:.1%})")
     for title in ("case", "way", "mean |speedup - 1|", "largest", "verdicts", "evidence's share of time", "kept"):

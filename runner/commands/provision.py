@@ -1,24 +1,35 @@
-"""``runner provision``: fetch the system libraries that pip cannot."""
+"""``runner provision``: fetch the system libraries and programs that pip cannot install."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
+from collections.abc import Sequence
 
 from runner.machine.provision import fetch, link_plain_names, needs, run_command
 
+EXIT_OK = 0
 
-def main() -> None:
-    """Fetch what is missing and say what there is."""
+
+def main(arguments: Sequence[str]) -> int:
+    """Fetch the missing allocators and numactl, and list what there is.
+
+    What cannot be fetched is listed as unavailable; it is not an error: the runs that need it report it.
+    """
+    parser = argparse.ArgumentParser(prog="runner provision", description=main.__doc__)
+    parser.parse_args(list(arguments))
     missing = [need for need in needs() if need.found() is None]
     if missing and shutil.which("apt-get") is None:
         print("system libraries: this is not a Debian-like system; install them by its own means")
     elif missing:
         if os.geteuid() == 0 and not run_command("apt-get", "update", "-qq"):
-            print("system libraries: the package lists could not be renewed; trying with those that are there")
+            print("system libraries: the package lists could not be updated; trying with the present ones")
         for need in missing:
             fetch(need)
     link_plain_names()
     for need in needs():
-        place = need.found()
-        print(f"{need.name:10} {place or 'unavailable: none of ' + ', '.join(need.packages) + ' could be had'}")
+        print(
+            f"{need.name:10} {need.found() or 'unavailable: none of ' + ', '.join(need.packages) + ' can be installed'}"
+        )
+    return EXIT_OK

@@ -1,73 +1,144 @@
-"""``runner report``: print the table of a sweep again."""
+"""``runner report [SWEEP …]``: print the table of a sweep again."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from runner.config.schema import TrackingConfig
+from runner.config.schema import RunConfig, TrackingConfig
+from runner.errors import ConfigurationError
+from runner.protocol import Finding
 from runner.reporting.table import csv_table, markdown_table, print_evidence, print_table, rows_of
-from runner.results.rows import Row, word
+from runner.results.locate import LAST, find_sweep
+from runner.results.result import Result
+from runner.results.rows import Row, row, word
+from runner.results.store import NOTES_FILE, SweepStore, read_results
+from runner.tracking.client import TrackingError, tracking_uri
+from runner.tracking.reader import read_evidence, read_notes, read_sweep, sweep_of_run
 
-if TYPE_CHECKING:
-    pass
+EXIT_OK, EXIT_MISTAKE = 0, 2
+
+
+@dataclass
+class Recorded:
+    """Sweeps as they were read back."""
+
+    names: list[str] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    conclusions: list[str] = field(default_factory=list)
+    evidence: dict[str, Sequence[Finding]] = field(default_factory=dict)
+
+    def merge(self, name: str, rows: Sequence[Row], conclusions: Sequence[str]) -> None:
+        """Add a sweep; its rows replace the rows of earlier sweeps that have the same label."""
+        labels = {word(one, "label") for one in rows}
+        if self.names:
+            self.rows = [one for one in self.rows if word(one, "label") not in labels]
+        self.names.append(name)
+        self.rows += rows
+        self.conclusions += conclusions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table of a recorded sweep."""
-    parser = argparse.ArgumentParser(prog="python -m runner.report", description=main.__doc__)
-    parser.add_argument(
-        "--sweep",
-        action="append",
-        help="name of the sweep, as the MLflow UI shows it; the latest by default. Given again, a row of the later "
-        "sweep takes the place of the row of that name",
-    )
-    parser.add_argument("--format", choices=("table", "markdown", "csv"), default="table")
-    parser.add_argument("--verbose", action="store_true", help="list the evidence of every row below the table")
-    parser.add_argument("--figure", type=Path, metavar="FOLDER", help="draw figure.png and figure.svg there too")
-    parser.add_argument("--uri", help="tracking URI; MLFLOW_TRACKING_URI or the store in --output-dir by default")
-    parser.add_argument("--experiment", default="runner", help="name of the MLflow experiment (default: %(default)s)")
-    parser.add_argument("--output-dir", default="outputs", type=Path, help="(default: %(default)s)")
-    options = parser.parse_args(arguments)
-
-    from runner.tracking.client import TrackingError, tracking_uri
-    from runner.tracking.reader import read_evidence, read_notes, read_sweep
-
-    uri = tracking_uri(TrackingConfig(uri=options.uri), options.output_dir)
-    sweeps: list[str] = []
-    conclusions: list[str] = []
-    merged: dict[str, Row] = {}
-    several = len(options.sweep or []) > 1
+    """Print the table of one sweep, or of several merged."""
+    options = _parse(arguments)
+    wanted = [*options.sweeps, *(options.sweep or [])] or [LAST]
     try:
-        for wanted in options.sweep or [None]:
-            sweep, frame = read_sweep(uri, options.experiment, wanted)
-            sweeps.append(sweep)
-            conclusions += read_notes(uri, rows_of(frame))
-            for place, row in enumerate(rows_of(frame)):
-                merged[word(row, "label") if several else str(place)] = row
+        if options.uri or options.experiment:
+            recorded = _from_store(wanted, options)
+        else:
+            recorded = _from_folders(wanted, options.output_dir)
+    except ConfigurationError as error:
+        for mistake in error.mistakes:
+            print(f"report: {mistake}", file=sys.stderr)
+        return EXIT_MISTAKE
     except (LookupError, TrackingError) as error:
         print(f"report: {error.args[0]}", file=sys.stderr)
-        return 2
-    rows = list(merged.values())
-    title = f"sweep {' and '.join(sweeps)}"
+        return EXIT_MISTAKE
+    title = f"sweep {' and '.join(recorded.names)}"
     if options.figure is not None:
         from runner.reporting.figure import draw
 
         options.figure.mkdir(parents=True, exist_ok=True)
-        draw(rows, title, options.figure)
+        draw(recorded.rows, title, options.figure)
     if options.format == "table":
-        print_table(Console(), rows, title, conclusions)
+        print_table(Console(), recorded.rows, title, recorded.conclusions)
         if options.verbose:
-            try:
-                print_evidence(Console(), read_evidence(uri, rows))
-            except TrackingError as error:
-                print(f"report: {error.args[0]}", file=sys.stderr)
-                return 2
+            print_evidence(Console(), recorded.evidence)
     else:
-        print(markdown_table(rows) if options.format == "markdown" else csv_table(rows))
-    return 0
+        print(markdown_table(recorded.rows) if options.format == "markdown" else csv_table(recorded.rows))
+    return EXIT_OK
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="runner report", description=main.__doc__)
+    parser.add_argument(
+        "sweeps",
+        nargs="*",
+        metavar="SWEEP",
+        help="last (the default), or a sweep's folder, name, prefix of its name or MLflow run id; a row of a later one "
+        "replaces the row with the same label",
+    )
+    parser.add_argument("--sweep", action="append", metavar="SWEEP", help="the same, as an option")
+    parser.add_argument("--format", choices=("table", "markdown", "csv"), default="table")
+    parser.add_argument("--verbose", action="store_true", help="list the evidence of every row below the table")
+    parser.add_argument("--figure", type=Path, metavar="FOLDER", help="draw figure.png and figure.svg there too")
+    parser.add_argument("--uri", help="read from this MLflow store instead of the sweep's folder")
+    parser.add_argument("--experiment", help="read this experiment of the MLflow store")
+    parser.add_argument("--output-dir", default=RunConfig.output_dir, type=Path, help="(default: %(default)s)")
+    return parser.parse_args(arguments)
+
+
+def _from_folders(wanted: Sequence[str], output_dir: Path) -> Recorded:
+    """Read sweeps from their folders.
+
+    Raises:
+        ConfigurationError: there is no such sweep.
+        LookupError: no run of it has ended.
+    """
+    recorded = Recorded()
+    for name in wanted:
+        folder = find_sweep(name, output_dir, name_of_run=lambda run_id: sweep_of_run(run_id, output_dir))
+        results = _planned_results(folder)
+        if not results:
+            raise LookupError(f"{folder}: no run of this sweep has ended")
+        notes = folder / NOTES_FILE
+        lines = notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else []
+        recorded.merge(folder.name, [row(result) for result in results], lines)
+        recorded.evidence |= {result.label: result.evidence for result in results}
+    return recorded
+
+
+def _planned_results(folder: Path) -> list[Result]:
+    """Return the results of a sweep in the order of its plan; a damaged one is reported and skipped."""
+    found: dict[str, Result] = {}
+    for path, result in read_results(folder):
+        if isinstance(result, Result):
+            found[path.parent.name] = result
+        else:
+            print(f"report: {path} cannot be read: {result}", file=sys.stderr)
+    planned: Sequence[Mapping[str, str]] = SweepStore.read_plan(folder)["runs"]
+    return [found[run["folder"]] for run in planned if run["folder"] in found]
+
+
+def _from_store(wanted: Sequence[str], options: argparse.Namespace) -> Recorded:
+    """Read sweeps from an MLflow store.
+
+    Raises:
+        LookupError: there is no such store, experiment or sweep.
+        TrackingError: the store does not answer, or refuses.
+    """
+    uri = tracking_uri(TrackingConfig(uri=options.uri), options.output_dir)
+    recorded = Recorded()
+    for name in wanted:
+        known = None if name == LAST else sweep_of_run(name, options.output_dir, options.uri) or name
+        sweep, frame = read_sweep(uri, options.experiment or TrackingConfig.experiment, known)
+        rows = rows_of(frame)
+        recorded.merge(sweep, rows, read_notes(uri, rows))
+    if options.verbose:
+        recorded.evidence |= read_evidence(uri, recorded.rows)
+    return recorded

@@ -1,98 +1,149 @@
-"""Hydra's entry: compose, validate, run. ``python -m runner [-m] [GROUP=OPTION …] [FIELD=VALUE …]``.
+"""``runner [GROUP=OPTION …] [FIELD=VALUE …]``: compose every run, check it, measure.
 
-The runs themselves begin in :class:`hydra_plugins.runner_plugins.RunSweeper`, for one run as for many.
+Hydra composes and shows (``--help``, ``--cfg``, ``--info``); expanding a sweep and running it is done here.
 """
 
 from __future__ import annotations
 
+import argparse
+import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from pathlib import Path
 
 import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from runner.config import composition, diagnostics
+from runner.config.schema import RunConfig
 from runner.errors import ConfigurationError, Mistake, NothingLaunched
-from runner.paths import PROJECT
+from runner.paths import CONF
+from runner.planning.resume import Command, resumed
 from runner.processes import signals
+from runner.tracking.reader import sweep_of_run
 
-CONF = PROJECT / "conf"
-EXIT_MISTAKE, EXIT_INTERRUPTED = 2, 130
+EXIT_OK, EXIT_MISTAKE, EXIT_INTERRUPTED = 0, 2, 130
+LEVELS = ("debug", "info", "warning", "error")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name=composition.CONFIG_NAME)
-def app(config: DictConfig) -> None:  # noqa: ARG001 -- Hydra asks for a function of one argument
-    """Stand where Hydra wants a task: the configuration's hydra.mode sends every command to the sweeper."""
-    raise ConfigurationError([Mistake("hydra.mode", "RUN", "MULTIRUN", "One run is a sweep of one: leave it out")])
+def _show(config: DictConfig) -> None:
+    """Be the task that Hydra describes; ``--help``, ``--cfg`` and ``--info`` end before it is called."""
 
 
-def main() -> None:
-    """Run the command line; a mistake in it ends with one line each and exit code 2."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the mistake is told below
+def main(arguments: Sequence[str]) -> int:
+    """Run a command line without a verb, and return its exit code."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the mistake is reported below
     composition.register_schema()
+    options = _parse(arguments)
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    if options.cfg or options.info or options.help or options.hydra_help or options.shell_completion:
+        return _show_only(options)
     signals.install_handlers()
     try:
-        sys.argv[1:] = _arguments()
-        with _known_configuration() as overrides:
-            composition.refuse_code(overrides)
-        app()
+        return _run(options)
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_INTERRUPTED
     except ConfigurationError as error:
-        _refuse(error)
+        return _refuse(error)
     except NothingLaunched as error:
         print(f"nothing was launched: {error}", file=sys.stderr)
-        sys.exit(EXIT_MISTAKE)
+        return EXIT_MISTAKE
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options and overrides of a command line, in any order."""
+    parser = get_args_parser()
+    parser.prog = "runner"
+    parser.add_argument("--dry-run", action="store_true", help="compose, check and estimate; launch nothing")
+    parser.add_argument("--log-level", choices=LEVELS, default="warning", help="of this program's log on stderr")
+    return parser.parse_intermixed_args(list(arguments))
+
+
+def _show_only(options: argparse.Namespace) -> int:
+    """Have Hydra show its help or a composed configuration."""
+    flags = [word for word in sys.argv[1:] if word not in options.overrides]
+    sys.argv[1:] = [*_without(flags, "--dry-run", "--log-level"), *options.overrides]
+    try:
+        _show()
     except composition.COMPOSITION_ERRORS as error:
-        with _known_configuration() as overrides:
-            _refuse(diagnostics.diagnose(overrides, error))
+        with _hydra(options.config_dir):
+            return _refuse(diagnostics.diagnose(options.overrides, error))
+    except ConfigurationError as error:
+        return _refuse(error)
+    return EXIT_OK
 
 
-def _arguments() -> list[str]:
-    """Return the arguments that are to be carried out: those that began the sweep, where one is resumed.
+def _without(flags: Sequence[str], switch: str, valued: str) -> list[str]:
+    """Return flags that Hydra knows: without a switch, and without an option and its value."""
+    left, skip = [], False
+    for flag in flags:
+        if skip:
+            skip = False
+        elif flag == valued:
+            skip = True
+        elif flag != switch and not flag.startswith(f"{valued}="):
+            left.append(flag)
+    return left
 
-    Raises:
-        ConfigurationError: there is nothing to go on with.
-    """
-    asked = get_args_parser().parse_args()
-    shown_only = asked.cfg or asked.info or asked.help or asked.hydra_help
-    if shown_only or not any(word.lstrip("+").startswith("resume=") for word in asked.overrides):
-        return sys.argv[1:]
-    from runner.planning import resume
 
-    return resume.resumed(resume.given()).arguments()
+def _run(options: argparse.Namespace) -> int:
+    """Compose and check every run; then measure, or only list them."""
+    if other := options.config_name or options.config_path:
+        allowed = "this program's own: --config-dir adds a folder with groups"
+        raise ConfigurationError([Mistake("--config-name and --config-path", other, allowed)])
+    folder = options.config_dir
+    command = Command(list(options.overrides), str(Path(folder).absolute()) if folder else None)
+    output_dir = Path(command.value("output_dir") or RunConfig.output_dir)
+    command = resumed(command, lambda run_id: sweep_of_run(run_id, output_dir))
+    with _hydra(command.config_dir):
+        try:
+            composition.refuse_code(command.overrides)
+            overrides = composition.parse(command.overrides)
+            composition.refuse_empty_globs(overrides)
+            [jobs] = BasicSweeper.split_arguments(overrides, max_batch_size=None)  # as Hydra's own sweeper expands them
+            from runner.planning.plans import make_plans
+
+            plans = make_plans(jobs)
+            target = composition.sweep_folder(jobs[0])
+        except composition.COMPOSITION_ERRORS as error:
+            raise diagnostics.diagnose(command.overrides, error) from error
+    if options.dry_run:
+        from runner.reporting.dry_run import print_dry_run
+
+        print_dry_run(plans)
+        return EXIT_OK
+    from runner.measuring.progress import BrokenPipeSafeConsole
+    from runner.measuring.session import run_session
+
+    return run_session(command, plans, target, BrokenPipeSafeConsole())
 
 
 @contextmanager
-def _known_configuration() -> Iterator[list[str]]:
-    """Initialise Hydra with the folders that the command line names; give the overrides in it."""
-    Plugins.instance()  # Hydra imports its plugins anew when it first looks for them
+def _hydra(config_dir: str | None) -> Iterator[None]:
+    """Initialise Hydra with the program's configuration and the folder that the command line adds."""
+    Plugins.instance()  # Hydra imports its plugins again when it first looks for them
     from hydra_plugins.runner_plugins import ConfigDirectory
 
-    arguments = get_args_parser().parse_args()
-    if other := arguments.config_name or arguments.config_path:
-        allowed = "this program's own: --config-dir adds a folder with groups"
-        raise ConfigurationError([Mistake("--config-name and --config-path", other, allowed)])
-    ConfigDirectory.folder = arguments.config_dir
+    ConfigDirectory.folder = config_dir
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            yield list(arguments.overrides)
+            yield
     finally:
-        ConfigDirectory.folder = None  # Hydra itself adds it
+        ConfigDirectory.folder = None  # Hydra itself adds it when it shows something
 
 
-def _refuse(error: ConfigurationError) -> NoReturn:
+def _refuse(error: ConfigurationError) -> int:
+    """Print every mistake, one line each, and return the exit code."""
     count = len(error.mistakes)
     print(f"{count} mistake{'s' if count > 1 else ''} in the configuration, nothing was launched:", file=sys.stderr)
     for mistake in error.mistakes:
         print(f"  {mistake}", file=sys.stderr)
-    sys.exit(EXIT_MISTAKE)
-
-
-if __name__ == "__main__":
-    main()
+    return EXIT_MISTAKE

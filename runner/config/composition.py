@@ -7,6 +7,7 @@ alone, and everything that is wrong is told at once, a line each.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -37,6 +38,11 @@ def register_schema() -> None:
 def compose_settings(overrides: Sequence[str]) -> DictConfig:
     """Return the configuration of one run."""
     return compose(CONFIG_NAME, overrides=list(overrides))
+
+
+def sweep_folder(overrides: Sequence[str]) -> Path:
+    """Return the folder of a new sweep: ``hydra.sweep.dir`` of the configuration, which holds the time."""
+    return Path(compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True).hydra.sweep.dir)
 
 
 def typed(settings: DictConfig) -> RunConfig:

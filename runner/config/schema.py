@@ -342,6 +342,9 @@ class RunConfig:
     """Wait where another measurement runs on this machine, instead of refusing."""
     verbose: bool = False
     """List the evidence of every run below the table."""
+    cache_dir: str | None = None
+    """Artifacts and calibrated noise floors. null: `cache` in the output folder of a checkout; for an installed program
+    the user's cache, ``$XDG_CACHE_HOME/runner``."""
     output_dir: str = "outputs"
     """Run folders, the MLflow database and the cache."""
 
@@ -349,5 +352,7 @@ class RunConfig:
 FOLDER_NAME = re.compile(r"[\w-][\w.-]*")
 """Names of tables and of sweeps: each is a folder's, and none is a path."""
 
-SESSION_FIELDS = ("resume", "fresh", "budget", "cache_limit_gib", "wait", "verbose", "output_dir", "tracking")
+SESSION_FIELDS = (
+    *("resume", "fresh", "budget", "cache_limit_gib", "wait", "verbose", "output_dir", "cache_dir", "tracking"),
+)
 """Fields and groups that say how a command goes about it, not what is measured: no fingerprint depends on them."""

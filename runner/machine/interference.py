@@ -154,3 +154,16 @@ class Watch:
 
 def _above_resolution(seconds: float) -> float:
     return seconds if seconds > RESOLUTION_S else 0.0
+
+
+def at_rest(cores: Collection[int], seconds: float = 0.5) -> list[str]:
+    """Watch the machine while this program does nothing, and return what disturbs it.
+
+    Args:
+        cores: numbers of the cores that a measurement may use.
+        seconds: how long to watch.
+    """
+    watch = Watch(cores)
+    before = watch.read()
+    time.sleep(seconds)
+    return watch.between(before, watch.read()).disturbances()

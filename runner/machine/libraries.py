@@ -8,11 +8,13 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
+from runner.paths import library_prefix
+
 
 def library_folders() -> list[Path]:
     """Return where shared libraries are looked for, in order: the virtual environment's first."""
     multiarch = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
-    folders = [Path(sys.prefix) / "lib"]
+    folders = list(dict.fromkeys([library_prefix() / "lib", Path(sys.prefix) / "lib"]))
     folders += [Path(root) for root in ("/usr/local/lib", f"/usr/lib/{multiarch}", "/usr/lib64", "/usr/lib", "/lib64")]
     return [folder for folder in folders if folder.is_dir()]
 

@@ -31,13 +31,13 @@ def lock_file() -> Path:
 
 @contextmanager
 def measurement_lock(
-    *, wait: bool, tell: Callable[[str], None], path: Path | None = None, remedy: str = "add wait=true"
+    *, wait: bool, report: Callable[[str], None], path: Path | None = None, remedy: str = "add wait=true"
 ) -> Iterator[None]:
     """Hold the machine's lock; the kernel gives it back when this process ends, however it ends.
 
     Args:
         wait: wait for the holder to end.
-        tell: is told whom it waits for.
+        report: is told whom it waits for.
         path: of the lock, :func:`lock_file` by default.
         remedy: what the person can do instead of being refused.
 
@@ -59,7 +59,7 @@ def measurement_lock(
                 raise MachineBusy(
                     f"{holder} measures on this machine, and two would be each other's noise: {remedy}"
                 ) from None
-            tell(f"waiting for {holder}, which measures on this machine")
+            report(f"waiting for {holder}, which measures on this machine")
             fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         file.truncate()

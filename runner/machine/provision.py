@@ -18,9 +18,9 @@ from pathlib import Path
 import yaml
 
 from runner.machine.libraries import find_library
-from runner.paths import PROJECT
+from runner.paths import CONF, library_prefix
 
-UNPACKED = Path(sys.prefix) / "system"
+UNPACKED = library_prefix() / "system"
 """Where packages are unpacked without root."""
 
 
@@ -45,7 +45,7 @@ class Need:
 def needs() -> list[Need]:
     """Return every allocator that conf/allocator describes, and numactl."""
     found = [Need("numactl", ["numactl"], program="numactl")]
-    for file in sorted((PROJECT / "conf" / "allocator").glob("*.yaml")):
+    for file in sorted((CONF / "allocator").glob("*.yaml")):
         described = yaml.safe_load(file.read_text(encoding="utf-8"))
         if described.get("packages"):
             found.append(Need(described["name"], described["packages"], described["libraries"]))
@@ -59,8 +59,9 @@ def link_plain_names() -> None:
     """
     for need in needs():
         found = need.found()
-        plain = Path(sys.prefix) / "lib" / f"lib{need.name}.so"
+        plain = library_prefix() / "lib" / f"lib{need.name}.so"
         if need.libraries and found is not None and not plain.exists():
+            plain.parent.mkdir(parents=True, exist_ok=True)
             plain.unlink(missing_ok=True)  # a link to what has gone
             plain.symlink_to(found)
 
@@ -88,7 +89,8 @@ def _unpack(package: str) -> bool:
         if not all(run_command("dpkg-deb", "--extract", str(archive), str(UNPACKED)) for archive in archives):
             return False
     for library in UNPACKED.glob("usr/lib/**/lib*.so.*"):
-        link = Path(sys.prefix) / "lib" / library.name
+        link = library_prefix() / "lib" / library.name
+        link.parent.mkdir(parents=True, exist_ok=True)
         if not link.exists() and _loads(library):
             link.symlink_to(library)
     return True

@@ -60,7 +60,7 @@ def is_narrow_enough(plan: Plan, rounds: list[Round]) -> bool:
     return len(rounds) > 1 and estimate_speedup(rounds, plan.config.seed).half_width <= plan.config.measure.goal
 
 
-def conclude(plan: Plan, measured: Gathering) -> Measurement:
+def aggregate(plan: Plan, measured: Gathering) -> Measurement:
     """Return what the clean rounds say; where the machine did not become quiet, what all say, and no verdict."""
     measure, seed = plan.config.measure, plan.config.seed
     contaminated = [one for one in measured.rounds if not one.clean]

@@ -1,7 +1,8 @@
-"""What the person sees while a sweep works: one line that says where it is, and a line per finished run.
+"""What the user sees while a sweep runs.
 
-Where the output is not a terminal nothing is shown until the closing table. The line is drawn only when something
-happens, between timed phases: a display that refreshed itself would take time from the worker being timed.
+On a terminal: one line that says where the sweep is, and a line per finished run. It is drawn only when something
+happens, between timed phases: a display that refreshed itself would take time from the worker being timed. Elsewhere,
+as in a batch job's log: one plain line per finished run, when it finishes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ STATUS_STYLES = {Status.ok: "green", Status.unsupported: "dim", Status.unavailab
 
 
 class BrokenPipeSafeConsole(Console):
-    """A console whose end is not the sweep's: where nobody reads any more, it falls silent."""
+    """A console that goes quiet on a broken pipe instead of ending the sweep."""
 
     def on_broken_pipe(self) -> None:
         """Print nothing from now on; rich would end the process."""
@@ -35,71 +36,110 @@ class BrokenPipeSafeConsole(Console):
 
 
 def say(console: Console, line: str) -> None:
-    """Tell the person something that is not as it should be; where nobody can be told, on standard error."""
+    """Print a message for the user; on standard error if the console cannot be written."""
     try:
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    except OSError as error:  # a pipe that was closed, or a file on a full disk: the sweep is worth more
-        print(f"{line} (not shown where it should be: {error})", file=sys.stderr)
+    except OSError as error:  # a closed pipe, or a file on a full disk: the sweep matters more
+        print(f"{line} (not shown on standard output: {error})", file=sys.stderr)
 
 
 class Progress:
     """The progress display of one sweep."""
 
     def __init__(self, console: Console, total: int) -> None:
-        """Keep where to draw and how many runs there will be."""
+        """Keep the console and the number of runs."""
         self._console = console
         self._total = total
         self._title = ""
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._silent = False
 
     def __enter__(self) -> Self:
-        """Begin to draw."""
+        """Start drawing."""
         self._show(lambda live: live.start())
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        """Take the line away."""
+        """Remove the line."""
         self._show(lambda live: live.stop())
 
     def begin(self, number: int, label: str, left_s: float | None) -> None:
-        """Announce a run, its number from 0, and how long the rest is expected to take, where that is known."""
+        """Announce a run.
+
+        Args:
+            number: of the run, from 0.
+            label: of the run.
+            left_s: seconds that this and the following runs are expected to take; None if that is not known.
+        """
         left = f"about {in_words(left_s)} left · " if left_s is not None else ""
         self._title = f"[{number + 1}/{self._total}] {left}{label}"
         self.phase("start")
 
     def phase(self, name: str) -> None:
-        """Say what the run is doing."""
+        """Show which phase the run is in."""
         self._draw(name)
 
     def round(self, number: int, contaminated: int, limit: int, speedup: Estimate | None) -> None:
-        """Say which round is done, how many were contaminated, and the speedup so far."""
+        """Show how many rounds are done, how many of them were contaminated, and the speedup so far."""
         text = f"round {number} of {limit} at most" + (f" ({contaminated} contaminated)" if contaminated else "")
         if speedup is not None:
             text += f", {speedup.value:.2f}× ({speedup.low:.2f}–{speedup.high:.2f})"
         self._draw(text)
 
-    def end(self, number: int, result: Result, *, kept: bool) -> None:
-        """Leave a line for a finished run, or for one that was there already."""
-        line = Text.assemble(
-            f"[{number + 1}/{self._total}] {result.label}: ",
-            (str(result.status), STATUS_STYLES.get(result.status, "red")),
-            ", kept" if kept else "",
-        )
-        if (measured := result.shown) is not None:
-            line.append(f", {measured.throughput.value:.1f} samples/s, {measured.speedup.value:.2f}× the baseline")
-        elif result.reason:
-            line.append(f", {result.reason}")
-        self._show(lambda _: self._console.print(line))
+    def end(self, number: int, result: Result, *, reused: bool, left_s: float | None) -> None:
+        """Print a line for a finished run.
+
+        Args:
+            number: of the run, from 0.
+            result: of the run.
+            reused: whether an earlier command measured it.
+            left_s: seconds that the following runs are expected to take; None if that is not known.
+        """
+        words = [f", {word}" for word in _outcome(result, reused=reused)]
+        if left_s and number + 1 < self._total:
+            words.append(f", about {in_words(left_s)} left")
+        status = (str(result.status), STATUS_STYLES.get(result.status, "red"))
+        line = Text.assemble(f"[{number + 1}/{self._total}] {result.label}: ", status, *words)
+        if self._live is not None:
+            self._show(lambda _: self._console.print(line, soft_wrap=True))
+        else:
+            self._print(line.plain)
+
+    def _print(self, line: str) -> None:
+        """Print a plain line at once, as long as standard output takes it."""
+        if self._silent:
+            return
+        try:
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._console.file.flush()  # a log is read while it grows
+        except OSError as error:  # a full disk behind standard output: the sweep matters more
+            self._silent = True
+            print(f"no further progress is shown: {error}", file=sys.stderr)
 
     def _draw(self, what: str) -> None:
         self._show(lambda live: live.update(Text(f"{self._title} · {what}"), refresh=True))
 
-    def _show(self, how: Callable[[Live], None]) -> None:
-        """Draw something where there is a terminal, as long as there is one."""
+    def _show(self, draw: Callable[[Live], None]) -> None:
+        """Draw on the terminal, if there is one and as long as it exists."""
         if self._live is None:
             return
         try:
-            how(self._live)
-        except OSError as error:  # it has hung up: the sweep is worth more
-            self._live = None
-            print(f"nothing is shown any more: {error}", file=sys.stderr)
+            draw(self._live)
+        except OSError as error:  # the terminal was closed: the sweep matters more
+            self._live, self._silent = None, True
+            print(f"no further progress is shown: {error}", file=sys.stderr)
+
+
+def _outcome(result: Result, *, reused: bool) -> list[str]:
+    """Return what a finished run ended in, in a few words."""
+    words = ["reused"] if reused else []
+    if (measured := result.shown) is not None:
+        speedup = measured.speedup
+        words += [
+            f"{measured.throughput.value:.1f} samples/s",
+            f"{speedup.value:.2f}× ({speedup.low:.2f} … {speedup.high:.2f}) the baseline",
+            str(measured.verdict),
+        ]
+    elif result.reason:
+        words.append(result.reason)
+    return words

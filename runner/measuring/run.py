@@ -20,7 +20,7 @@ from runner.config.redaction import hide
 from runner.config.schema import MeasureConfig, RunConfig
 from runner.machine.facts import this_machine
 from runner.machine.interference import Watch
-from runner.measuring.aggregation import Gathering, LoadedWorker, any_pair_too_noisy, conclude, is_narrow_enough
+from runner.measuring.aggregation import Gathering, LoadedWorker, aggregate, any_pair_too_noisy, is_narrow_enough
 from runner.measuring.pairing import HostShare, Pair
 from runner.measuring.phase_timer import PhaseTimer
 from runner.measuring.progress import Progress
@@ -157,7 +157,7 @@ def execute_run(run: Run, pool: Pool) -> Result:
     measurement = None
     try:
         _measure(run, pool, measured)
-        measurement = conclude(run.plan, measured)
+        measurement = aggregate(run.plan, measured)
         if measured.contradictions_found:
             raise RunFailed(Status.invalid, "; ".join(dict.fromkeys(measured.contradictions_found)))
     except RunFailed as failure:

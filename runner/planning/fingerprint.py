@@ -13,7 +13,8 @@ from typing import Any
 
 from runner.config.schema import SESSION_FIELDS, RunConfig
 from runner.machine.facts import Machine, as_dict
-from runner.paths import PROJECT, extra_backend_folders
+from runner.paths import PACKAGE, extra_backend_folders
+from runner.paths import interpreter as interpreter_path
 from runner.protocol import PACKAGES
 
 
@@ -55,7 +56,7 @@ def _stamps(path: str) -> list[tuple[str, int, int]]:
 @cache
 def _packages_beside(interpreter: str) -> list[str]:
     """Return names and versions of the packages of a backend's own interpreter; none where it is not there."""
-    place = (PROJECT / interpreter).parent.parent
+    place = interpreter_path(interpreter).parent.parent
     return sorted(found.stem for found in place.glob("lib/python*/site-packages/*.dist-info"))
 
 
@@ -63,7 +64,7 @@ def _packages_beside(interpreter: str) -> list[str]:
 def code_version() -> str:
     """Return a hash over this program's own source, and that of backends outside this checkout."""
     digest = hashlib.sha256()
-    for folder in (PROJECT / "runner", *extra_backend_folders()):
+    for folder in (PACKAGE, *extra_backend_folders()):
         for file in sorted(folder.rglob("*.py")):
             digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()[:16]

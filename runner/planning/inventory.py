@@ -14,11 +14,10 @@ import yaml
 from runner.machine.facts import ISA_FLAGS, THP_MODE, Machine
 from runner.machine.libraries import find_library
 from runner.machine.provision import needs
-from runner.paths import PROJECT
+from runner.paths import CONF, interpreter
 from runner.protocol import PACKAGES
 from runner.results.noise_floor import calibrations
 
-CONF = PROJECT / "conf"
 CPUS = Path("/sys/devices/system/cpu")
 
 
@@ -33,7 +32,7 @@ class Entry:
     """What to do, or what cannot work without it."""
 
 
-def take(machine: Machine, output_dir: Path) -> list[Entry]:
+def take(machine: Machine, cache: Path) -> list[Entry]:
     """Return the inventory of a machine: hardware, kernel, libraries, programs, packages, calibrations."""
     return [
         *_hardware(machine),
@@ -42,7 +41,7 @@ def take(machine: Machine, output_dir: Path) -> list[Entry]:
         *_libraries(),
         *_programs(),
         *_packages(),
-        *_calibrations(machine, output_dir),
+        *_calibrations(machine, cache),
     ]
 
 
@@ -133,14 +132,14 @@ def _packages() -> Iterator[Entry]:
     for file in sorted(CONF.glob("backend/*.yaml")):
         described = yaml.safe_load(file.read_text(encoding="utf-8"))
         if place := described.get("interpreter"):
-            there = (PROJECT / place).exists()
+            there = interpreter(place).exists()
             yield Entry(
                 f"backend={described['name']}", place if there else "", "" if there else f"run {described['install']}"
             )
 
 
-def _calibrations(machine: Machine, output_dir: Path) -> Iterator[Entry]:
-    found = calibrations(output_dir, machine)
+def _calibrations(machine: Machine, cache: Path) -> Iterator[Entry]:
+    found = calibrations(cache, machine)
     for one in found:
         what = f"noise floor δ: {one.model} {one.backend} {one.precision}, measure={one.measure}"
         told = f"±{one.noise_floor:.1%} from {len(one.speedups)} A/A runs, {one.date[:10]}"

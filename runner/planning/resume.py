@@ -1,44 +1,43 @@
-"""A command line as it can be given again: what ``resume`` goes on with.
+"""A command line that can be given again: what a resumed sweep continues with.
 
-``resume=true`` alone stands for the whole command that began the newest unfinished sweep, ``resume=NAME`` for that of
-a named one; beside other settings it goes on with the newest sweep of this very command, where there is one.
+``resume=true`` alone stands for the whole command that started the newest unfinished sweep, ``resume=NAME`` for that of
+a named one. Beside other settings, ``resume=true`` continues the newest sweep of this very command, if there is one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.utils import get_args_parser
-
 from runner.config.redaction import hide_in_override
-from runner.config.schema import FOLDER_NAME, SESSION_FIELDS, RunConfig
+from runner.config.schema import SESSION_FIELDS, RunConfig
 from runner.errors import ConfigurationError, Mistake
+from runner.results.locate import find_sweep, sweep_folders
 from runner.results.store import SweepStore
 
 YES, NO = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0", "null", "")
 ONE_SHOT_FIELDS = ("resume", "fresh", "budget")
-"""Fields that the next command does not inherit."""
+"""Fields that a resumed command does not inherit."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """What a sweep was asked for with."""
+    """The command line of a sweep."""
 
     overrides: list[str]
     config_dir: str | None = None
-    """An absolute folder, where --config-dir named one."""
+    """The folder of --config-dir, absolute."""
 
     @property
-    def own(self) -> list[str]:
-        """The overrides that say what is measured."""
+    def measured(self) -> list[str]:
+        """The overrides that affect what is measured."""
         return [word for word in self.overrides if _group(word) not in SESSION_FIELDS]
 
     def value(self, field: str) -> str | None:
-        """Return what the last override of a field says."""
+        """Return the value of the last override of a field."""
         values = [word.partition("=")[2] for word in self.overrides if _key(word) == field]
         return values[-1].strip("'\"") if values else None
 
@@ -47,92 +46,89 @@ class Command:
         return [*(["--config-dir", self.config_dir] if self.config_dir else []), *self.overrides]
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is kept of it: overrides that hold secrets are left out, and named."""
+        """Return what plan.json stores: overrides that hold secrets are left out, and their fields named."""
         lasting = [word for word in self.overrides if _key(word) not in ONE_SHOT_FIELDS]
-        kept = [word for word in lasting if hide_in_override(word) == word]
-        left_out = [_key(word) for word in lasting if word not in kept]
-        return {"overrides": kept, "config_dir": self.config_dir, "left_out": left_out}
+        stored = [word for word in lasting if hide_in_override(word) == word]
+        left_out = [_key(word) for word in lasting if word not in stored]
+        return {"overrides": stored, "config_dir": self.config_dir, "left_out": left_out}
 
-    def asks_as(self, other: Command, left_out: Sequence[str] = ()) -> bool:
-        """Return whether both ask for the same runs, but for fields that were not kept of the other."""
-        own = [word for word in self.own if _key(word) not in left_out]
-        return own == other.own and self.config_dir == other.config_dir
+    def measures_as(self, other: Command, left_out: Sequence[str] = ()) -> bool:
+        """Return whether both request the same runs, ignoring fields that were not stored of the other."""
+        measured = [word for word in self.measured if _key(word) not in left_out]
+        return measured == other.measured and self.config_dir == other.config_dir
 
-
-def given() -> Command:
-    """Return this process's own command line."""
-    arguments = get_args_parser().parse_args()
-    folder = arguments.config_dir
-    return Command(list(arguments.overrides), str(Path(folder).absolute()) if folder else None)
+    def with_value(self, field: str, value: str | None) -> Command:
+        """Return the command with another value of a field, or without it."""
+        others = [word for word in self.overrides if _key(word) != field]
+        return Command([*others, *([f"{field}={value}"] if value is not None else [])], self.config_dir)
 
 
-def resumed(command: Command) -> Command:
-    """Return the command to carry out; where it resumes a sweep, with the sweep's name.
+def resumed(command: Command, name_of_run: Callable[[str], str | None] | None = None) -> Command:
+    """Return the command to execute; if it resumes a sweep, with the sweep's name.
+
+    Args:
+        command: as the user gave it.
+        name_of_run: returns the name of the sweep of an MLflow run, see :func:`runner.results.locate.find_sweep`.
 
     Raises:
-        ConfigurationError: there is no such sweep, or it is another command's.
+        ConfigurationError: there is no such sweep, or another command started it.
     """
     wanted = command.value("resume")
     if wanted is None or wanted.lower() in NO:
-        return _with(command, resume=None)
-    sweeps = Path(command.value("output_dir") or RunConfig.output_dir) / "sweeps"
+        return _started_anew(command)
+    output_dir = Path(command.value("output_dir") or RunConfig.output_dir)
     fresh = (command.value("fresh") or "").lower() in YES
-    found = _newest(sweeps, command, ended=fresh) if wanted.lower() in YES else _named(sweeps, wanted)
-    if found is None and command.own:
-        return _with(command, resume=None)  # the first time that this is asked
+    if wanted.lower() in YES:
+        found = _newest(output_dir, command, ended=fresh)
+    else:
+        found = find_sweep(wanted, output_dir, field="resume", name_of_run=name_of_run)
+    if found is None and command.measured:
+        return _started_anew(command)  # this command is given for the first time
     if found is None:
-        allowed = f"a command, or true where {sweeps} holds an unfinished sweep"
+        allowed = f"a command, or true if {output_dir / 'sweeps'} holds an unfinished sweep"
         raise ConfigurationError([Mistake("resume", wanted, allowed, "Every sweep there has ended: nothing is left")])
-    begun, left_out = stored(found)
-    secret = [word for word in command.own if _key(word) in left_out]
-    if command.own not in ([], secret) and not command.asks_as(begun, left_out):
-        allowed = f"a sweep of this very command; {found.name} was python -m runner {' '.join(begun.overrides)}"
+    started, left_out = stored_command(found)
+    secrets = [word for word in command.measured if _key(word) in left_out]
+    if command.measured not in ([], secrets) and not command.measures_as(started, left_out):
+        allowed = f"a sweep of this very command; {found.name} was runner {' '.join(started.overrides)}"
         raise ConfigurationError([Mistake("resume", wanted, allowed, "Leave the other settings out")])
     missing = [field for field in left_out if command.value(field) is None]
     if missing:
-        allowed = "what the sweep was begun with: it held a secret, and is not kept"
+        allowed = "the value that the sweep was started with: it held a secret, and is not stored"
         raise ConfigurationError([Mistake(field, None, allowed, f"Add {field}=…") for field in missing])
-    now = [*secret, *(word for word in command.overrides if _group(word) in SESSION_FIELDS)]
-    said = {_key(word) for word in now}
-    whole = Command([*(word for word in begun.overrides if _key(word) not in said), *now], begun.config_dir)
-    return _with(whole, resume=None if fresh else found.name)
+    now = [*secrets, *(word for word in command.overrides if _group(word) in SESSION_FIELDS)]
+    given = {_key(word) for word in now}
+    whole = Command([*(word for word in started.overrides if _key(word) not in given), *now], started.config_dir)
+    if found.parent.parent.resolve() != output_dir.resolve():  # a folder was named
+        whole = whole.with_value("output_dir", str(found.parent.parent))
+    return _started_anew(whole) if fresh else whole.with_value("fresh", None).with_value("resume", found.name)
 
 
-def _named(sweeps: Path, name: str) -> Path:
-    """Return the folder of a sweep.
+def stored_command(folder: Path) -> tuple[Command, list[str]]:
+    """Return the command that started a sweep, and the fields that were not stored of it."""
+    stored = SweepStore.read_plan(folder)["command"]
+    return Command(stored["overrides"], stored["config_dir"]), stored["left_out"]
 
-    Raises:
-        ConfigurationError: there is none of that name.
+
+def _newest(output_dir: Path, command: Command, *, ended: bool) -> Path | None:
+    """Return the newest sweep of a command; for a command that requests nothing, the newest that can be continued.
+
+    Args:
+        output_dir: holds ``sweeps``.
+        command: as the user gave it.
+        ended: take a sweep even if all its runs have ended.
     """
-    if not FOLDER_NAME.fullmatch(name):
-        raise ConfigurationError([Mistake("resume", name, "true, or the name of a folder in " + str(sweeps))])
-    if not SweepStore.holds_plan(sweeps / name):
-        there = sorted(folder.name for folder in sweeps.glob("*") if SweepStore.holds_plan(folder))
-        allowed = f"true, or a sweep in {sweeps}: {', '.join(there[-5:]) or 'there is none'}"
-        raise ConfigurationError([Mistake("resume", name, allowed)])
-    return sweeps / name
-
-
-def _newest(sweeps: Path, command: Command, *, ended: bool) -> Path | None:
-    """Return the newest sweep of a command; of one that asks for nothing, the newest that is unfinished, or of all."""
-    for folder in sorted(sweeps.glob("*"), reverse=True):
-        if not SweepStore.holds_plan(folder):
-            continue
-        if command.asks_as(*stored(folder)) if command.own else ended or SweepStore.is_unfinished(folder):
+    for folder in reversed(sweep_folders(output_dir)):
+        if command.measured:
+            if command.measures_as(*stored_command(folder)):
+                return folder
+        elif ended or SweepStore.is_unfinished(folder):
             return folder
     return None
 
 
-def stored(folder: Path) -> tuple[Command, list[str]]:
-    """Return the command that began a sweep, and the fields that were not kept of it."""
-    kept = SweepStore.read_plan(folder)["command"]
-    return Command(kept["overrides"], kept["config_dir"]), kept["left_out"]
-
-
-def _with(command: Command, *, resume: str | None) -> Command:
-    """Return a command with another value of `resume`, or with none."""
-    others = [word for word in command.overrides if _key(word) not in ("resume", "fresh")]
-    return Command([*others, *([f"resume={resume}"] if resume else [])], command.config_dir)
+def _started_anew(command: Command) -> Command:
+    return command.with_value("resume", None).with_value("fresh", None)
 
 
 def _key(word: str) -> str:

@@ -19,9 +19,10 @@ from runner.config.labels import describe
 from runner.config.schema import RunConfig
 from runner.machine.facts import Machine
 from runner.machine.libraries import find_library
-from runner.paths import PROJECT
+from runner.paths import import_folder, interpreter, library_prefix
 from runner.processes.placement import bind, share
 from runner.protocol import BACKENDS_VARIABLE, Job
+from runner.results.artifacts import cache_folder
 from runner.results.status import RunFailed, Status
 
 ALLOWED = frozenset(
@@ -125,20 +126,20 @@ def build_environment(config: RunConfig, ambient: Mapping[str, str], preload: Se
     env |= QUIET
     if extra := ambient.get(BACKENDS_VARIABLE):  # a worker's current folder is another one
         env[BACKENDS_VARIABLE] = os.pathsep.join(str(Path(folder).absolute()) for folder in extra.split(os.pathsep))
-    env["PYTHONPATH"] = str(PROJECT)
+    env["PYTHONPATH"] = str(import_folder())
     if config.measure.fixed_layout:
         # The order in which Python allocates, and where, decides how often glibc returns memory to the kernel: eager
         # ResNet-50 made 38,000 to 70,000 page faults a batch, and six processes of one configuration differed by 6 %
         # (standard deviation); with one seed and one layout four differed by 0.5 %.
         env["PYTHONHASHSEED"] = "0"
-    env["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir(config) / "inductor")
+    env["TORCHINDUCTOR_CACHE_DIR"] = str(cache_folder(config) / "inductor")
     env |= config.backend.env | config.allocator.env | config.hugepages.env
     if preload:
         env["LD_PRELOAD"] = ":".join(map(str, preload))
     if config.backend.openmp:
         env |= config.threading.env
     if config.threading.prefix:  # torch.backends.xeon.run_cpu looks for its libraries there
-        env["VIRTUAL_ENV"] = sys.prefix
+        env["VIRTUAL_ENV"] = str(library_prefix())
     return env
 
 
@@ -162,7 +163,7 @@ def find_interpreter(config: RunConfig) -> Path:
     """
     if config.backend.interpreter is None:
         return Path(sys.executable)
-    found = PROJECT / config.backend.interpreter
+    found = interpreter(config.backend.interpreter)
     if not found.exists():
         raise RunFailed(
             Status.unavailable, f"backend={config.backend.name} is not installed: run {config.backend.install}"
@@ -189,11 +190,6 @@ def find_preload(choice: str, libraries: Sequence[str], install: str) -> list[Pa
     return [found]
 
 
-def cache_dir(config: RunConfig) -> Path:
-    """Return the folder of the artifact cache, absolute."""
-    return Path(config.output_dir).absolute() / "cache"
-
-
 def _build_job(config: RunConfig, threads: int | None, expectations: dict[str, Any]) -> Job:
     return Job(
         backend=config.backend.name,
@@ -212,7 +208,7 @@ def _build_job(config: RunConfig, threads: int | None, expectations: dict[str, A
         threads=threads,
         scenario=str(config.scenario),
         seed=config.seed,
-        cache_dir=str(cache_dir(config)),
+        cache_dir=str(cache_folder(config)),
         python=sys.executable,
         options=dict(config.backend.options),
         expectations=expectations,

@@ -49,12 +49,3 @@ def peak_share(peaks: Peaks, measurement: Measurement, precision: str) -> float 
     """
     peak = peaks.gops.get(f"{precision.removesuffix('_dynamic')}_{peaks.cores}")
     return measurement.throughput.value * peaks.gops_per_sample / peak if peak and peaks.gops_per_sample else None
-
-
-def describe(peaks: Peaks) -> str:
-    """Return the peaks in one line."""
-    shown = ", ".join(
-        f"{precision} {peaks.gops[f'{precision}_1']:.0f} / {peaks.gops[f'{precision}_{peaks.cores}']:.0f}"
-        for precision in ("fp32", "bf16", "int8")
-    )
-    return f"peak of a matrix product, 10⁹ operations/s on 1 / {peaks.cores} cores: {shown}"

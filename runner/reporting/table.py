@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +14,7 @@ from runner.analysis import findings
 from runner.protocol import Finding
 from runner.reporting.notes import notes
 from runner.results.rows import DASH, Row, number, word
+from runner.results.store import NOTES_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,6 +203,39 @@ def csv_table(rows: Sequence[Row]) -> str:
     return str(pd.DataFrame(list(rows)).to_csv(index=False))
 
 
+def write_tables(
+    rows: Sequence[dict[str, Any]], title: str, conclusions: Sequence[str], folder: Path
+) -> tuple[list[Path], list[str]]:
+    """Write the table, its notes, and the figure if the rows are a published table's.
+
+    Args:
+        rows: as :func:`runner.results.rows.row` makes them.
+        title: of the figure.
+        conclusions: drawn from all rows.
+        folder: of the sweep.
+
+    Returns:
+        The files, and a message for what could not be written.
+    """
+    files: list[Path] = []
+    try:
+        texts = {
+            "table.md": markdown_table(rows) + "\n",
+            "table.csv": csv_table(rows),
+            NOTES_FILE: "".join(f"{line}\n" for line in conclusions),
+        }
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+            files.append(folder / name)
+        if any(one["tags.table"] for one in rows):
+            from runner.reporting.figure import draw
+
+            files += draw(rows, title, folder)
+    except Exception as error:  # a full disk, or a figure that cannot be drawn: the numbers matter more
+        return files, [f"the table's files could not all be written: {error!r}"]
+    return files, []
+
+
 def print_table(console: Console, rows: Sequence[Row], title: str, conclusions: Sequence[str] = ()) -> None:
     """Print the table, the notes on its rows, and what was concluded from all of them."""
     left_out: list[str] = []
@@ -212,7 +247,7 @@ def print_table(console: Console, rows: Sequence[Row], title: str, conclusions: 
         console.width = max(console.width, needed)
     console.print(table)
     if left_out:
-        told = f"left out for this terminal's width: {', '.join(left_out)} (python -m runner.report --format markdown)"
+        told = f"left out for this terminal's width: {', '.join(left_out)} (runner report --format markdown)"
         console.print(told, markup=False, highlight=False, soft_wrap=True)
     for line in [*notes(rows), *conclusions]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

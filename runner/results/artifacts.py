@@ -12,6 +12,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.config.schema import RunConfig
+from runner.paths import default_cache
 from runner.protocol import DIGEST_FILE
 
 GIB, MIB = 2**30, 2**20
@@ -84,6 +86,11 @@ class Artifacts:
             used = f"{(total - removed) / GIB:.1f} GiB"
             told.append(f"cache: {used} are in use by this sweep, more than cache_limit_gib={limit_gib:g}")
         return told
+
+
+def cache_folder(config: RunConfig) -> Path:
+    """Return the folder of the artifact cache, absolute."""
+    return Path(config.cache_dir).absolute() if config.cache_dir else default_cache(Path(config.output_dir))
 
 
 def remove(entry: Path) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from runner.config.schema import RunConfig
 from runner.machine.facts import Machine
+from runner.results.artifacts import cache_folder
 from runner.results.files import write_json
 
 MIN_FLOOR = 0.01
@@ -76,17 +77,17 @@ def calibrate(config: RunConfig, machine: Machine, speedups: Sequence[float]) ->
         speedups=list(speedups),
         noise_floor=floor(speedups),
     )
-    folder = _folder(Path(config.output_dir), machine)
+    folder = _folder(cache_folder(config), machine)
     folder.mkdir(parents=True, exist_ok=True)
     name = "-".join((found.model, found.measure, found.backend, found.precision, found.conditions))
     write_json(folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.json", asdict(found))
     return found
 
 
-def calibrations(output_dir: Path, machine: Machine) -> list[Calibration]:
+def calibrations(cache: Path, machine: Machine) -> list[Calibration]:
     """Return everything that is kept of this machine; a file that cannot be read is told and passed over."""
     found = []
-    for file in sorted(_folder(output_dir, machine).glob("*.json")):
+    for file in sorted(_folder(cache, machine).glob("*.json")):
         try:
             found.append(Calibration(**json.loads(file.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError) as error:
@@ -100,7 +101,7 @@ def noise_floor(config: RunConfig, machine: Machine) -> float:
     A calibration only raises it: where both processes of a pair have one layout, A/A cannot see how the layouts of two
     configurations differ, and `measure.noise_floor` stands for that.
     """
-    found = calibrations(Path(config.output_dir), machine)
+    found = calibrations(cache_folder(config), machine)
     wanted = conditions(config)
     return max([config.measure.noise_floor, *(one.noise_floor for one in found if one.conditions == wanted)])
 
@@ -112,7 +113,7 @@ def conditions(config: RunConfig) -> str:
     return hashlib.sha256(what.encode()).hexdigest()[:8]
 
 
-def _folder(output_dir: Path, machine: Machine) -> Path:
+def _folder(cache: Path, machine: Machine) -> Path:
     """Return where calibrations of a machine are kept: another processor, kernel or number of cores has its own."""
     what = json.dumps([machine.cpu, machine.isa, machine.cores, machine.quota_cores, machine.kernel])
-    return output_dir / "cache" / "noise" / hashlib.sha256(what.encode()).hexdigest()[:12]
+    return cache / "noise" / hashlib.sha256(what.encode()).hexdigest()[:12]

@@ -39,10 +39,10 @@ class SweepStore:
             plans: one per run, in order.
         """
         self.folder = folder
-        self.remarks: list[str] = []
+        self.messages: list[str] = []
         """What was found that is not as it should be."""
         self._plans = plans
-        self._kept = self._find_kept()
+        self._reused = self._find_reusable()
         self._made: set[int] = set()
 
     @staticmethod
@@ -93,18 +93,18 @@ class SweepStore:
         ]
         write_json(self.folder / PLAN_FILE, {"command": dict(command), "runs": runs})
 
-    def kept(self, number: int) -> Result | None:
+    def reused(self, number: int) -> Result | None:
         """Return the result of a planned run where it is there and need not be measured again."""
-        return self._kept[number][1] if number in self._kept else None
+        return self._reused[number][1] if number in self._reused else None
 
     def run_folder(self, number: int) -> Path:
         """Return the folder of a planned run."""
-        if number in self._kept:
-            return self._kept[number][0]
+        if number in self._reused:
+            return self._reused[number][0]
         label = self._plans[number].label
         name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in label)
         own = self.folder / f"{number + 1:03d}_{name[:MAX_NAME]}"
-        taken = [folder for folder, _ in self._kept.values()]  # by a row that had this number before
+        taken = [folder for folder, _ in self._reused.values()]  # by a row that had this number before
         return next(place for place in itertools.chain([own], _numbered(own)) if place not in taken)
 
     def make_run_folder(self, number: int) -> Path:
@@ -124,23 +124,42 @@ class SweepStore:
         self._made.add(number)
         return folder
 
-    def _find_kept(self) -> dict[int, tuple[Path, Result]]:
+    def _find_reusable(self) -> dict[int, tuple[Path, Result]]:
         """Return by number the folder and the result of each run that need not be made again."""
         found: dict[str, list[tuple[Path, Result]]] = {}
         for path, result in read_results(self.folder):
             if not isinstance(result, Result):
-                self.remarks.append(f"{path.parent.name}: {path.name} cannot be read ({result}): the run is made again")
+                self.messages.append(
+                    f"{path.parent.name}: {path.name} cannot be read ({result}): the run is made again"
+                )
             elif result.status in SETTLED:
                 found.setdefault(result.fingerprint, []).append((path.parent, result))
-        kept = {}
+        reused = {}
         for number, plan in enumerate(self._plans):
             if same := found.get(plan.fingerprint):
-                kept[number] = same.pop(0)
+                reused[number] = same.pop(0)
         others = sum(len(rest) for rest in found.values())
         if others:
             what = "of another configuration, code, packages or machine"
-            self.remarks.append(f"{others} finished {'run is' if others == 1 else 'runs are'} {what}: kept, not merged")
-        return kept
+            self.messages.append(
+                f"{others} finished {'run is' if others == 1 else 'runs are'} {what}: kept, not merged"
+            )
+        return reused
+
+
+def make_sweep_folder(wanted: Path) -> Path:
+    """Make the folder of a new sweep and return it, with a number behind its name if another sweep has the name.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for name in itertools.chain([wanted.name], (f"{wanted.name}_{number}" for number in itertools.count(2))):
+        try:
+            wanted.with_name(name).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return wanted.with_name(name)
+    raise AssertionError("there is always another number")
 
 
 def read_results(folder: Path) -> Iterator[tuple[Path, Result | str]]:

@@ -5,4 +5,5 @@ import sys
 from runner.commands.sync import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    words = sys.argv[1:]
+    sys.exit(main(words[1:] if words[:1] == ["sync"] else words))

@@ -8,9 +8,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.config.schema import TrackingConfig
 from runner.protocol import Finding
 from runner.results.store import NOTES_FILE
-from runner.tracking.client import DIGEST_TAG, PARENT_TAG, PLACE_TAG, SWEEP_TAG, TrackingError, open_client
+from runner.tracking.client import (
+    DIGEST_TAG,
+    PARENT_TAG,
+    PLACE_TAG,
+    SWEEP_TAG,
+    TrackingError,
+    import_mlflow,
+    open_client,
+    tracking_uri,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +50,30 @@ def read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.Da
         return _read_sweep(uri, experiment, sweep)
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
         raise TrackingError(f"{uri}: {str(error).splitlines()[0][:200]}") from error
+
+
+def sweep_of_run(run_id: str, output_dir: Path, uri: str | None = None) -> str | None:
+    """Return the name of the sweep that an MLflow run belongs to: a sweep's own run, or one of its rows.
+
+    Args:
+        run_id: of MLflow.
+        output_dir: holds the default store.
+        uri: of another store.
+
+    Returns:
+        None if there is no store, or no such run in it.
+    """
+    store = tracking_uri(TrackingConfig(uri=uri), output_dir)
+    path = store.removeprefix("sqlite:///")
+    if path != store and not Path(path).is_file():  # MLflow would create an empty one
+        return None
+    import_mlflow()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(open_client(store).get_run(run_id).data.tags[SWEEP_TAG])
+    except (MlflowException, KeyError):
+        return None
 
 
 def read_evidence(uri: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Finding]]:

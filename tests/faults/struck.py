@@ -50,12 +50,12 @@ def strike(event, args):
 
 
 if __name__ == "__main__":
-    from runner.commands.run import main
+    from runner.__main__ import main
 
     sys.addaudithook(strike)
     sys.argv = ["runner", *arguments]
     try:
-        main()
+        sys.exit(main())
     finally:
         if action == "list":
             sys.stdout.flush()

@@ -110,7 +110,7 @@ def test_sync_says_what_it_cannot_do(tmp_path, capsys, run_program: RunProgram):
     options = ["sync", "--output-dir", str(done.output_dir)]
     assert command.main([*options, "--sweep", "../elsewhere"]) == 2
     assert "holds no sweep ../elsewhere" in capsys.readouterr().err
-    with measurement_lock(wait=False, tell=pytest.fail):
+    with measurement_lock(wait=False, report=pytest.fail):
         assert command.main(options) == 2
     assert capsys.readouterr().err.endswith("two would be each other's noise: add --wait\n")
     assert command.main([*options, "--uri", "http://someone:hunter2hunter2@127.0.0.1:9"]) == 2

@@ -22,14 +22,14 @@ def never(line: str) -> None:
 def test_the_lock_is_held_and_given_back(tmp_path):
     """A second holder is refused with the first one's number; when it has ended the lock is free."""
     path = tmp_path / "lock"
-    with measurement_lock(wait=False, tell=never, path=path):
+    with measurement_lock(wait=False, report=never, path=path):
         assert path.read_text().strip() == str(os.getpid())
         with (
             pytest.raises(MachineBusy, match=rf"process {os.getpid()} measures on this machine.*: add wait=true"),
-            measurement_lock(wait=False, tell=never, path=path),
+            measurement_lock(wait=False, report=never, path=path),
         ):
             pass
-    with measurement_lock(wait=False, tell=never, path=path):
+    with measurement_lock(wait=False, report=never, path=path):
         pass
 
 
@@ -37,7 +37,7 @@ def test_another_sweep_is_refused_or_waits(environment, tmp_path):
     """Exit code 2 and one line; with wait=true it begins when the holder ends."""
     lock = Path(environment["RUNNER_LOCK"])
     command = [sys.executable, "-m", "runner", "--config-dir", str(TESTS / "conf"), *FAKE, f"output_dir={tmp_path}"]
-    with measurement_lock(wait=False, tell=never, path=lock):
+    with measurement_lock(wait=False, report=never, path=lock):
         done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 2
         [line] = done.stderr.splitlines()

@@ -92,7 +92,7 @@ def test_clean_waits_for_no_sweep(tmp_path, capsys, monkeypatch):
     """A running sweep needs what lies there: nothing is removed, and it is said."""
     monkeypatch.setenv(LOCK_VARIABLE, str(tmp_path / "lock"))
     entry = make(tmp_path / "cache", "a", NOW)
-    with measurement_lock(wait=False, tell=pytest.fail):
+    with measurement_lock(wait=False, report=pytest.fail):
         assert cache.main(["clean", "--output-dir", str(tmp_path)]) == 2
     assert "nothing was removed: process" in capsys.readouterr().err
     assert entry.exists()

@@ -1,0 +1,27 @@
+"""``runner resume [SWEEP] [FIELD=VALUE …]``: continue a sweep."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from runner.commands import run
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Continue a sweep: reuse what is measured, measure the rest."""
+    parser = argparse.ArgumentParser(
+        prog="runner resume",
+        description=main.__doc__,
+        epilog="Further words are those of a command without a verb: budget=2h, wait=true, fresh=true, --dry-run, …",
+    )
+    parser.add_argument(
+        "sweep",
+        nargs="?",
+        help="last, or its folder, name, prefix of its name or MLflow run id; the newest unfinished one by default",
+    )
+    options, others = parser.parse_known_args(list(arguments))
+    wanted = options.sweep
+    if wanted is not None and "=" in wanted:  # an override, and no sweep was named
+        others, wanted = [wanted, *others], None
+    return run.main([*others, f"resume={wanted or 'true'}"])

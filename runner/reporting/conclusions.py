@@ -1,0 +1,109 @@
+"""What is concluded from all rows of a sweep, a line each, for below its table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from runner.analysis.statistics import Verdict
+from runner.config.labels import describe
+from runner.config.schema import RunConfig
+from runner.machine.facts import Machine
+from runner.reporting import contributions, diagnosis
+from runner.results.noise_floor import Calibration
+from runner.results.plan import Plan
+from runner.results.result import Result
+
+
+def conclusions(plans: Sequence[Plan], made: Mapping[int, Result], machine: Machine) -> list[str]:
+    """Return the conclusions of a sweep; if one cannot be drawn, a line says why.
+
+    Args:
+        plans: all of the sweep.
+        made: results by the numbers of their plans.
+        machine: that measured.
+    """
+    finished = [(plans[number], made[number]) for number in sorted(made)]
+    ended, results = [plan for plan, _ in finished], [result for _, result in finished]
+    return [
+        *guarded("diagnosis", lambda: diagnosis.lines(ended, results, machine)),
+        *guarded("ablation", lambda: contributions.lines(plans, [made.get(number) for number in range(len(plans))])),
+        *guarded("noise floor", lambda: raised_floors(ended, results)),
+    ]
+
+
+def guarded(what: str, conclude: Callable[[], list[str]]) -> list[str]:
+    """Return the lines of a conclusion, or why there are none: the table must be printed in any case."""
+    try:
+        return conclude()
+    except Exception as error:
+        return [f"no {what}: {type(error).__name__}: {error}"]
+
+
+def raised_floors(plans: Sequence[Plan], results: Sequence[Result]) -> list[str]:
+    """Report each δ that was used and is above the one that `measure` names."""
+    floors = {
+        result.shown.noise_floor
+        for plan, result in zip(plans, results, strict=True)
+        if result.shown and result.shown.noise_floor > plan.config.measure.noise_floor
+    }
+    return [
+        f"δ is {floor:.1%} here, by A/A runs on this machine (runner machine lists them)" for floor in sorted(floors)
+    ]
+
+
+def self_comparisons(plans: Sequence[Plan], made: Mapping[int, Result]) -> list[tuple[RunConfig, list[float]]]:
+    """Return each configuration that was measured against itself, and the speedups of those runs."""
+    found: dict[str, tuple[RunConfig, list[float]]] = {}
+    for number in sorted(made):
+        config, measured = plans[number].config, made[number].shown
+        if config.aa:
+            speedups = found.setdefault(repr(config), (config, []))[1]
+            if measured and measured.verdict is not Verdict.too_noisy:
+                speedups.append(measured.speedup.value)
+    return list(found.values())
+
+
+def calibration_line(config: RunConfig, speedups: Sequence[float], found: Calibration | None, where: str) -> str:
+    """Return what A/A runs of a configuration found.
+
+    Args:
+        config: what was measured against itself.
+        speedups: of the runs that ended with a number.
+        found: the calibration; None if too few did.
+        where: calibrations are stored.
+    """
+    if found is None:
+        return f"{describe(config)}: not calibrated: {len(speedups)} of {config.aa} A/A runs ended with a number"
+    return (
+        f"{len(speedups)} A/A runs of {describe(config)}: mean |speedup - 1| {found.mean_error:.2%}; the next will lie "
+        f"within ±{found.noise_floor:.1%}; from now on δ is at least that for model={found.model} "
+        f"measure={found.measure} under these settings (stored in {where}; delete it to revert)"
+    )
+
+
+def progress_lines(
+    plans: Sequence[Plan], made: Mapping[int, Result], reused: int, sweep: str, *, interrupted: bool
+) -> list[str]:
+    """Return how many runs were reused, how many are left, and the command that continues.
+
+    Args:
+        plans: all of the sweep.
+        made: results by the numbers of their plans.
+        reused: how many of them an earlier command had measured.
+        sweep: its name.
+        interrupted: whether the user stopped it.
+    """
+    lines = []
+    if reused:
+        lines.append(
+            f"{reused} of {len(plans)} runs were already measured and are reused (fresh=true measures all again)"
+        )
+    left, config = len(plans) - len(made), plans[0].config
+    elsewhere = "" if config.output_dir == RunConfig.output_dir else f" output_dir={config.output_dir}"
+    remedy = f"to continue: runner resume {sweep}{elsewhere}"
+    if left:
+        why = "" if interrupted else f" within the budget of {config.budget}"
+        lines.append(f"{left} more {'was' if left == 1 else 'were'} not started{why}; {remedy}")
+    elif interrupted:
+        lines.append(remedy)
+    return lines

@@ -1,0 +1,77 @@
+"""``--dry-run``: the runs of a command, and what they are expected to take; nothing is launched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from runner.config.durations import in_words
+from runner.config.labels import describe
+from runner.machine.facts import this_machine
+from runner.planning.estimate import RunEstimate, estimate
+from runner.results.plan import Plan
+from runner.results.store import SweepStore
+
+NO_TERMINAL_WIDTH = 200
+"""Columns of the table if the output is not a terminal."""
+
+
+def print_dry_run(plans: Sequence[Plan]) -> None:
+    """Print every run, its expected minutes and memory, and the sums."""
+    config = plans[0].config
+    output_dir = Path(config.output_dir)
+    estimates = estimate(plans, output_dir)
+    store = SweepStore(output_dir / "sweeps" / config.resume, plans) if config.resume else None
+    console = Console()
+    if not console.is_terminal:
+        console.width = NO_TERMINAL_WIDTH
+    table = Table(
+        title=Text(f"dry run: {len(plans)} runs, baseline {describe(plans[0].baseline)}"), title_justify="left"
+    )
+    for name in ("#", "run", "expected time", "peak memory", "from"):
+        table.add_column(name, justify="right" if name in ("#", "expected time", "peak memory") else "left")
+    left: list[RunEstimate] = []
+    for number, (plan, one) in enumerate(zip(plans, estimates, strict=True)):
+        if store is not None and store.reused(number) is not None:
+            cells = ["0 s", "–", "already measured: reused"]
+        else:
+            left.append(one)
+            cells = _cells(one)
+        table.add_row(str(number + 1), *(Text(cell) for cell in (plan.label, *cells)))
+    console.print(table)
+    for line in _sums(left):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _cells(one: RunEstimate) -> list[str]:
+    memory = "not known" if one.rss_peak_mib is None else f"{one.rss_peak_mib:.0f} MiB"
+    source = f"{one.earlier} earlier runs of this kind" if one.earlier else "its settings; preparing is not included"
+    return [_span(one.seconds_low, one.seconds_high), memory, source]
+
+
+def _span(low: float, high: float) -> str:
+    """Return a range of durations, as one if both ends read the same."""
+    ends = [in_words(low), in_words(high)]
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
+def _sums(left: Sequence[RunEstimate]) -> list[str]:
+    """Return what the runs take together, and whether the largest fits into memory."""
+    if not left:
+        return ["nothing is left to measure"]
+    total = _span(sum(one.seconds_low for one in left), sum(one.seconds_high for one in left))
+    lines = [f"{len(left)} runs to measure: {total}, one after the other; nothing was launched"]
+    unknown = sum(one.earlier == 0 for one in left)
+    if unknown:
+        lines.append(f"{unknown} of them have no earlier run of their kind here: add what preparing takes")
+    peaks = [one.rss_peak_mib for one in left if one.rss_peak_mib is not None]
+    if peaks:
+        lines.append(
+            f"memory: {max(peaks):.0f} MiB in the largest candidate, its baseline beside it; "
+            f"this machine has {this_machine().memory_gib:.1f} GiB"
+        )
+    return lines
