@@ -1,4 +1,8 @@
-"""What the tests share: a way to run the program as a user does, in a folder of its own."""
+"""What the tests share: a way to run the program as a user does, in a folder of its own, and the kinds of tests.
+
+A test is fast unless it starts the program or is marked `slow`; one that needs a server is `services`. With
+``--skips FILE`` a skip is a failure unless FILE allows it: a line is the beginning of a test's name, ``#``, the reason.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +47,40 @@ FAKE = (
     "tracking=none",
 )
 """A run of the harness alone, without a runtime and in about a second."""
+
+
+SERVICES = {"server"}
+"""Fixtures that start a server."""
+SLOW = {"run_program", "environment", "own_cache", "recorded", "struck", "job", "hub_job"}
+"""Fixtures of tests that start the program or load a runtime."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that makes skips failures."""
+    parser.addoption("--skips", metavar="FILE", help="fail every test that is skipped and not listed in FILE")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by what they need."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & SERVICES:
+            item.add_marker("services")
+        elif fixtures & SLOW:
+            item.add_marker("slow")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip that is not allowed into a failure."""
+    report = yield
+    listed = item.config.getoption("--skips")
+    if report.skipped and listed and not hasattr(report, "wasxfail"):
+        allowed = [line.partition("#")[0].strip() for line in Path(listed).read_text().splitlines()]
+        if not any(beginning and item.nodeid.startswith(beginning) for beginning in allowed):
+            report.outcome = "failed"
+            report.longrepr = f"skipped, and {listed} does not allow it: {report.longrepr}"
+    return report
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from runner.measuring.slices import estimate_speedup
 from runner.paths import PROJECT
 from tests.measuring.test_pairing import pair
 
+pytestmark = pytest.mark.slow
+
 RUNS = 400
 NOISE = 0.02
 """Standard deviation of a slice's logarithm: what a shared machine shows within a minute."""

@@ -9,6 +9,7 @@ import pytest
 from runner.errors import ConfigurationError
 from runner.planning import fingerprint, plans
 from runner.planning.resume import Command, resumed
+from runner.protocol import BACKENDS_VARIABLE
 from runner.results.files import RESULT_FILE
 from runner.results.status import Status
 from runner.results.store import PLAN_FILE
@@ -28,7 +29,7 @@ def test_the_same_command_measures_nothing_twice(run_program: RunProgram):
     before = contents(first.output_dir)
     again = run_program(*FAKE, TWO, "resume=true")
     assert again.code == 0, again.err
-    assert "2 of 2 runs were there already and are kept" in again.out
+    assert "2 of 2 runs were already measured and are reused" in again.out
     assert (sweeps(again), contents(again.output_dir)) == (sweeps(first), before)
     fresh = run_program(*FAKE, TWO, "resume=true", "fresh=true")
     assert len(sweeps(fresh)) == 2
@@ -81,7 +82,7 @@ def test_a_stopped_resume_keeps_what_lies_behind(run_program: RunProgram):
         line.split(" | ")[0].removeprefix("| ")
         for line in (max((done.output_dir / "sweeps").iterdir()) / "table.md").read_text().splitlines()[2:]
     ]
-    assert "1 more was not begun within the budget" in again.out
+    assert "1 more was not started within the budget" in again.out
 
 
 def test_a_file_that_changes_is_another_question(tmp_path, hydra_context):
@@ -117,7 +118,7 @@ def test_packages_of_another_interpreter_are_in_the_fingerprint(tmp_path, hydra_
 
 def test_code_of_a_backend_outside_is_in_the_fingerprint(tmp_path, monkeypatch):
     """Who writes one and resumes must not get what an earlier version of it was worth; compiled files do not count."""
-    monkeypatch.setattr(plans.backends, "__path__", [plans.backends.__path__[0], str(tmp_path)])
+    monkeypatch.setenv(BACKENDS_VARIABLE, str(tmp_path))
     found = []
     for content in ("speed = 1", "speed = 2", "speed = 2"):
         (tmp_path / "mine.py").write_text(content)
@@ -133,7 +134,7 @@ def test_a_budget_ends_a_sweep_between_two_runs(run_program: RunProgram):
     done = run_program(*FAKE, faults("batch_s: 0.001", "batch_s: 0.002", "batch_s: 0.003"), "budget=0.1s")
     assert done.code == 0, done.err
     assert len(done.results()) <= 1
-    assert "not begun within the budget of 0.1s; to go on: python -m runner resume=" in done.out
+    assert "not started within the budget of 0.1s; to continue: runner resume " in done.out
     again = run_program("resume=true")
     assert [result.status for result in again.results()] == [Status.ok] * 3
     assert len(sweeps(again)) == 1
@@ -173,16 +174,14 @@ def test_beside_settings_it_is_the_newest_sweep_of_this_command(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["resume=true"], "resume: received 'true'; allowed: a command, or true where"),
-        (["resume=../../etc"], "resume: received '../../etc'; allowed: true, or the name of a folder in"),
-        (["resume=2026-01-09"], "allowed: true, or a sweep in"),
-        (
-            ["resume=2026-01-01", "backend=torch"],
-            "a sweep of this very command; 2026-01-01 was python -m runner backend",
-        ),
+        (["resume=true"], "resume: received 'true'; allowed: a command, or true if"),
+        (["resume=../../etc"], "resume: received '../../etc'; allowed: last, or the folder, the name, a prefix"),
+        (["resume=2026-01-09"], "The nearest: 2026-01-02, 2026-01-01"),
+        (["resume=2026-01"], "It fits 2026-01-01, 2026-01-02"),
+        (["resume=2026-01-01", "backend=torch"], "a sweep of this very command; 2026-01-01 was runner backend=ort"),
         (
             ["resume=2026-01-02"],
-            "tracking.uri: received None; allowed: what the sweep was begun with: it held a secret",
+            "tracking.uri: received None; allowed: the value that the sweep was started with: it held a secret",
         ),
     ],
 )

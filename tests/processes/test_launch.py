@@ -191,7 +191,7 @@ def test_openmp_has_nothing_to_act_on_elsewhere():
 
 def test_backend_with_an_interpreter_of_its_own(monkeypatch, tmp_path):
     """Its Python measures, this one makes artifacts; where it is not there the row says how to get it."""
-    monkeypatch.setattr("runner.processes.launch.PROJECT", tmp_path)
+    monkeypatch.setattr("runner.paths.CHECKOUT", tmp_path)
     with pytest.raises(RunFailed, match="backend=ipex is not installed: run make ipex") as caught:
         launched("backend=ipex")
     assert caught.value.status is Status.unavailable

@@ -144,7 +144,8 @@ def test_csv_has_every_number_unrounded(recorded, report):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--sweep", "nowhere"], "experiment 'runner' holds no sweep 'nowhere'"),
+        (["nowhere"], "sweep: received 'nowhere'; allowed: last, or the folder, the name, a prefix of the name"),
+        (["--sweep", "nowhere", "--experiment", "runner"], "experiment 'runner' holds no sweep 'nowhere'"),
         (["--experiment", "nothing"], "has no experiment 'nothing'"),
     ],
 )

@@ -53,7 +53,7 @@ def test_a_broken_file_is_told_and_passed_over(hydra_context, tmp_path):
     [file] = tmp_path.glob("cache/noise/*/*.json")
     (file.parent / "a.json").write_text("{")
     with pytest.warns(UserWarning, match=r"a\.json is no calibration, remove it"):
-        assert len(calibrations(tmp_path, this_machine())) == 1
+        assert len(calibrations(tmp_path / "cache", this_machine())) == 1
 
 
 @pytest.mark.usefixtures("own_cache")  # the noise floor lies there, and is for this test alone
