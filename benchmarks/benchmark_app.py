@@ -38,7 +38,8 @@ SCENARIOS = {"async": ["-hint", "throughput", "-api", "async"], "sync": ["-hint"
 
 def benchmark_app(ir: Path, job: Job, words: list[str]) -> float:
     """Return the images per second that benchmark_app reports for one run of it."""
-    shape = f"[{job.batch_size},3,{job.image_size},{job.image_size}]"
+    size = job.subject.image_size
+    shape = f"[{job.run.batch_size},3,{size},{size}]"
     program = Path(sys.executable).with_name("benchmark_app")
     command = [str(program), "-m", str(ir), "-d", "CPU", "-shape", shape, "-t", str(SECONDS)]
     command += ["-ip", "f32", "-infer_precision", "f32", *words]
@@ -60,13 +61,13 @@ def measure(model: str, scenario: str, folder: Path) -> tuple[Estimate, float, f
         worker.ask(Load(launch.job), Loaded, timeout_s=1200)
         worker.ask(WarmUp(20, 0.03), Warm, timeout_s=120)
         worker.freeze()
-        artifact = gather(launch.job, Cache(Path(launch.job.cache_dir)).require).artifact
+        artifact = gather(launch.job, Cache(Path(launch.job.run.cache_dir)).require).artifact
         assert artifact is not None
 
         def reported() -> None:
             worker.thaw()
             request = RunSlice(1.0, 3, generator.getrandbits(32), SECONDS, 1)
-            ours.append(throughput([worker.ask(request, Slice, timeout_s=120)], launch.job.batch_size))
+            ours.append(throughput([worker.ask(request, Slice, timeout_s=120)], launch.job.run.batch_size))
             worker.freeze()
 
         def printed() -> None:

@@ -63,9 +63,9 @@ def main() -> None:
     request = decode(Path(sys.argv[1]).read_bytes())
     assert isinstance(request, Load)
     job = request.job
-    parts = gather(job, Cache(Path(job.cache_dir)).require)
-    images, _ = next(parts.dataset.batches(parts.dataset.evaluation, job.batch_size))
-    step = STEPS[job.backend](parts.artifact, parts.network, images)
+    parts = gather(job, Cache(Path(job.run.cache_dir)).require)
+    images, _ = next(parts.dataset.batches(parts.dataset.evaluation, job.run.batch_size))
+    step = STEPS[job.engine.backend](parts.artifact, parts.network, images)
     answers = os.fdopen(int(sys.argv[2]), "w", buffering=1)
     for line in sys.stdin:
         limit = float(line)

@@ -7,9 +7,8 @@ import importlib
 import sys
 from pathlib import Path
 
-from runner import commands
+from runner import commands, exit_codes
 
-EXIT_MISTAKE = 2
 RUN = "run"
 """The module of a command line without a verb."""
 
@@ -30,7 +29,7 @@ def main() -> int:
             near = difflib.get_close_matches(first, verbs(), n=1, cutoff=0.0)
             allowed = f"{', '.join(verbs())}, or overrides such as backend=ort"
             print(f"runner: received {first!r}; allowed: {allowed}. Did you mean {near[0]}?", file=sys.stderr)
-            return EXIT_MISTAKE
+            return exit_codes.MISTAKE
         words = words[1:]
     verb = first if first.isidentifier() else RUN
     return int(importlib.import_module(f"runner.commands.{verb}").main(words))

@@ -1,9 +1,10 @@
-"""The corridor between the two wings: the messages, and the few constants that both need.
+"""The protocol between host and worker: the messages, and the constants that both sides need.
 
-A message is one line of JSON: ``{"type": "<class name>", ...fields}``. Both wings import this module, so it
-imports only the standard library and stays valid for every interpreter that a worker may run in.
+A message is one line of JSON: ``{"type": "<class name>", ...fields}``, with nested objects for nested dataclasses.
+Host and worker both import this module, so it imports only the standard library: a backend may run its worker in
+another interpreter.
 
-A worker answers each request with exactly one final reply (the reply class named beside the request) or with
+A worker answers each request with exactly one final reply (the class named in the request's docstring) or with
 :class:`Failure`. Before the final reply it may send any number of :class:`Phase` messages.
 """
 
@@ -11,11 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, get_args
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 CHANNEL_VARIABLE = "RUNNER_CHANNEL"
-"""Environment variable that carries the path of the host's Unix socket to the worker."""
+"""Environment variable with the path of the host's Unix socket."""
 
 PACKAGES = (
     "torch",
@@ -34,72 +38,137 @@ PACKAGES = (
     "optimum-onnx",
     "optimum-intel",
 )
-"""Packages whose version a result depends on, whatever was run."""
+"""Packages whose versions are recorded with every result."""
 
 BACKENDS_VARIABLE = "RUNNER_BACKENDS"
-"""Environment variable naming further folders of backend modules, for those that live outside this package."""
+"""Environment variable with additional folders of backend modules, separated by ``os.pathsep``."""
 TRANSFORMERS_PREFIX = "transformers_"
-"""Begins the names of backend modules that run models of Transformers: ``transformers_ort`` beside ``ort``."""
+"""Prefix of backend modules that run Transformers models: ``transformers_ort`` in addition to ``ort``."""
 DIGEST_FILE = "digest.json"
-"""The file in each entry of the artifact cache that holds its key and the digests of its files."""
+"""File in each entry of the artifact cache with the entry's key and the digests of its files."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-"""Files of a folder that count as images."""
+"""Suffixes (lower case) of the files that an image folder reads."""
 BUNDLED_SAMPLES = {
     "digits": (1000, 797),
     "sentences": (1600, 800),
     "questions": (800, 400),
     "passages": (800, 400),
 }
-"""Of the data sets that this program brings, how many samples are for training, and how many for evaluation."""
+"""Training and evaluation samples of each bundled data set."""
 
 
 class ProtocolError(Exception):
-    """A line on the channel was not a message of this protocol."""
+    """A line on the channel is not a message of this protocol."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model under test."""
+
+    source: str = "torchvision"
+    """torchvision, timm or transformers; see :class:`runner.config.schema.ModelSource`."""
+    name: str = "resnet50"
+    """The architecture's name in the source's registry; for Transformers models, a name for messages only."""
+    image_size: int = 224
+    """Height and width of the square input, in pixels."""
+    weights: str = "random"
+    """probe, pretrained, random or file; see :class:`runner.config.schema.WeightsKind`."""
+    weights_path: str | None = None
+    """Absolute path of the state_dict, with weights=file."""
+    task: str = "image-classification"
+    """A value of :class:`runner.config.schema.Task`."""
+    model_id: str | None = None
+    """With weights=pretrained of Transformers: a name on the Hugging Face Hub, or the absolute path of a folder."""
+    architecture: str | None = None
+    """With other weights of Transformers: the ``model_type`` of the configuration, for example distilbert."""
+    model_config: dict[str, Any] = field(default_factory=dict)
+    """Fields of the Transformers configuration that differ from the architecture's defaults."""
+    sequence_length: int | None = None
+    """Tokens per text, reached by padding and truncation; None pads to the longest text of a batch."""
+    new_tokens: int = 0
+    """Tokens to generate per text."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The samples that calibrate the model and on which its accuracy is computed."""
+
+    name: str = "digits"
+    """A value of :class:`runner.config.schema.DataKind`."""
+    path: str | None = None
+    """Absolute path of the folder of images or the file of texts, for data sets read from disk."""
+    text: str | None = None
+    """The text of every sample, with name=one_text."""
+    evaluation_samples: int = 400
+    calibration_samples: int = 128
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The runtime and its settings."""
+
+    backend: str = "torch"
+    """A module of :mod:`runner.worker.backends` or of a folder in BACKENDS_VARIABLE."""
+    precision: str = "fp32"
+    """A value of :class:`runner.config.schema.Precision`."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the backend's constructor."""
+    memory_format: str = "contiguous"
+    """contiguous (NCHW) or channels_last (NHWC)."""
+    threads: int | None = None
+    """Compute threads of the process; None keeps the runtime's default."""
+    scenario: str = "sync"
+    """sync or async; see :class:`runner.config.schema.Scenario`."""
+    scope: str = "model"
+    """model or pipeline; see :class:`runner.config.schema.Scope`."""
+    pipeline_batch_size: int = 1
+    """Texts that a pipeline passes to the model at once, with scope=pipeline."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Settings that do not belong to the model, the data or the runtime."""
+
+    batch_size: int = 8
+    """Samples per inference."""
+    seed: int = 0
+    """Seeds random weights, the probe, generated data and the split of the data."""
+    cache_dir: str = ""
+    """Absolute path of the artifact cache."""
+    python: str = "python3"
+    """The interpreter that makes artifacts. It is the host's own even if another one measures, so that every
+    configuration uses the same artifacts."""
+
+
+@dataclass(frozen=True)
+class Expectations:
+    """Settings of the environment that the worker verifies in its own process."""
+
+    allocator: str = "system"
+    """A file name of conf/allocator."""
+    allocator_library: str = ""
+    """The preloaded allocator with links resolved, as /proc/self/maps shows it; empty if none is preloaded."""
+    openmp: str = ""
+    """The preloaded OpenMP runtime, likewise."""
+    hugepages: str = "off"
+    """A file name of conf/hugepages."""
+    layout: str = "random"
+    """Address space layout: fixed or random."""
+    cores: list[int] = field(default_factory=list)
+    """Cores that the process is bound to; empty if it is not bound."""
+    env: dict[str, str] = field(default_factory=dict)
+    """Environment variables that configure libraries, for example KMP_BLOCKTIME."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker runs, and on what: flat, so that it reads the same in JSON and in a log."""
+    """What a worker runs. Parts that a function needs alone are passed alone."""
 
-    backend: str
-    precision: str
-    model_source: str
-    model_name: str
-    image_size: int
-    """Height and width of the square input, in pixels."""
-    weights: str
-    weights_path: str | None
-    data: str
-    data_path: str | None
-    evaluation_samples: int
-    calibration_samples: int
-    batch_size: int
-    memory_format: str
-    threads: int | None
-    """Compute threads of the runtime; None leaves the runtime's own default."""
-    scenario: str
-    """sync or async; see :class:`runner.config.schema.Scenario`."""
-    seed: int
-    cache_dir: str
-    python: str
-    """The interpreter that makes artifacts: the host's own, whichever one measures."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Keywords for the backend's constructor."""
-    task: str = "image-classification"
-    """A word of :class:`runner.config.schema.Task`."""
-    model_id: str | None = None
-    architecture: str | None = None
-    model_config: dict[str, Any] = field(default_factory=dict)
-    sequence_length: int | None = None
-    """Tokens of every text; None pads to the longest of a batch."""
-    new_tokens: int = 0
-    """Tokens that are generated of every text."""
-    scope: str = "model"
-    """model or pipeline; see :class:`runner.config.schema.Scope`."""
-    pipeline_batch_size: int = 1
-    data_text: str | None = None
-    expectations: dict[str, Any] = field(default_factory=dict)
-    """Settings of the environment that the worker is to verify in its own process: allocator, huge pages, …"""
+    subject: Subject = field(default_factory=Subject)
+    data: Data = field(default_factory=Data)
+    engine: Engine = field(default_factory=Engine)
+    run: RunSettings = field(default_factory=RunSettings)
+    expectations: Expectations = field(default_factory=Expectations)
 
 
 # --- requests: host → worker ------------------------------------------------------------------------------
@@ -117,9 +186,10 @@ class WarmUp:
     """Run untimed batches until the speed is steady; answered by :class:`Warm`."""
 
     maximum_s: float
-    """Give up waiting for a steady state after this many seconds (it is then reported as not steady)."""
+    """Stop after this many seconds and report the speed as not steady."""
     tolerance: float
-    """Largest relative spread between the medians of the last windows that counts as steady."""
+    """Largest relative spread of the last windows' medians at which the speed is steady; see
+    :func:`runner.worker.timing.warm_up`."""
 
 
 @dataclass(frozen=True)
@@ -127,38 +197,44 @@ class RunSlice:
     """Time batches for one slice of a round; answered by :class:`Slice`."""
 
     settle_s: float
-    """Untimed seconds before the slice at least, which bring the caches back after a thaw."""
+    """Minimum untimed seconds before the slice: they refill the caches after the process was frozen."""
     settle_iterations: int
-    """Untimed batches at least: so many take again the memory that the kernel got back meanwhile."""
+    """Minimum untimed batches before the slice: enough to fault back in memory that the kernel reclaimed."""
     heap_seed: int
-    """Draws the heap that the slice begins with; see :mod:`runner.worker.heap`."""
+    """Seed of the heap layout at the start of the slice; see :mod:`runner.worker.heap`."""
     minimum_s: float
+    """Minimum timed seconds."""
     minimum_iterations: int
+    """Minimum timed batches."""
 
 
 @dataclass(frozen=True)
 class Observe:
-    """Tell what took effect, from untimed batches under verbose flags and profilers; answered by :class:`Observed`."""
+    """Report which settings took effect, from untimed batches with verbose flags and profilers.
+
+    Answered by :class:`Observed`.
+    """
 
     watch_s: float
-    """Seconds for which threads are watched while they compute."""
+    """Seconds for which the computing threads are sampled."""
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Write the answers to the evaluation set to ``path``; answered by :class:`Evaluated`."""
+    """Write the model's answers on the evaluation set to ``path``; answered by :class:`Evaluated`."""
 
     path: str
     """An ``.npz`` file: the backend's answers (:meth:`runner.worker.backends.base.Runtime.answers`), ``labels``
-    (samples, int64, or none), ``right`` (for questions, the right answers as JSON), and the digests ``weights`` and
-    ``data``, by which the host sees that two files speak of the same network and samples."""
+    (int64, one per sample, or empty), ``right`` (for questions, the right answers as JSON, else empty), ``differing``
+    (whether the samples differ from each other), and the digests ``weights`` and ``data``, by which the host verifies
+    that two files belong to the same network and samples."""
     cached: bool
-    """Take the logits from the cache where they are: only for the fp32 reference, never for a candidate."""
+    """Read the answers from the cache, or store them there: only for the fp32 reference, never for a candidate."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """End the process; not answered."""
+    """Exit; not answered."""
 
 
 # --- replies: worker → host -------------------------------------------------------------------------------
@@ -166,42 +242,44 @@ class Stop:
 
 @dataclass(frozen=True)
 class Hello:
-    """The first message of a worker, sent when it has dialled back."""
+    """First message of a worker, sent once it has connected to the host."""
 
     pid: int
 
 
 @dataclass(frozen=True)
 class Phase:
-    """The worker has begun something that the screen may show."""
+    """The worker has started a phase; the host may show its name."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """The job is prepared and has answered its first inference."""
+    """The job is prepared and the first inference has completed."""
 
     load_s: float
-    """Imports, weights and data."""
+    """Seconds for imports, weights and data."""
     prepare_s: float
-    """Export, quantisation and compilation, or fetching their results from the cache."""
+    """Seconds for export, quantisation and compilation, or for reading their results from the cache."""
     first_inference_s: float
+    """Seconds for the first inference."""
     artifact_mib: float | None
-    """Size of the files that the backend loaded; None where it loads none."""
+    """Size in MiB of the files that the backend loaded; None if it loads none."""
     rebuilt: list[str]
-    """Artifacts that were not in the cache and were made, in a process of their own."""
+    """Kinds of the artifacts that were not in the cache and were made by a separate process."""
     weights_digest: str
     data_digest: str
-    """Hash over evaluation samples and labels and calibration samples."""
+    """Hash of the evaluation and calibration samples and their labels."""
     packages: dict[str, str]
+    """Versions of PACKAGES; ``absent`` if a package is not installed."""
     notes: list[str] = field(default_factory=list)
-    """What whoever reads the result must know of the samples."""
+    """Remarks on the samples, for readers of the result."""
 
 
 @dataclass(frozen=True)
 class Warm:
-    """Warm-up has ended."""
+    """Warm-up is complete."""
 
     steady: bool
     seconds: float
@@ -213,34 +291,38 @@ class Slice:
     """One timed slice."""
 
     stamps_ns: list[list[int]]
-    """For each request in flight, CLOCK_MONOTONIC before its first batch and after each: one more than batches."""
+    """For each request in flight, CLOCK_MONOTONIC before its first batch and after each batch: batches + 1 stamps."""
     major_faults: int
-    """Page faults that needed the disk, in the slice and while it settled."""
+    """Page faults served from disk, during the slice and the settling before it."""
     marks_ns: list[int] = field(default_factory=list)
-    """CLOCK_MONOTONIC when each timed batch's first tokens were there; empty where no text is generated."""
+    """CLOCK_MONOTONIC at the first generated token of each timed batch; empty if no text is generated."""
     minor_faults: int = 0
-    """Page faults that did not, likewise: memory that the allocator had given back and asked for again."""
+    """Page faults served without the disk, over the same period: memory that the allocator returned to the kernel and
+    requested again."""
 
 
 VERIFIED, CONTRADICTED, UNKNOWN = "verified", "contradicted", "unknown"
-"""States of a :class:`Finding`: as asked; otherwise than asked; not to be seen."""
+"""States of a :class:`Finding`: as requested; not as requested; not observable."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One setting: what was asked, and what was observed."""
+    """One setting: its requested and its observed value."""
 
     knob: str
+    """The setting's name."""
     asked: str
+    """The requested value."""
     observed: str
+    """The observed value."""
     state: str
     """VERIFIED, CONTRADICTED or UNKNOWN."""
     source: str
-    """Where it was observed."""
+    """Where it was observed, for example /proc/self/maps."""
     remedy: str = ""
-    """What to do where it is not as asked."""
+    """What the user can do if the state is not VERIFIED."""
     facts: dict[str, float] = field(default_factory=dict)
-    """The numbers behind it, for a diagnosis."""
+    """The numbers behind the observation, for the diagnosis."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +334,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The logits are on disk."""
+    """The answers are on disk."""
 
     path: str
     seconds: float
@@ -261,32 +343,34 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Built:
-    """What the process that makes artifacts tells the worker that started it."""
+    """Reply of :mod:`runner.worker.build` to the worker that started it."""
 
     kinds: list[str]
+    """Kinds of the artifacts that were made."""
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """What :mod:`runner.worker.peak` writes."""
+    """Reply of :mod:`runner.worker.peak` to the host."""
 
     gops: dict[str, float]
-    """10⁹ operations per second by precision and threads (``bf16_2``); a product and its addition are two."""
+    """10⁹ operations per second by precision and threads (``bf16_2``); a multiply-add counts as two."""
     cores: int
+    """Cores available to the process."""
     gops_per_sample: float
-    """10⁹ operations of one sample's inference; 0 where they are not known."""
+    """10⁹ operations per sample; 0 if unknown."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """The request could not be carried out; the worker is of no further use."""
+    """The request failed; the worker exits."""
 
     status: str
-    """One of the words of :class:`runner.results.status.Status`."""
+    """A value of :class:`runner.results.status.Status`."""
     reason: str
-    """One line: what is the matter, and what to do now."""
+    """One line: the problem and its remedy."""
     exception: str = ""
-    """Type and message of the exception behind it, where there is one."""
+    """Type or message of the exception; empty if there is none."""
     traceback: str = ""
 
 
@@ -313,23 +397,74 @@ _MESSAGES: dict[str, type[Message]] = {cls.__name__: cls for cls in get_args(Mes
 
 
 def encode(message: Message) -> bytes:
-    """Return the message as one line of JSON, with its newline."""
+    """Return the message as one line of JSON, including the newline."""
     return json.dumps({"type": type(message).__name__, **dataclasses.asdict(message)}).encode() + b"\n"
 
 
 def decode(line: bytes) -> Message:
     """Return the message in one line of JSON.
 
+    Every field must be present, even one with a default: sender and receiver run the same code.
+
     Raises:
-        ProtocolError: the line is not JSON, names no known message, or its fields do not fit.
+        ProtocolError: the line is not JSON, names an unknown message, or has an unknown, missing or ill-typed field.
     """
     try:
         fields = json.loads(line)
         cls = _MESSAGES[fields.pop("type")]
-        if cls is Load:
-            return Load(job=Job(**fields["job"]))
-        if cls is Observed:
-            return Observed([Finding(**finding) for finding in fields["evidence"]])
-        return cls(**fields)
+        message: Message = _rebuild(cls, fields, cls.__name__)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProtocolError(f"not a message: {line[:200]!r} ({error!r})") from error
+    return message
+
+
+_JSON_TYPES: dict[Any, tuple[type, ...]] = {
+    bool: (bool,),
+    int: (int,),
+    float: (float, int),
+    str: (str,),
+    NoneType: (NoneType,),
+}
+"""Scalar type hints, and the types that ``json.loads`` returns for them. A bool is not an int."""
+
+_hints = cache(get_type_hints)
+
+
+def _rebuild(hint: Any, value: Any, path: str) -> Any:
+    """Return a JSON value as an instance of a type hint.
+
+    Args:
+        hint: a dataclass, a key of _JSON_TYPES, list[...], dict[str, ...], a union of these, or Any.
+        value: a result of ``json.loads``.
+        path: the field's dotted name, for the error.
+
+    Raises:
+        TypeError: the value does not match the hint.
+    """
+    if hint is Any or type(value) in _JSON_TYPES.get(hint, ()):
+        return value
+    origin, arguments = get_origin(hint), get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return _rebuild_dataclass(hint, value, path)
+    if origin is list and isinstance(value, list):
+        return [_rebuild(arguments[0], item, path) for item in value]
+    if origin is dict and isinstance(value, dict):
+        return {key: _rebuild(arguments[1], item, f"{path}.{key}") for key, item in value.items()}
+    if origin is UnionType:
+        for option in arguments:
+            with suppress(TypeError):
+                return _rebuild(option, value, path)
+    raise TypeError(f"{path}: received {str(value)[:40]!r}; allowed: {hint}")
+
+
+def _rebuild_dataclass(cls: Any, value: dict[str, Any], path: str) -> Any:
+    """Return a JSON object as a dataclass.
+
+    Raises:
+        TypeError: a field is unknown, missing or ill-typed.
+    """
+    hints = _hints(cls)
+    if value.keys() != hints.keys():
+        unknown, missing = sorted(value.keys() - hints.keys()), sorted(hints.keys() - value.keys())
+        raise TypeError(f"{path}: unknown fields {unknown}, missing fields {missing}")
+    return cls(**{name: _rebuild(hint, value[name], f"{path}.{name}") for name, hint in hints.items()})

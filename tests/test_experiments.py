@@ -138,7 +138,7 @@ def test_instances_and_pytorchs_launcher_take_effect(run_program: RunProgram):
         assert result.status == "ok", result.reason
         assert {finding.state for finding in result.evidence} <= {"verified", "unknown"}
     assert [one.observed for one in alone.evidence if one.knob == "affinity"] == [
-        "cores " + ",".join(map(str, share(this_machine().cores, 2, instance))) for instance in (0, 1)
+        "cores " + ",".join(map(str, share(this_machine(), 2, instance))) for instance in (0, 1)
     ]
     assert "libiomp5.so" in next(one.observed for one in launched.evidence if one.knob == "openmp")
 

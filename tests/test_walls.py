@@ -31,7 +31,7 @@ LAYERS = (
     ("runner.config",),
     ("runner.analysis",),
     ("runner.machine",),
-    ("runner.errors",),
+    ("runner.errors", "runner.exit_codes"),
     ("runner.paths",),
     ("runner.protocol",),
 )  # fmt: skip

@@ -11,12 +11,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from runner import exit_codes
 from runner.config.schema import RunConfig
 from runner.errors import NothingLaunched
 from runner.machine.lock import measurement_lock
 from runner.results.artifacts import MIB, Artifact, Artifacts, cache_folder, remove_any
-
-EXIT_OK, EXIT_BUSY = 0, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,14 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     artifacts, console = Artifacts(folder), Console()
     if options.action == "show":
         show([*artifacts.entries(), *artifacts.others()], str(folder), console)
-        return EXIT_OK
+        return exit_codes.OK
     try:
         with measurement_lock(wait=False, report=print, remedy="wait until it has ended"):
             clean(folder, artifacts, console)
     except NothingLaunched as error:
         print(f"nothing was removed: {error}", file=sys.stderr)
-        return EXIT_BUSY
-    return EXIT_OK
+        return exit_codes.MISTAKE
+    return exit_codes.OK
 
 
 def clean(folder: Path, artifacts: Artifacts, console: Console) -> None:

@@ -17,6 +17,7 @@ from dataclasses import asdict
 import hydra
 from rich.console import Console
 
+from runner import exit_codes
 from runner.config import composition
 from runner.config.schema import RunConfig
 from runner.machine.facts import as_dict, this_machine
@@ -31,7 +32,6 @@ from runner.reporting.machine import print_inventory
 from runner.results.artifacts import cache_folder
 from runner.results.status import RunFailed
 
-EXIT_OK, EXIT_FAILED = 0, 1
 WATCHED_S = 1.0
 """How long the machine is watched at rest."""
 SELF_COMPARISON = ("aa=5", "measure=quick", "model=resnet18", "data.evaluation_samples=8", "tracking=none")
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_inventory(Console(), machine.name, entries, peaks)
     for problem in problems:
         console.print(problem, style="yellow", markup=False, highlight=False)
-    return EXIT_FAILED if problems else EXIT_OK
+    return exit_codes.FAILED if problems else exit_codes.OK
 
 
 def _self_comparison(output_dir: str) -> list[str]:

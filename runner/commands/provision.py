@@ -7,9 +7,8 @@ import os
 import shutil
 from collections.abc import Sequence
 
+from runner import exit_codes
 from runner.machine.provision import fetch, link_plain_names, needs, run_command
-
-EXIT_OK = 0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,4 +31,4 @@ def main(arguments: Sequence[str]) -> int:
         print(
             f"{need.name:10} {need.found() or 'unavailable: none of ' + ', '.join(need.packages) + ' can be installed'}"
         )
-    return EXIT_OK
+    return exit_codes.OK

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from runner import exit_codes
 from runner.config.schema import RunConfig, TrackingConfig
 from runner.errors import ConfigurationError
 from runner.protocol import Finding
@@ -20,8 +21,6 @@ from runner.results.rows import Row, row, word
 from runner.results.store import NOTES_FILE, SweepStore, read_results
 from runner.tracking.client import TrackingError, tracking_uri
 from runner.tracking.reader import read_evidence, read_notes, read_sweep, sweep_of_run
-
-EXIT_OK, EXIT_MISTAKE = 0, 2
 
 
 @dataclass
@@ -55,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         for mistake in error.mistakes:
             print(f"report: {mistake}", file=sys.stderr)
-        return EXIT_MISTAKE
+        return exit_codes.MISTAKE
     except (LookupError, TrackingError) as error:
         print(f"report: {error.args[0]}", file=sys.stderr)
-        return EXIT_MISTAKE
+        return exit_codes.MISTAKE
     title = f"sweep {' and '.join(recorded.names)}"
     if options.figure is not None:
         from runner.reporting.figure import draw
@@ -71,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print_evidence(Console(), recorded.evidence)
     else:
         print(markdown_table(recorded.rows) if options.format == "markdown" else csv_table(recorded.rows))
-    return EXIT_OK
+    return exit_codes.OK
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -19,6 +19,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
+from runner import exit_codes
 from runner.config import composition, diagnostics
 from runner.config.schema import RunConfig
 from runner.errors import ConfigurationError, Mistake, NothingLaunched
@@ -27,7 +28,6 @@ from runner.planning.resume import Command, resumed
 from runner.processes import signals
 from runner.tracking.reader import sweep_of_run
 
-EXIT_OK, EXIT_MISTAKE, EXIT_INTERRUPTED = 0, 2, 130
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -50,12 +50,12 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _run(options)
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return exit_codes.INTERRUPTED
     except ConfigurationError as error:
         return _refuse(error)
     except NothingLaunched as error:
         print(f"nothing was launched: {error}", file=sys.stderr)
-        return EXIT_MISTAKE
+        return exit_codes.MISTAKE
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -78,7 +78,7 @@ def _show_only(options: argparse.Namespace) -> int:
             return _refuse(diagnostics.diagnose(options.overrides, error))
     except ConfigurationError as error:
         return _refuse(error)
-    return EXIT_OK
+    return exit_codes.OK
 
 
 def _without(flags: Sequence[str], switch: str, valued: str) -> list[str]:
@@ -119,7 +119,7 @@ def _run(options: argparse.Namespace) -> int:
         from runner.reporting.dry_run import print_dry_run
 
         print_dry_run(plans)
-        return EXIT_OK
+        return exit_codes.OK
     from runner.measuring.progress import BrokenPipeSafeConsole
     from runner.measuring.session import run_session
 
@@ -146,4 +146,4 @@ def _refuse(error: ConfigurationError) -> int:
     print(f"{count} mistake{'s' if count > 1 else ''} in the configuration, nothing was launched:", file=sys.stderr)
     for mistake in error.mistakes:
         print(f"  {mistake}", file=sys.stderr)
-    return EXIT_MISTAKE
+    return exit_codes.MISTAKE

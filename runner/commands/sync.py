@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from runner import exit_codes
 from runner.config.redaction import hide_in_text
 from runner.config.schema import RunConfig, TrackingConfig
 from runner.errors import ConfigurationError, NothingLaunched
@@ -15,8 +16,6 @@ from runner.results.locate import find_sweep, sweep_folders
 from runner.tracking.client import tracking_uri
 from runner.tracking.reader import sweep_of_run
 from runner.tracking.sync import sync
-
-EXIT_OK, EXIT_FAILED = 0, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,17 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         for mistake in error.mistakes:
             print(f"sync: {mistake}", file=sys.stderr)
-        return EXIT_FAILED
+        return exit_codes.MISTAKE
     if not folders:
         print(f"sync: {options.output_dir / 'sweeps'} holds no sweep", file=sys.stderr)
-        return EXIT_FAILED
+        return exit_codes.MISTAKE
     try:
         with measurement_lock(wait=options.wait, report=print, remedy="add --wait"):  # else it would disturb it
             recorded = [_record(folder, options) for folder in folders]
-            return EXIT_OK if all(recorded) else EXIT_FAILED
+            return exit_codes.OK if all(recorded) else exit_codes.MISTAKE
     except NothingLaunched as error:
         print(f"sync: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return exit_codes.MISTAKE
 
 
 def _find(name: str, options: argparse.Namespace) -> Path:

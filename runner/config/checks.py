@@ -76,11 +76,9 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
     mistakes = [
         Mistake(name, value, f"{least} or more") for name, value, least in at_least if not least <= value < math.inf
     ]
-    threads, cores = config.threading.threads, len(this_machine().cores)
+    threads, (cores, whose) = config.threading.threads, _usable_cores()
     if threads is not None and not 0 <= threads <= cores:
-        allowed = (
-            f"1 to {cores}, the cores of this machine; 0 for all of a process's own; null for the runtime's choice"
-        )
+        allowed = f"1 to {cores}, {whose}; 0 for all of a process's own; null for the runtime's choice"
         mistakes.append(Mistake("threading.threads", threads, allowed))
     if config.aa == 1:
         mistakes.append(Mistake("aa", 1, "0, or 2 or more", "One run says nothing of how far the next will lie"))
@@ -145,15 +143,22 @@ def _check_backend(config: RunConfig) -> list[Mistake]:
 
 
 def _check_instances(config: RunConfig) -> list[Mistake]:
-    cores = len(this_machine().cores)
+    cores, whose = _usable_cores()
     mistakes = []
     if not 1 <= config.instances <= cores:
         remedy = "Each instance has cores of its own"
-        mistakes.append(Mistake("instances", config.instances, f"1 to {cores}, the cores of this machine", remedy))
+        mistakes.append(Mistake("instances", config.instances, f"1 to {cores}, {whose}", remedy))
     if config.instances > 1 and config.scenario is Scenario["async"]:
         remedy = "Either several processes, or several batches in one"
         mistakes.append(Mistake("scenario", "async", "sync with instances > 1", remedy))
     return mistakes
+
+
+def _usable_cores() -> tuple[int, str]:
+    """Return how many cores can be kept busy, and what limits them."""
+    machine = this_machine()
+    limited = machine.usable_cores < len(machine.cores)
+    return machine.usable_cores, "the quota of the control group" if limited else "the cores of this machine"
 
 
 def _check_row(row: RowConfig) -> list[Mistake]:

@@ -176,6 +176,9 @@ class ThreadingConfig:
     name: str = MISSING
     threads: int | None = None
     """Threads per process; 0 means one per core that the process may use; null leaves each runtime's default."""
+    physical_cores: bool = False
+    """Bind each process to one thread of each of its physical cores, and compute with as many threads. Two threads of a
+    core share its vector units: for matrix products the second one usually costs more than it brings."""
     env: dict[str, str] = field(default_factory=dict)
     """OMP_* settings; they reach only backends that use OpenMP."""
     libraries: list[str] = field(default_factory=list)

@@ -19,6 +19,8 @@ def groups(controller: str, root: Path = Path("/")) -> Iterator[Path]:
         if controllers and controller not in controllers.split(","):
             continue
         base = hierarchies / controller if controllers else hierarchies
+        if controllers and not base.is_dir():
+            base = hierarchies / controllers  # mounted together, without a link for each
         own = base / path.strip("/")
         yield from (own, *(above for above in own.parents if above.is_relative_to(base)))
 
@@ -29,3 +31,30 @@ def lines(file: Path) -> list[str]:
         return file.read_text().splitlines()
     except OSError:
         return []
+
+
+def quota_cores(root: Path = Path("/")) -> float | None:
+    """Return the CPU time that control groups allow this process, in cores: the least limit on the way to the root.
+
+    A limit of any group above holds too. With version 2 it is in ``cpu.max``, with version 1 in ``cpu.cfs_quota_us``
+    and ``cpu.cfs_period_us``: https://docs.kernel.org/scheduler/sched-bwc.html.
+
+    Args:
+        root: of the file system, for tests.
+
+    Returns:
+        None if no group sets a limit.
+    """
+    limits = [limit for folder in groups("cpu", root) if (limit := _limit(folder)) is not None]
+    return min(limits, default=None)
+
+
+def _limit(folder: Path) -> float | None:
+    """Return the limit of one group in cores, None if it sets none or has no such controller."""
+    for line in lines(folder / "cpu.max"):
+        quota, period = line.split()
+        return None if quota == "max" else int(quota) / int(period)
+    quotas, periods = lines(folder / "cpu.cfs_quota_us"), lines(folder / "cpu.cfs_period_us")
+    if not quotas or not periods or int(quotas[0]) <= 0:  # -1: no limit
+        return None
+    return int(quotas[0]) / int(periods[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import platform
 import shutil
@@ -10,6 +11,9 @@ import subprocess
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+
+from runner.machine.cgroup import quota_cores
+from runner.machine.topology import Topology, flat_topology, read_topology
 
 ISA_FLAGS = {
     "avx2": "AVX2",
@@ -35,7 +39,7 @@ class Machine:
     cores: list[int]
     """Numbers of the cores that this process may use."""
     quota_cores: float | None
-    """Cores' worth of time that the control group allows; None where it sets no limit."""
+    """CPU time that control groups allow, in cores: the least limit on the way to the root; None without one."""
     memory_gib: float
     isa: list[str]
     thp_mode: str
@@ -45,6 +49,20 @@ class Machine:
     numa_nodes: int = 1
     fixed_layout: list[str] = field(default_factory=list)
     """Prefix of a command whose address layout is not randomised; empty where that is not permitted."""
+
+    topology: Topology = field(default_factory=lambda: flat_topology([]))
+    """The physical cores of `cores`."""
+
+    def __post_init__(self) -> None:
+        """Without a topology each CPU is a core of its own."""
+        if not self.topology.cores:
+            object.__setattr__(self, "topology", flat_topology(self.cores))
+
+    @property
+    def usable_cores(self) -> int:
+        """How many CPUs can be kept busy: a quota of the control group counts as cores, rounded up."""
+        limit = len(self.cores) if self.quota_cores is None else math.ceil(self.quota_cores)
+        return max(1, min(len(self.cores), limit))
 
     @property
     def name(self) -> str:
@@ -56,11 +74,13 @@ class Machine:
 def this_machine() -> Machine:
     """Read the machine from /proc and /sys, once."""
     flags, model = _cpuinfo()
+    cores = sorted(os.sched_getaffinity(0))
     return Machine(
         cpu=model,
         architecture=platform.machine(),
-        cores=sorted(os.sched_getaffinity(0)),
-        quota_cores=_quota(),
+        cores=cores,
+        quota_cores=quota_cores(),
+        topology=read_topology(cores),
         memory_gib=round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
         isa=[name for flag, name in ISA_FLAGS.items() if flag in flags],
         thp_mode=_thp_mode(),
@@ -86,20 +106,6 @@ def _cpuinfo() -> tuple[frozenset[str], str]:
         elif name.strip() in ("flags", "Features"):
             flags = frozenset(value.split())
     return flags, model
-
-
-def _quota() -> float | None:
-    """Return the limit of the control group, version 2 or 1, in cores."""
-    limit_v2 = Path("/sys/fs/cgroup/cpu.max")
-    if limit_v2.is_file():
-        quota, period = limit_v2.read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    folder = Path("/sys/fs/cgroup/cpu")
-    try:
-        limit = int((folder / "cpu.cfs_quota_us").read_text())
-        return None if limit < 0 else limit / int((folder / "cpu.cfs_period_us").read_text())
-    except (OSError, ValueError):  # no cpu controller: nothing limits this process
-        return None
 
 
 def _thp_mode() -> str:

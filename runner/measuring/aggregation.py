@@ -32,13 +32,13 @@ class LoadedWorker:
 
 @dataclass
 class Gathering:
-    """What has been gathered when the measuring ends, whichever way it ends."""
+    """What a run has gathered when measuring ends, by success or by a failure."""
 
     rounds: list[Round] = field(default_factory=list)
     accuracy: Accuracy | None = None
     evidence: list[Finding] = field(default_factory=list)
     contradictions_found: list[str] = field(default_factory=list)
-    """What the evidence contradicts, in words."""
+    """One line for each setting that the evidence contradicts."""
     candidate: LoadedWorker | None = None
     steady: bool = True
     rss_peak_mib: float | None = None
@@ -50,7 +50,7 @@ class Gathering:
 
 
 def any_pair_too_noisy(rounds: Sequence[Round], measure: MeasureConfig) -> bool:
-    """Return whether the machine did not become quiet for some process pair."""
+    """Return whether the machine was too noisy for one of the process pairs."""
     pairs = ([one.clean for one in rounds if one.process == process] for process in {one.process for one in rounds})
     return any(is_too_noisy(clean.count(True), clean.count(False), measure) for clean in pairs)
 
@@ -61,7 +61,7 @@ def is_narrow_enough(plan: Plan, rounds: list[Round]) -> bool:
 
 
 def aggregate(plan: Plan, measured: Gathering) -> Measurement:
-    """Return what the clean rounds say; where the machine did not become quiet, what all say, and no verdict."""
+    """Return the measurement of the clean rounds; of all rounds, without a verdict, if it was too noisy."""
     measure, seed = plan.config.measure, plan.config.seed
     contaminated = [one for one in measured.rounds if not one.clean]
     too_noisy = any_pair_too_noisy(measured.rounds, measure)
@@ -96,7 +96,7 @@ def aggregate(plan: Plan, measured: Gathering) -> Measurement:
 
 
 def _token_times(rounds: list[Round], config: RunConfig) -> dict[str, Any]:
-    """Return the median times of the first token and of each further one, where text is generated; else nothing."""
+    """Return the median times, in ms, of the first token and of each further one; nothing if no text is generated."""
     first, further = [], []
     for one in [part for round_ in rounds for part in round_.candidate if part.marks_ns]:
         [stamps] = one.stamps_ns
@@ -113,7 +113,7 @@ def _token_times(rounds: list[Round], config: RunConfig) -> dict[str, Any]:
 
 
 def _faults_per_batch(rounds: list[Round], settle_iterations: int) -> float:
-    """Return the candidate's minor page faults per batch, the batches that settle counted at their least number."""
+    """Return the candidate's minor page faults per batch; of the untimed batches the least number is assumed."""
     slices = [one for round_ in rounds for one in round_.candidate]
     batches = sum(len(stamps) - 1 + settle_iterations for one in slices for stamps in one.stamps_ns)
     return sum(one.minor_faults for one in slices) / batches

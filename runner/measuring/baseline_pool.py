@@ -16,45 +16,45 @@ from runner.protocol import Job
 
 
 class BaselinePool:
-    """Baseline worker and references, kept from one run of a sweep to the next."""
+    """Baseline worker and references, reused from one run of a sweep to the next."""
 
     def __init__(self) -> None:
         """Hold nothing yet."""
-        self._kept: LoadedWorker | None = None
+        self._reusable: LoadedWorker | None = None
         self._references: dict[str, Path] = {}
 
     def baseline(self, config: RunConfig, run: Run) -> LoadedWorker:
-        """Return the kept worker where it is of this configuration, else a new one.
+        """Return the worker of the last run if it has this configuration, else a new one.
 
-        Where a run measures several process pairs, and in A/A, each pair is fresh: a kept process would carry what it
-        is by accident into all of them.
+        If a run measures several process pairs, and in A/A, each pair is fresh: a reused process would carry its own
+        accidents of memory layout into all of them.
 
         Raises:
             RunFailed: the baseline could not be started, loaded or warmed up.
         """
         launches = build_launches(config, this_machine(), os.environ)
-        kept, self._kept = self._kept, None
-        if kept is not None:
+        reusable, self._reusable = self._reusable, None
+        if reusable is not None:
             fresh = config.measure.processes_max > 1 or run.plan.config.aa
-            if kept.worker.alive() and kept.worker.launches == launches and not fresh:
+            if reusable.worker.alive() and reusable.worker.launches == launches and not fresh:
                 try:
                     run.note_launches(launches, "baseline")
-                except BaseException:  # nobody else knows of it any more
-                    kept.worker.stop()
+                except BaseException:  # no other code refers to it any more
+                    reusable.worker.stop()
                     raise
-                return kept
-            kept.worker.stop()
+                return reusable
+            reusable.worker.stop()
         return run.start(config, "baseline")
 
     def release(self, worker: LoadedWorker) -> None:
-        """Keep a worker that is alive for the next run."""
+        """Reuse a worker for the next run if it is alive."""
         if worker.worker.alive():
-            self._kept = worker
+            self._reusable = worker
         else:
             worker.worker.stop()
 
     def reference(self, config: RunConfig, run: Run, baseline: LoadedWorker) -> Path:
-        """Return the file with the fp32 logits; the baseline gives them where it is the reference."""
+        """Return the file with the fp32 logits; the baseline computes them if it is the reference."""
         launches = build_launches(config, this_machine(), os.environ)
         key = _subject(launches[0].job)
         if key not in self._references:
@@ -71,14 +71,14 @@ class BaselinePool:
         return self._references[key]
 
     def close(self) -> None:
-        """Stop the kept worker."""
-        if self._kept is not None:
-            self._kept.worker.stop()
-            self._kept = None
+        """Stop the reused worker."""
+        if self._reusable is not None:
+            self._reusable.worker.stop()
+            self._reusable = None
 
 
 def _subject(job: Job) -> str:
-    """Return what a reference depends on: the network and the images, not how fast they are run."""
+    """Return what a reference depends on: the network and the images, but not the batch size."""
     fields = asdict(job)
-    del fields["batch_size"]
+    del fields["run"]["batch_size"]
     return json.dumps(fields, sort_keys=True)

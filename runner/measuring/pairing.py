@@ -1,4 +1,4 @@
-"""Rounds of a candidate and its baseline: one is frozen while the other is timed, in an order drawn afresh."""
+"""Rounds of a candidate and its baseline: one is frozen while the other is timed, in a random order."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from runner.protocol import RunSlice, Slice
 from runner.results.status import attribute_failure_to
 
 OnRound = Callable[[int, int, Estimate | None], None]
-"""Told after each round how many clean and contaminated ones this process pair has had, and the speedup so far."""
+"""Called after each round with the numbers of clean and contaminated rounds of this process pair, and the speedup."""
 
 
 @dataclass
 class HostShare:
-    """How much of one core the host itself used while a worker was timed."""
+    """The share of one core that the host itself used while a worker was timed."""
 
     cpu_s: float = 0.0
     wall_s: float = 0.0
@@ -35,7 +35,7 @@ class HostShare:
 
 @dataclass
 class Pair:
-    """A loaded, warm candidate and its baseline, both frozen between slices."""
+    """A candidate and its baseline, loaded and warm; both are frozen between slices."""
 
     candidate: Instances
     baseline: Instances
@@ -54,7 +54,7 @@ class Pair:
         machine is then too noisy.
 
         Yields:
-            Each round when it is done, so that those before a failure are kept.
+            Each round as it ends, so that the rounds before a failure are saved.
 
         Raises:
             RunFailed: a worker failed, died or ran past its limit.
@@ -97,7 +97,7 @@ class Pair:
             return self._run_slice(self.baseline)
 
     def _run_slice(self, worker: Instances) -> tuple[list[Slice], Noise]:
-        """Time one slice of each instance, and what happened meanwhile besides."""
+        """Time one slice of each instance, and read what disturbed the machine meanwhile."""
         request = RunSlice(
             settle_s=self.measure.settle_s,
             settle_iterations=self.measure.settle_iterations,

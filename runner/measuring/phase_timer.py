@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 
 @dataclass
 class PhaseTimer:
-    """Where the time of a run goes, by phase."""
+    """The seconds of a run by phase."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, phase: str, seconds: float) -> None:
-        """Book seconds on a phase."""
+        """Add seconds to a phase."""
         self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
 
     @contextmanager
     def book(self, phase: str) -> Iterator[None]:
-        """Book the time of a block on a phase."""
+        """Add the time of a block to a phase."""
         begin = time.monotonic()
         try:
             yield

@@ -11,11 +11,11 @@ from runner.measuring.slices import Round, lanes
 
 
 def write_rounds(folder: Path, rounds: list[Round]) -> list[str]:
-    """Keep every round as a line, and every batch's time, raw; return why that could not be done."""
+    """Write a line for every round and the raw time stamps of every batch; return a message if that fails."""
     try:
         if rounds:
             _write_rounds(folder, rounds)
-    except OSError as error:  # a full disk: what the rounds say is worth more than they are
+    except OSError as error:  # a full disk: the numbers matter more
         return [f"its rounds could not be written: {error}"]
     return []
 

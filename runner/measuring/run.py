@@ -1,4 +1,4 @@
-"""One run, told from top to bottom: launch the pair, measure, evaluate, judge."""
+"""Execute one run: launch the pair, measure, evaluate, judge."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ from runner.results.status import RunFailed, Status, attribute_failure_to
 
 
 class Pool(Protocol):
-    """What outlives one run of a sweep."""
+    """What runs of a sweep share."""
 
     def baseline(self, config: RunConfig, run: Run) -> LoadedWorker:
         """Return a warm, frozen worker of a baseline configuration."""
 
     def release(self, worker: LoadedWorker) -> None:
-        """Take a baseline worker back: it is kept for the next run, or stopped."""
+        """Take a baseline worker back, for the next run, or stop it."""
 
     def reference(self, config: RunConfig, run: Run, baseline: LoadedWorker) -> Path:
-        """Return the file with the fp32 logits and the labels."""
+        """Return the .npz file with the fp32 logits and the labels."""
 
 
 class Run:
-    """One run in the making: its folder, its progress, and its time."""
+    """One run that is being executed: its folder, its progress display, and its time."""
 
     def __init__(self, plan: Plan, folder: Path, progress: Progress, watch: PhaseTimer) -> None:
-        """Keep what belongs to the run."""
+        """Keep the parts of the run."""
         self.plan = plan
         self.folder = folder
         self.progress = progress
@@ -64,7 +64,7 @@ class Run:
 
         Args:
             config: what it runs.
-            name: of its log file.
+            name: of its log file and its launch file.
 
         Raises:
             RunFailed: it could not be started or loaded.
@@ -80,7 +80,7 @@ class Run:
             raise
 
     def note_launches(self, launches: Sequence[WorkerLaunch], name: str) -> None:
-        """Keep how workers are started, or were."""
+        """Write how the workers of a configuration are started: launch-NAME.json."""
         note = [{"argv": launch.argv, "env": launch.env, "job": asdict(launch.job)} for launch in launches]
         write_json(self.folder / f"launch-{name}.json", hide(note))
 
@@ -100,7 +100,7 @@ class Run:
         return LoadedWorker(worker, loaded, steady)
 
     def _load(self, worker: Instances, measure: MeasureConfig) -> Loaded:
-        """Have the workers load their job, and book the time as the first tells it."""
+        """Have the workers load their job, and record the time of each phase as the first one reports it."""
         begin = time.monotonic()
         label = worker.first.launch.label
         loaded = worker.load(
@@ -113,14 +113,14 @@ class Run:
         return loaded
 
     def _warm_up(self, worker: Instances, measure: MeasureConfig) -> bool:
-        """Have the workers run until their speed is steady; return whether all became so."""
+        """Have the workers run until their speed is steady; return whether that of all of them became steady."""
         self.progress.phase(f"{worker.first.launch.label}: warm up")
         with self.watch.book("warm-up"):
             request = WarmUp(measure.warmup_s, measure.warmup_tolerance)
             return all(warm.steady for warm in worker.ask(request, Warm, timeout_s=measure.request_timeout_s))
 
     def observe(self, loaded: LoadedWorker) -> list[Finding]:
-        """Have the workers tell what took effect; they are frozen afterwards."""
+        """Return the evidence of the workers; they are frozen afterwards."""
         self.progress.phase("evidence")
         timeout_s = self.plan.config.measure.request_timeout_s
         loaded.worker.thaw()
@@ -146,10 +146,10 @@ class Run:
 
 
 def execute_run(run: Run, pool: Pool) -> Result:
-    """Make one run. Whatever happens in a worker becomes the status of the result; nothing is raised for it.
+    """Execute one run. Any failure of a worker becomes the status of the result.
 
     Raises:
-        KeyboardInterrupt: the person stopped it.
+        KeyboardInterrupt: the user stopped it.
     """
     begin = time.monotonic()
     measured = Gathering()
@@ -196,9 +196,9 @@ def execute_run(run: Run, pool: Pool) -> Result:
 
 
 def _measure(run: Run, pool: Pool, measured: Gathering) -> None:
-    """Measure fresh process pairs until the interval is narrow enough; accuracy comes from the first."""
+    """Measure fresh process pairs until the interval is narrow enough; the first pair gives the accuracy."""
     plan, measure = run.plan, run.plan.config.measure
-    generator = random.Random(f"{plan.config.seed} {plan.label}")  # each repetition of an A/A draws its own
+    generator = random.Random(f"{plan.config.seed} {plan.label}")  # each repetition of an A/A has its own order
     for process in range(measure.processes_max):
         candidate = run.start(plan.config, "candidate")
         measured.candidate = measured.candidate or candidate
@@ -250,25 +250,23 @@ def _run_rounds(run: Run, pair: Pair, measured: Gathering) -> None:
 
 
 def _gather_evidence(run: Run, candidate: LoadedWorker, baseline: LoadedWorker, measured: Gathering) -> None:
-    """Ask both what took effect; of a further process pair keep what the ones before did not tell."""
+    """Collect the evidence of both; of a further process pair add what the earlier ones did not report."""
     known = {(finding.knob, finding.state) for finding in measured.evidence}
     found = run.observe(candidate)
     measured.evidence += [one for one in found if (one.knob, one.state) not in known]
     measured.contradictions_found += contradictions(found)
     with attribute_failure_to("its baseline"):
-        measured.contradictions_found += [f"its baseline: {lie}" for lie in contradictions(run.observe(baseline))]
+        measured.contradictions_found += [f"its baseline: {one}" for one in contradictions(run.observe(baseline))]
 
 
 def _compare(run: Run, pool: Pool, candidate: LoadedWorker, baseline: LoadedWorker) -> Accuracy:
-    """Compare the candidate's logits with the labels and with fp32 on the very same images."""
+    """Compare the candidate's logits with the labels and with those of fp32 on the same images."""
     mine = run.evaluate(candidate.worker, run.folder / "logits.npz", cached=False)
     with attribute_failure_to("its fp32 reference"):
         truth = pool.reference(run.plan.reference, run, baseline)
     with run.watch.book("accuracy"), np.load(mine) as own, np.load(truth) as reference:
         for subject in ("weights", "data"):
             if str(own[subject]) != str(reference[subject]):
-                reason = (
-                    f"its fp32 reference has other {subject}: they changed during the sweep, or `reference` does it"
-                )
+                reason = f"its fp32 reference has other {subject}: it changed during the sweep, or by `reference`"
                 raise RunFailed(Status.failed, reason)
         return compare_answers(own, reference)

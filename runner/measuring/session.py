@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from runner import exit_codes
 from runner.config.durations import seconds_of
 from runner.config.labels import describe
 from runner.config.schema import RunConfig
@@ -43,8 +44,6 @@ from runner.results.store import MACHINE_FILE, SweepStore, make_sweep_folder
 from runner.tracking.recorder import Tracker
 
 log = logging.getLogger(__name__)
-
-EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
 
 @dataclass(frozen=True)
@@ -178,15 +177,15 @@ def show(session: Session, conclusion: Conclusion) -> int:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     except OSError as error:  # a full disk behind standard output, or a terminal that was closed
         print(f"the table could not be shown: {error}; it is in {session.store.folder}", file=sys.stderr)
-        return EXIT_FAILED
+        return exit_codes.FAILED
     if conclusion.interrupted:
-        return EXIT_INTERRUPTED
-    return EXIT_FAILED if conclusion.unsaved else exit_code(list(made.values()))
+        return exit_codes.INTERRUPTED
+    return exit_codes.FAILED if conclusion.unsaved else exit_code(list(made.values()))
 
 
 def exit_code(results: Sequence[Result]) -> int:
     """Return the process's exit code for the statuses of its runs."""
-    return EXIT_OK if all(result.status in HARMLESS for result in results) else EXIT_FAILED
+    return exit_codes.OK if all(result.status in HARMLESS for result in results) else exit_codes.FAILED
 
 
 def _open_store(command: Command, plans: Sequence[Plan], folder: Path) -> SweepStore:

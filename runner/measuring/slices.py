@@ -18,7 +18,7 @@ from runner.results.status import RunFailed, Status
 
 @dataclass(frozen=True)
 class Round:
-    """One slice of each, timed in the same seconds."""
+    """One slice of the candidate and one of its baseline, timed one right after the other."""
 
     process: int
     """Number of the process pair, from 0."""
@@ -30,13 +30,13 @@ class Round:
     """The candidate's."""
     baseline_batch_size: int
     noise: Noise = field(default_factory=Noise)
-    """The worse of what happened around the two slices."""
+    """The larger of what disturbed the two slices."""
     guarded: bool = True
-    """Whether that may keep it from counting: `measure.guards`."""
+    """Whether disturbances contaminate the round: `measure.guards`."""
 
     @property
     def clean(self) -> bool:
-        """Return whether it counts: nothing from outside contaminated it, or nobody asks."""
+        """Whether the round counts: nothing from outside contaminated it, or the guards are off."""
         return not self.guarded or not self.noise.disturbances()
 
     @property
@@ -56,7 +56,7 @@ class Round:
 
 
 def is_too_noisy(clean: int, contaminated: int, measure: MeasureConfig) -> bool:
-    """Return whether a machine does not become quiet: most rounds are contaminated, and more than `rounds_min`."""
+    """Return whether a machine is too noisy: most rounds are contaminated, and more than `rounds_min`."""
     return contaminated > max(measure.rounds_min, clean)
 
 
@@ -66,10 +66,10 @@ def lanes(parts: Sequence[Slice]) -> list[list[int]]:
 
 
 def window_ns(parts: Sequence[Slice]) -> tuple[int, int]:
-    """Return when all were timed: from the last that began to the first that ended.
+    """Return the window in which all were timed: from the last that started to the first that ended, in ns.
 
     Raises:
-        RunFailed: there is no such time.
+        RunFailed: there is no such window.
     """
     begin, end = max(stamps[0] for stamps in lanes(parts)), min(stamps[-1] for stamps in lanes(parts))
     if end <= begin:

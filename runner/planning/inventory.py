@@ -18,8 +18,6 @@ from runner.paths import CONF, interpreter
 from runner.protocol import PACKAGES
 from runner.results.noise_floor import calibrations
 
-CPUS = Path("/sys/devices/system/cpu")
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -49,29 +47,10 @@ def _hardware(machine: Machine) -> Iterator[Entry]:
     yield Entry("processor", f"{machine.cpu} ({machine.architecture})")
     yield Entry("memory", f"{machine.memory_gib} GiB")
     yield Entry("cores of this process", ",".join(map(str, machine.cores)))
-    siblings = _siblings(machine.cores)
-    if siblings is None:
-        yield Entry("threads per core", "", "the kernel does not tell: cores may be hyper-threads of each other")
-    else:
-        shared = siblings > 1
-        remedy = "two of these cores share one's arithmetic: take threading.threads with half of them" if shared else ""
-        yield Entry("threads per core", str(siblings), remedy)
+    siblings = machine.topology.threads_per_core
+    remedy = "two of these share a core's vector units: try threading=physical_cores" if siblings > 1 else ""
+    yield Entry("threads per core", str(siblings), remedy)
     yield Entry("NUMA nodes", str(machine.numa_nodes))
-
-
-def _siblings(cores: list[int]) -> int | None:
-    """Return how many of these cores share a physical one at most, None where the kernel does not tell.
-
-    A guess in a virtual machine: the hypervisor may show hyper-threads as cores.
-    """
-    groups: dict[str, int] = {}
-    for core in cores:
-        try:
-            group = (CPUS / f"cpu{core}/topology/thread_siblings_list").read_text().strip()
-        except OSError:
-            return None
-        groups[group] = groups.get(group, 0) + 1
-    return max(groups.values(), default=None)
 
 
 def _kernel(machine: Machine) -> Iterator[Entry]:
@@ -81,7 +60,7 @@ def _kernel(machine: Machine) -> Iterator[Entry]:
     yield Entry(
         "quota of the control group",
         "none" if quota is None else f"{quota:g} cores",
-        f"more threads than {quota:g} are held back: take threading.threads={max(1, int(quota or 1))}" if short else "",
+        f"threads and instances are limited to {machine.usable_cores} cores by it" if short else "",
     )
     mode = machine.thp_mode
     remedies = {

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from runner.config import backend_registry
 from runner.config.labels import describe
@@ -20,8 +19,8 @@ from runner.config.schema import RunConfig
 from runner.machine.facts import Machine
 from runner.machine.libraries import find_library
 from runner.paths import import_folder, interpreter, library_prefix
-from runner.processes.placement import bind, share
-from runner.protocol import BACKENDS_VARIABLE, Job
+from runner.processes.placement import bind, share, threads_of
+from runner.protocol import BACKENDS_VARIABLE, Data, Engine, Expectations, Job, RunSettings, Subject
 from runner.results.artifacts import cache_folder
 from runner.results.status import RunFailed, Status
 
@@ -90,10 +89,13 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
             "openvino",
         )
     threads = config.threading.threads
-    cores = share(machine.cores, config.instances, instance)
-    shared = config.instances > 1 and not config.threading.prefix  # a launcher tells its workers itself
-    if threads == 0 or (threads is None and shared):  # else a runtime may count the cores of its neighbours
-        threads = len(cores)
+    physical = config.threading.physical_cores
+    cores = share(machine, config.instances, instance, physical=physical)
+    shared = (config.instances > 1 or physical) and not config.threading.prefix  # a launcher tells its workers itself
+    usable = threads_of(machine, cores, config.instances)
+    # Left alone, a runtime counts the cores of its neighbours, and those that a quota withholds.
+    if threads == 0 or (threads is None and (shared or usable < len(cores))):
+        threads = usable
     allocator = find_preload(f"allocator={config.allocator.name}", config.allocator.libraries, "make system")
     openmp = find_preload(f"threading={config.threading.name}", config.threading.libraries, "make setup")
     python = find_interpreter(config)
@@ -103,15 +105,15 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
     env = build_environment(config, ambient, [*allocator, *openmp])
     if config.backend.openmp and threads is not None:
         env["OMP_NUM_THREADS"] = str(threads)
-    expectations = {
-        "allocator": config.allocator.name,
-        "allocator_library": _real(allocator),
-        "openmp": _real(openmp),
-        "hugepages": config.hugepages.name,
-        "layout": "fixed" if fixed else "random",
-        "cores": cores if bound else [],
-        "env": config.backend.env | config.allocator.env | config.hugepages.env | config.threading.env,
-    }
+    expectations = Expectations(
+        allocator=config.allocator.name,
+        allocator_library=_real(allocator),
+        openmp=_real(openmp),
+        hugepages=config.hugepages.name,
+        layout="fixed" if fixed else "random",
+        cores=cores if bound else [],
+        env=config.backend.env | config.allocator.env | config.hugepages.env | config.threading.env,
+    )
     return WorkerLaunch(
         argv=[*fixed, *bound, *(launcher or [str(python)]), "-m", "runner.worker"],
         env=env,
@@ -190,38 +192,44 @@ def find_preload(choice: str, libraries: Sequence[str], install: str) -> list[Pa
     return [found]
 
 
-def _build_job(config: RunConfig, threads: int | None, expectations: dict[str, Any]) -> Job:
-    return Job(
-        backend=config.backend.name,
-        precision=str(config.precision.name),
-        model_source=str(config.model.source),
-        model_name=config.model.name,
+def _build_job(config: RunConfig, threads: int | None, expectations: Expectations) -> Job:
+    subject = Subject(
+        source=str(config.model.source),
+        name=config.model.name,
         image_size=config.model.image_size,
         weights=str(config.weights.name),
         weights_path=_absolute(config.weights.path),
-        data=str(config.data.name),
-        data_path=_absolute(config.data.path),
-        evaluation_samples=config.data.evaluation_samples,
-        calibration_samples=config.data.calibration_samples,
-        batch_size=config.batch_size,
-        memory_format=str(config.memory_format),
-        threads=threads,
-        scenario=str(config.scenario),
-        seed=config.seed,
-        cache_dir=str(cache_folder(config)),
-        python=sys.executable,
-        options=dict(config.backend.options),
-        expectations=expectations,
         task=str(config.model.task),
         model_id=_folder_or_name(config.model.id),
         architecture=config.model.architecture,
         model_config=dict(config.model.config),
         sequence_length=config.model.sequence_length,
         new_tokens=config.model.new_tokens,
+    )
+    data = Data(
+        name=str(config.data.name),
+        path=_absolute(config.data.path),
+        text=config.data.text,
+        evaluation_samples=config.data.evaluation_samples,
+        calibration_samples=config.data.calibration_samples,
+    )
+    engine = Engine(
+        backend=config.backend.name,
+        precision=str(config.precision.name),
+        options=dict(config.backend.options),
+        memory_format=str(config.memory_format),
+        threads=threads,
+        scenario=str(config.scenario),
         scope=str(config.scope),
         pipeline_batch_size=config.pipeline_batch_size,
-        data_text=config.data.text,
     )
+    run = RunSettings(
+        batch_size=config.batch_size,
+        seed=config.seed,
+        cache_dir=str(cache_folder(config)),
+        python=sys.executable,
+    )
+    return Job(subject, data, engine, run, expectations)
 
 
 def _real(preloaded: Sequence[Path]) -> str:

@@ -27,7 +27,7 @@ def measure_peaks(launch: WorkerLaunch) -> Peaks:
     with tempfile.TemporaryDirectory(prefix="runner-peak-") as folder:
         request, reply = Path(folder) / "job", Path(folder) / "reply"
         request.write_bytes(encode(Load(launch.job)))
-        command = [launch.job.python, "-m", "runner.worker.peak", str(request), str(reply)]
+        command = [launch.job.run.python, "-m", "runner.worker.peak", str(request), str(reply)]
         environment, stderr = launch.env | {process_tree.PROCESS_TAG_VARIABLE: process_tree.PROCESS_TAG}, ""
         try:
             done = subprocess.run(

@@ -58,17 +58,18 @@ def gather(job: Job, fetch: Fetch) -> Gathered:
         ModuleNotFoundError: a library is not installed.
         Missing: from `fetch`.
     """
-    hub = job.model_source == "transformers"
-    module = importlib.import_module(f"runner.worker.backends.{TRANSFORMERS_PREFIX if hub else ''}{job.backend}")
+    engine = job.engine
+    hub = job.subject.source == "transformers"
+    module = importlib.import_module(f"runner.worker.backends.{TRANSFORMERS_PREFIX if hub else ''}{engine.backend}")
     settings = Settings(
-        precision=job.precision,
-        batch_size=job.batch_size,
-        threads=job.threads,
-        memory_format=job.memory_format,
-        scenario=job.scenario,
+        precision=engine.precision,
+        batch_size=job.run.batch_size,
+        threads=engine.threads,
+        memory_format=engine.memory_format,
+        scenario=engine.scenario,
         cores=len(os.sched_getaffinity(0)),
     )
-    runtime: Runtime = module.Runtime(settings, **job.options)
+    runtime: Runtime = module.Runtime(settings, **engine.options)
     dataset, network = open_hub(job, fetch) if hub else _open_network(job, fetch)
     recipe = runtime.recipe(network, dataset, fetch)
     return Gathered(settings, runtime, dataset, network, fetch(recipe) if recipe else None)
@@ -76,9 +77,10 @@ def gather(job: Job, fetch: Fetch) -> Gathered:
 
 def _open_network(job: Job, fetch: Fetch) -> tuple[Dataset, Any]:
     """Return the images of a job, and its network of torchvision or timm."""
-    dataset = open_dataset(job, fetch)
-    weights = open_weights(job, dataset, fetch)
-    return dataset, Network(job.model_source, job.model_name, job.image_size, weights)
+    subject, seed = job.subject, job.run.seed
+    dataset = open_dataset(job.data, subject.image_size, seed, fetch)
+    weights = open_weights(subject, seed, dataset, fetch)
+    return dataset, Network(subject.source, subject.name, subject.image_size, weights)
 
 
 def build_apart(job: Job) -> list[str]:
@@ -91,7 +93,7 @@ def build_apart(job: Job) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="runner-build-") as folder:
         request, reply = Path(folder) / "job", Path(folder) / "reply"
         request.write_bytes(encode(Load(job)))
-        command = [job.python, "-m", "runner.worker.build", str(request), str(reply)]
+        command = [job.run.python, "-m", "runner.worker.build", str(request), str(reply)]
         code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
         if not reply.exists():
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
@@ -113,7 +115,7 @@ def main(request: Path, reply: Path) -> None:
     die_with_parent()
     message = decode(request.read_bytes())
     assert isinstance(message, Load)
-    cache = Cache(Path(message.job.cache_dir))
+    cache = Cache(Path(message.job.run.cache_dir))
     try:
         gather(message.job, cache.get)
         answer: Built | Failure = Built(cache.made)

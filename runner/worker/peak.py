@@ -38,11 +38,12 @@ def main(request: Path, reply: Path) -> None:
 
 def _operations(job: Job) -> float:
     """Return the operations of one sample's inference in units of 10⁹; 0 where they cannot be told."""
-    if job.model_source != "transformers":
-        return count_operations(job.model_source, job.model_name, job.image_size)
+    subject = job.subject
+    if subject.source != "transformers":
+        return count_operations(subject.source, subject.name, subject.image_size)
     from runner.worker.subjects.checkpoint import count_hub_operations
 
-    return count_hub_operations(job)
+    return count_hub_operations(subject, job.engine.scope)
 
 
 Product = Callable[[], object]

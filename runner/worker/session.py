@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import resource
@@ -55,7 +56,7 @@ class Session:
         """
         self._job = job
         self._on_phase = on_phase
-        self._cache = Cache(Path(job.cache_dir))
+        self._cache = Cache(Path(job.run.cache_dir))
         self._heap = Heap()
         self._affinity = os.sched_getaffinity(0)
         self._before_timing: dict[str, int] | None = None
@@ -85,9 +86,9 @@ class Session:
         runtime.load(network, self._parts.artifact)
         prepared = time.monotonic()
         self._on_phase("first inference")
-        images, _ = next(dataset.batches(dataset.evaluation, self._job.batch_size))
+        images, _ = next(dataset.batches(dataset.evaluation, self._job.run.batch_size))
         requests = runtime.requests()
-        if self._job.scenario == "async" and requests == 1:
+        if self._job.engine.scenario == "async" and requests == 1:
             raise Unsupported("with one request in flight scenario=async is scenario=sync: take that, or more threads")
         self._steps = [runtime.bind(images) for _ in range(requests)]
         self._steps[0]()
@@ -142,8 +143,8 @@ class Session:
         before = self._before_timing
         found = [_recompilations(before, parts.runtime.counters())] if before else []
         busy = observe(self._steps, request.watch_s)
-        found += collect(job.expectations, self._affinity, parts.settings.threads_per_request, job.threads, busy)
-        images, _ = next(parts.dataset.batches(parts.dataset.evaluation, job.batch_size))
+        found += collect(job.expectations, self._affinity, parts.settings.threads_per_request, job.engine.threads, busy)
+        images, _ = next(parts.dataset.batches(parts.dataset.evaluation, job.run.batch_size))
         return Observed(found + guarded("precision", lambda: parts.runtime.evidence(images)))
 
     def evaluate(self, path: str, *, cached: bool) -> Evaluated:
@@ -173,7 +174,7 @@ class Session:
         runtime, dataset = self._parts.runtime, self._parts.dataset
         found = [
             (runtime.answers(batch), count)
-            for batch, count in dataset.batches(dataset.evaluation, self._job.batch_size)
+            for batch, count in dataset.batches(dataset.evaluation, self._job.run.batch_size)
         ]
         return {name: _join([answers[name][:count] for answers, count in found]) for name in found[0][0]}
 
@@ -182,15 +183,15 @@ class Session:
         key = {
             "network": self._parts.network.key,
             "data": self._parts.dataset.digest,
-            "backend": job.backend,
-            "precision": job.precision,
-            "options": job.options,
-            "memory_format": job.memory_format,
-            "threads": job.threads,
-            "batch_size": job.batch_size,
-            "expectations": job.expectations,
-            "new_tokens": job.new_tokens,
-            "sequence_length": job.sequence_length,
+            "backend": job.engine.backend,
+            "precision": job.engine.precision,
+            "options": job.engine.options,
+            "memory_format": job.engine.memory_format,
+            "threads": job.engine.threads,
+            "batch_size": job.run.batch_size,
+            "expectations": dataclasses.asdict(job.expectations),
+            "new_tokens": job.subject.new_tokens,
+            "sequence_length": job.subject.sequence_length,
             "isa": sorted(cpu_flags()),
             "packages": package_versions(*PACKAGES),
             "version": REFERENCE_VERSION,

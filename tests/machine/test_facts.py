@@ -41,7 +41,11 @@ def test_everything_that_a_setting_needs_is_there_or_has_a_remedy(tmp_path):
     ("change", "name", "remedy"),
     [
         ({"thp_mode": "never"}, "transparent huge pages", "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"),
-        ({"quota_cores": 1.5, "cores": [0, 1]}, "quota of the control group", "take threading.threads=1"),
+        (
+            {"quota_cores": 1.5, "cores": [0, 1]},
+            "quota of the control group",
+            "threads and instances are limited to 2 cores by it",
+        ),
         ({"fixed_layout": []}, "fixed address layout", "allow setarch"),
         ({"isa": []}, "AVX-512 VNNI", "not of this processor"),
     ],

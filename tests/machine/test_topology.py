@@ -58,7 +58,7 @@ GRAVITON = Recorded(
     cores=[(-1, (cpu,)) for cpu in range(8)], nodes={0: "0-7"}, online="0-7", siblings_file="thread_siblings_list"
 )
 VM_WITHOUT_SMT = Recorded(cores=[(0, (0,)), (0, (1,))], nodes={0: "0-1"}, online="0-1")
-# Siblings numbered side by side, as hypervisors and some AMD firmware do; CPU 5, the second thread of core 2, is offline.
+# Siblings numbered side by side, as hypervisors do; CPU 5, the second thread of the third core, is offline.
 OFFLINE = Recorded(cores=[(0, (0, 1)), (0, (2, 3)), (0, (4,)), (0, (6, 7))], nodes={0: "0-4,6-7"}, online="0-4,6-7")
 
 
@@ -74,7 +74,7 @@ def cpus(topology: Topology) -> list[tuple[int, ...]]:
         (INTERLEAVED, range(16), [(0, 8), (2, 10), (4, 12), (6, 14), (1, 9), (3, 11), (5, 13), (7, 15)]),
         (GRAVITON, range(8), [(cpu,) for cpu in range(8)]),
         (VM_WITHOUT_SMT, range(2), [(0,), (1,)]),
-        (
+        (  # a cpuset
             TWO_SOCKETS,
             [2, 3, 10, 12, 13],
             [(2, 10), (3,), (12,), (13,)],

@@ -15,11 +15,12 @@ from runner.config.labels import describe
 from runner.config.schema import RunConfig
 from runner.machine import libraries as machine_libraries
 from runner.machine.facts import Machine
+from runner.machine.topology import PhysicalCore, Topology
 from runner.paths import PROJECT
 from runner.processes.launch import QUIET, WorkerLaunch, build_launch, build_launches
 from runner.processes.placement import bind, share
 from runner.processes.worker import Worker
-from runner.protocol import BACKENDS_VARIABLE
+from runner.protocol import BACKENDS_VARIABLE, Expectations
 from runner.results.status import RunFailed, Status
 
 THREE_CORES = Machine(
@@ -70,9 +71,9 @@ def configure(*overrides: str) -> RunConfig:
     return typed(compose_settings(overrides))
 
 
-def launched(*overrides: str, ambient: dict[str, str] | None = None) -> WorkerLaunch:
-    """Return the launch of a command line on a machine of three cores."""
-    return build_launch(configure(*overrides), THREE_CORES, HARMLESS if ambient is None else ambient)
+def launched(*overrides: str, ambient: dict[str, str] | None = None, machine: Machine = THREE_CORES) -> WorkerLaunch:
+    """Return the launch of a command line, on a machine of three cores by default."""
+    return build_launch(configure(*overrides), machine, HARMLESS if ambient is None else ambient)
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +109,7 @@ def test_one_layout_for_both_processes_or_chance_for_each():
     permitted = replace(THREE_CORES, fixed_layout=["setarch", "-R"])
     launch = build_launch(config, permitted, {})
     assert launch.argv[:2] == ["setarch", "-R"]
-    assert launch.job.expectations["layout"] == "fixed"
+    assert launch.job.expectations.layout == "fixed"
 
 
 def test_worker_is_this_interpreter():
@@ -130,15 +131,9 @@ def test_allocator_is_preloaded_from_where_it_is_found(libraries):
     (libraries / "libjemalloc.so").touch()
     launch = launched("allocator=jemalloc", ambient=HARMLESS | HARMFUL)
     assert launch.env["LD_PRELOAD"] == str(libraries / "libjemalloc.so.2")
-    assert launch.job.expectations == {
-        "allocator": "jemalloc",
-        "allocator_library": str((libraries / "libjemalloc.so.2.1").resolve()),
-        "openmp": "",
-        "hugepages": "off",
-        "layout": "random",
-        "cores": [],
-        "env": {},
-    }
+    assert launch.job.expectations == Expectations(
+        allocator="jemalloc", allocator_library=str((libraries / "libjemalloc.so.2.1").resolve())
+    )
 
 
 def test_instances_have_cores_of_their_own():
@@ -147,9 +142,52 @@ def test_instances_have_cores_of_their_own():
     first, second = build_launches(config, THREE_CORES, HARMLESS)
     assert first.argv[1:] == ["--cpu-list", "2", sys.executable, "-m", "runner.worker"]
     assert second.argv[1:3] == ["--cpu-list", "5"]
-    assert (first.job.threads, first.env["OMP_NUM_THREADS"]) == (1, "1")
-    assert second.job.expectations["cores"] == [5]
-    assert share([2, 5, 6], 3, 1) == [5]
+    assert (first.job.engine.threads, first.env["OMP_NUM_THREADS"]) == (1, "1")
+    assert second.job.expectations.cores == [5]
+    assert share(THREE_CORES, 3, 1) == [5]
+
+
+HYPER_THREADS = replace(
+    THREE_CORES,
+    cores=list(range(8)),
+    topology=Topology(tuple(PhysicalCore(0, 0, (core, core + 4)) for core in range(4))),
+)
+"""Four cores, their second threads numbered behind all first ones, as Linux does."""
+
+
+def test_physical_cores_are_one_thread_each():
+    """Bound to the first thread of each core, and as many compute threads; two instances have two cores each."""
+    launch = launched("threading=physical_cores", machine=HYPER_THREADS)
+    assert launch.argv[1:3] == ["--cpu-list", "0,1,2,3"]
+    assert (launch.job.engine.threads, launch.job.expectations.cores) == (4, [0, 1, 2, 3])
+    configuration = configure("threading=physical_cores", "instances=2")
+    launches = build_launches(configuration, HYPER_THREADS, HARMLESS)
+    assert [one.job.expectations.cores for one in launches] == [[0, 1], [2, 3]]
+
+
+def test_instances_share_no_physical_core():
+    """Cutting the sorted list of CPUs in two would give each instance one thread of every core."""
+    launches = build_launches(configure("instances=2"), HYPER_THREADS, HARMLESS)
+    assert [one.job.expectations.cores for one in launches] == [[0, 1, 4, 5], [2, 3, 6, 7]]
+
+
+@pytest.mark.parametrize(
+    ("quota", "overrides", "threads"),
+    [
+        (None, (), None),  # the runtime's own default is right
+        (8.0, (), None),
+        (2.0, (), 2),
+        (2.5, (), 3),  # rounded up: a thread more uses what is left of a core
+        (2.0, ("threading=all_cores",), 2),
+        (2.0, ("threading=one_thread",), 1),
+        (2.0, ("instances=2",), 1),
+        (0.3, (), 1),
+    ],
+)
+def test_a_quota_of_the_control_group_counts_as_cores(quota, overrides, threads):
+    """A pod with two CPUs on a large node must not start a thread per core of the node."""
+    launch = launched(*overrides, machine=replace(HYPER_THREADS, quota_cores=quota))
+    assert launch.job.engine.threads == threads
 
 
 def test_instances_keep_to_their_memory_where_a_machine_has_several_nodes():
@@ -170,7 +208,7 @@ def test_pytorchs_launcher_stands_before_the_worker(libraries):
     assert launch.argv == [*tether, sys.executable, *launcher, sys.executable, "-m", "runner.worker"]
     assert launch.env["VIRTUAL_ENV"] == sys.prefix
     assert launch.env["LD_PRELOAD"] == f"{libraries / 'libtcmalloc.so.4'}:{libraries / 'libiomp5.so'}"
-    assert launch.job.expectations["openmp"] == str((libraries / "libiomp5.so").resolve())
+    assert launch.job.expectations.openmp == str((libraries / "libiomp5.so").resolve())
 
 
 @pytest.mark.parametrize("threading", ["xeon_run_cpu", "intel_openmp"])
@@ -200,7 +238,7 @@ def test_backend_with_an_interpreter_of_its_own(monkeypatch, tmp_path):
     python.touch()
     launch = launched("backend=ipex")
     assert launch.argv == [str(python), "-m", "runner.worker"]
-    assert launch.job.python == sys.executable
+    assert launch.job.run.python == sys.executable
 
 
 def test_allocator_that_is_not_installed_is_unavailable(libraries):
@@ -213,7 +251,7 @@ def test_allocator_that_is_not_installed_is_unavailable(libraries):
     )
     system = launched("allocator=system")
     assert "LD_PRELOAD" not in system.env
-    assert (system.job.expectations["allocator"], system.job.expectations["allocator_library"]) == ("system", "")
+    assert (system.job.expectations.allocator, system.job.expectations.allocator_library) == ("system", "")
 
 
 @pytest.mark.parametrize("name", ["tcmalloc", "jemalloc", "mimalloc"])
@@ -224,7 +262,7 @@ def test_preloaded_allocator_is_in_the_process(name):
     launch = launched(f"allocator={name}")
     program = "print(open('/proc/self/maps').read())"
     done = subprocess.run([sys.executable, "-c", program], env=launch.env, capture_output=True, text=True, check=True)
-    assert str(launch.job.expectations["allocator_library"]) in done.stdout
+    assert launch.job.expectations.allocator_library in done.stdout
     assert done.stderr == ""  # ld.so says there what it cannot preload
 
 
@@ -235,7 +273,7 @@ def test_threading_reaches_openmp_runtimes_only():
     assert launched("threading=active_wait", "backend=torch").env["OMP_WAIT_POLICY"] == "ACTIVE"
     for other in (ort, openvino):
         assert [name for name in other.env if name.startswith(("OMP_", "KMP_"))] == []
-    assert [launch.job.threads for launch in (torch, ort, openvino)] == [3, 3, 3]
+    assert [launch.job.engine.threads for launch in (torch, ort, openvino)] == [3, 3, 3]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +283,7 @@ def test_threading_reaches_openmp_runtimes_only():
 def test_threads(threading, threads, variable):
     """0 is one per core that the process may use; none leaves the runtime's own choice, and no variable."""
     launch = launched(f"threading={threading}", "backend=torch")
-    assert launch.job.threads == threads
+    assert launch.job.engine.threads == threads
     assert launch.env.get("OMP_NUM_THREADS") == variable
 
 
@@ -255,7 +293,7 @@ def test_huge_pages_are_asked_for_by_environment():
     with_pages, without = launched("hugepages=thp"), launched("hugepages=off", ambient=HARMLESS | HARMFUL)
     assert [with_pages.env.get(name) for name in names] == ["1", "glibc.malloc.hugetlb=1"]
     assert [without.env.get(name) for name in names] == [None, None]
-    assert with_pages.job.expectations["hugepages"] == "thp"
+    assert with_pages.job.expectations.hugepages == "thp"
 
 
 def test_openvino_gets_what_lets_it_live_with_a_preloaded_allocator():
@@ -288,9 +326,10 @@ def test_paths_are_absolute(tmp_path, monkeypatch):
         *("output_dir=mine", "weights=file", "weights.path=net.pt", "data=image_folder", "data.path=images"),
         ambient=HARMLESS | {BACKENDS_VARIABLE: "one:/two"},
     )
-    assert launch.job.cache_dir == str(tmp_path / "mine" / "cache")
+    assert launch.job.run.cache_dir == str(tmp_path / "mine" / "cache")
     assert launch.env["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "mine" / "cache" / "inductor")
-    assert (launch.job.weights_path, launch.job.data_path) == (str(tmp_path / "net.pt"), str(tmp_path / "images"))
+    assert launch.job.subject.weights_path == str(tmp_path / "net.pt")
+    assert launch.job.data.path == str(tmp_path / "images")
     assert launch.env[BACKENDS_VARIABLE] == f"{tmp_path / 'one'}:/two"
 
 

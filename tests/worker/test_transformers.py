@@ -20,6 +20,7 @@ from runner.worker.evidence.onednn import parse
 from runner.worker.evidence.ort_profile import precision
 from runner.worker.failures import BadInput, Unavailable, Unsupported
 from tests.conftest import RunProgram
+from tests.jobs import change_job
 from tests.worker.backends.test_backends import PROBE
 
 QUICK = (
@@ -128,22 +129,22 @@ def test_own_texts_are_cut_and_it_is_said(run_program: RunProgram, outputs, tmp_
 
 def test_a_model_that_cannot_be_had_is_unavailable():
     """Neither a folder nor reachable: what to take instead is said."""
-    job = dataclasses.replace(
-        PROBE, model_source="transformers", model_name="x", model_id="nobody/nothing", weights="pretrained",
+    job = change_job(
+        PROBE, source="transformers", name="x", model_id="nobody/nothing", weights="pretrained",
         task="text-classification", data="sentences",
     )  # fmt: skip
     from runner.worker.subjects.hub import fetch_model
 
     with pytest.raises(Unavailable, match=r"nobody/nothing is neither a folder nor reachable .*: take weights=random"):
-        fetch_model(job)
+        fetch_model(job.subject)
 
 
 @pytest.fixture
 def hub_job(tmp_path):
     """Return a job of a tiny DistilBERT."""
     config = {"n_layers": 1, "dim": 32, "hidden_dim": 64, "n_heads": 2, "vocab_size": 2000}
-    return dataclasses.replace(
-        PROBE, model_source="transformers", model_name="tiny", architecture="distilbert", model_config=config,
+    return change_job(
+        PROBE, source="transformers", name="tiny", architecture="distilbert", model_config=config,
         weights="random", task="text-classification", data="sentences", sequence_length=16, cache_dir=str(tmp_path),
     )  # fmt: skip
 
@@ -151,20 +152,20 @@ def hub_job(tmp_path):
 def test_more_tokens_than_the_model_takes(hub_job):
     """Told with what it takes."""
     with pytest.raises(BadInput, match="received 1000; allowed: at most 512, what tiny takes"):
-        gather(dataclasses.replace(hub_job, sequence_length=1000), Cache(Path(hub_job.cache_dir)).get)
+        gather(change_job(hub_job, sequence_length=1000), Cache(Path(hub_job.run.cache_dir)).get)
 
 
 def test_a_field_that_the_architecture_has_not(hub_job):
     """Named, before anything is built."""
     with pytest.raises(BadInput, match=r"model.config.layers: distilbert has no such field"):
-        gather(dataclasses.replace(hub_job, model_config={"layers": 3}), Cache(Path(hub_job.cache_dir)).get)
+        gather(change_job(hub_job, model_config={"layers": 3}), Cache(Path(hub_job.run.cache_dir)).get)
 
 
 def test_an_architecture_that_optimum_cannot_export(hub_job):
     """Unsupported, with the nearest that it can."""
-    cache = Cache(Path(hub_job.cache_dir))
+    cache = Cache(Path(hub_job.run.cache_dir))
     checkpoint = gather(hub_job, cache.get).network
-    folder = Path(hub_job.cache_dir) / "other"
+    folder = Path(hub_job.run.cache_dir) / "other"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "distilbirt"}))
     with pytest.raises(Unsupported, match=r"cannot export distilbirt .* to onnx; the nearest that it can: distilbert"):
@@ -175,9 +176,9 @@ def test_a_text_that_is_empty(hub_job, tmp_path):
     """Named by its number."""
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(json.dumps({"text": text, "label": 0}) + "\n" for text in ["fine"] * 60 + ["  "]))
-    job = dataclasses.replace(hub_job, data="text_file", data_path=str(path))
+    job = change_job(hub_job, data="text_file", data_path=str(path))
     with pytest.raises(BadInput, match="record 61 has an empty text: fill it in or take it out"):
-        gather(job, Cache(Path(hub_job.cache_dir)).get)
+        gather(job, Cache(Path(hub_job.run.cache_dir)).get)
 
 
 @pytest.mark.parametrize(
@@ -191,9 +192,9 @@ def test_a_text_that_is_empty(hub_job, tmp_path):
 )
 def test_precisions_that_a_runtime_has_not(hub_job, backend, precision_name, told):
     """Refused with the nearest."""
-    job = dataclasses.replace(hub_job, backend=backend, precision=precision_name)
+    job = change_job(hub_job, backend=backend, precision=precision_name)
     with pytest.raises(Unsupported, match=told):
-        gather(job, Cache(Path(hub_job.cache_dir)).get)
+        gather(job, Cache(Path(hub_job.run.cache_dir)).get)
 
 
 @pytest.mark.parametrize(
@@ -248,8 +249,8 @@ def test_fused_attention_counts_its_products():
 
 def test_another_configuration_is_another_artifact(hub_job):
     """With equal weights: as many numbers, drawn by the same seed, but two heads or four."""
-    cache = Cache(Path(hub_job.cache_dir))
-    four = dataclasses.replace(hub_job, model_config={**hub_job.model_config, "n_heads": 4})
+    cache = Cache(Path(hub_job.run.cache_dir))
+    four = change_job(hub_job, model_config={**hub_job.subject.model_config, "n_heads": 4})
     digests = {gather(job, cache.get).network.digest for job in (hub_job, four)}
     assert len(digests) == 2
 
@@ -266,23 +267,23 @@ def test_records_that_cannot_be_used(hub_job, tmp_path, text, told):
     """Each in one line that names the file."""
     path = tmp_path / "texts.jsonl"
     path.write_text(f"{text}\n" * 60)
-    job = dataclasses.replace(hub_job, data="text_file", data_path=str(path))
+    job = change_job(hub_job, data="text_file", data_path=str(path))
     with pytest.raises(BadInput, match=told):
-        gather(job, Cache(Path(hub_job.cache_dir)).get)
+        gather(job, Cache(Path(hub_job.run.cache_dir)).get)
 
 
 def test_a_published_model_in_a_folder(hub_job):
     """Its own tokenizer, weights and configuration; a configuration that it has not is refused."""
-    cache = Cache(Path(hub_job.cache_dir))
+    cache = Cache(Path(hub_job.run.cache_dir))
     made = gather(hub_job, cache.get).network
-    published = dataclasses.replace(
+    published = change_job(
         hub_job, weights="pretrained", model_id=str(made.folder), architecture=None, model_config={"n_layers": 1}
     )
     again = gather(published, cache.get).network
     for name, tensor in made.module().state_dict().items():
         np.testing.assert_array_equal(again.module().state_dict()[name].numpy(), tensor.numpy())
     with pytest.raises(BadInput, match=r"model.config.n_layers: received 3; allowed: 1, what .* has"):
-        gather(dataclasses.replace(published, model_config={"n_layers": 3}), cache.get)
+        gather(change_job(published, model_config={"n_layers": 3}), cache.get)
 
 
 SQUAD = [
@@ -310,11 +311,11 @@ def test_questions_in_a_file(hub_job, tmp_path, suffix):
             )
         else:
             stream.writelines(f"{json.dumps(one)}\n" for one in SQUAD)
-    job = dataclasses.replace(
+    job = change_job(
         hub_job, task="question-answering", data="text_file", data_path=str(path), evaluation_samples=2,
         calibration_samples=1, sequence_length=24,
     )  # fmt: skip
-    source = gather(job, Cache(Path(job.cache_dir)).get).dataset.source
+    source = gather(job, Cache(Path(job.run.cache_dir)).get).dataset.source
     assert source.answers == [("ann lee", "ann"), (), ("bob",)]
     batch = source.batch([0])
     context = SQUAD[0]["context"]

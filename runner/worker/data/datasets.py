@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.protocol import BUNDLED_SAMPLES, IMAGE_SUFFIXES, Job
+from runner.protocol import BUNDLED_SAMPLES, IMAGE_SUFFIXES, Data
 from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.failures import BadInput
 
@@ -235,40 +235,39 @@ class ImageFolder(ImageSource):
         return hashlib.sha256(self._files[index].read_bytes()).digest() + str(self.labels[index]).encode()
 
 
-def open_dataset(job: Job, fetch: Fetch) -> Dataset:
-    """Return the images of a job, split by its seed.
+def open_dataset(data: Data, image_size: int, seed: int, fetch: Fetch) -> Dataset:
+    """Return the images of a data set, split by a seed.
 
     Raises:
         BadInput: the kind is unknown, or the source holds fewer images than asked for.
     """
     source: Source
-    if job.data == "digits":
-        source = Digits(job.image_size, fetch)
-    elif job.data == "synthetic":
-        source = Synthetic(job.image_size, job.evaluation_samples + job.calibration_samples, job.seed)
-    elif job.data == "image_folder" and job.data_path is not None:
-        source = ImageFolder(Path(job.data_path), job.image_size)
+    if data.name == "digits":
+        source = Digits(image_size, fetch)
+    elif data.name == "synthetic":
+        source = Synthetic(image_size, data.evaluation_samples + data.calibration_samples, seed)
+    elif data.name == "image_folder" and data.path is not None:
+        source = ImageFolder(Path(data.path), image_size)
     else:
-        raise BadInput(f"data={job.data} has no images")
-    return split(source, job)
+        raise BadInput(f"data={data.name} has no images")
+    return split(source, data, seed)
 
 
-def split(source: Source, job: Job) -> Dataset:
-    """Return a source's samples, split by the job's seed.
+def split(source: Source, data: Data, seed: int) -> Dataset:
+    """Return a source's samples, split by a seed.
 
     Raises:
         BadInput: there are fewer than asked for.
     """
-    order = np.random.default_rng(job.seed).permutation(len(source)).tolist()
-    evaluation, training = order[: job.evaluation_samples], order[job.evaluation_samples :]
-    if (
-        job.data in BUNDLED_SAMPLES
-    ):  # the same training samples, however many are evaluated: the probe does not change with it
-        fixed, _ = BUNDLED_SAMPLES[job.data]
-        evaluation, training = order[fixed:][: job.evaluation_samples], order[:fixed]
-    if len(evaluation) < job.evaluation_samples or len(training) < job.calibration_samples:
+    order = np.random.default_rng(seed).permutation(len(source)).tolist()
+    evaluation, training = order[: data.evaluation_samples], order[data.evaluation_samples :]
+    if data.name in BUNDLED_SAMPLES:
+        # the same training samples, however many are evaluated: the probe does not change with it
+        fixed, _ = BUNDLED_SAMPLES[data.name]
+        evaluation, training = order[fixed:][: data.evaluation_samples], order[:fixed]
+    if len(evaluation) < data.evaluation_samples or len(training) < data.calibration_samples:
         raise BadInput(
-            f"data={job.data} holds {len(source)} samples, fewer than data.evaluation_samples and "
+            f"data={data.name} holds {len(source)} samples, fewer than data.evaluation_samples and "
             "data.calibration_samples ask for: lower them"
         )
-    return Dataset(source, evaluation, training, job.calibration_samples)
+    return Dataset(source, evaluation, training, data.calibration_samples)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.protocol import Job
+from runner.protocol import Data
 from runner.worker.data.datasets import Labels
 from runner.worker.data.sentences import Question, opinions, passages, questions
 from runner.worker.failures import BadInput
@@ -56,19 +56,19 @@ class Encoder:
             limit: tokens that the model takes at most, those that it generates not counted.
         """
         self.tokenizer = tokenizer
-        self._task = task
-        self._length = length
+        self.task = task
+        self.length = length
         self._limit = length or limit or min(tokenizer.model_max_length, 1 << 20)
         # What is generated comes behind the text: padding must not stand between.
         tokenizer.padding_side = "left" if task == "text-generation" else "right"
 
     def encode(self, texts: list[Any]) -> TextBatch:
         """Return texts with their tokens."""
-        asks = self._task == "question-answering"
+        asks = self.task == "question-answering"
         parts = ([one["question"] for one in texts], [one["context"] for one in texts]) if asks else (texts,)
         found = self.tokenizer(
             *parts,
-            padding="max_length" if self._length else "longest",
+            padding="max_length" if self.length else "longest",
             truncation="only_second" if asks else True,
             max_length=self._limit,
             return_offsets_mapping=asks,
@@ -139,25 +139,29 @@ class Texts:
         return [f"{cut} of {len(indices)} texts are longer than what the model is given, and were cut"] if cut else []
 
 
-def open_texts(job: Job, encoder: Encoder) -> Texts:
-    """Return the texts of a job.
+def open_texts(data: Data, seed: int, encoder: Encoder) -> Texts:
+    """Return the texts of a data set.
+
+    Args:
+        data: which texts.
+        seed: of those that are generated.
+        encoder: for a task, and texts of a length.
 
     Raises:
         BadInput: a file of texts cannot be used.
     """
-    if job.data == "sentences":
-        sentences, labels = opinions(job.seed)
+    if data.name == "sentences":
+        sentences, labels = opinions(seed)
         return Texts(sentences, encoder, labels=labels)
-    if job.data == "questions":
-        return _asked(questions(job.seed), encoder)
-    if job.data == "passages":
-        return Passages(passages(job.seed, words=2 * (job.sequence_length or 64)), encoder)
-    if job.data == "one_text" and job.data_text is not None:
-        count = job.evaluation_samples + job.calibration_samples
-        return Texts([job.data_text] * count, encoder)
-    if job.data == "text_file" and job.data_path is not None:
-        return _read(Path(job.data_path), job.task, encoder)
-    raise BadInput(f"data={job.data} has no text for {job.task}")
+    if data.name == "questions":
+        return _asked(questions(seed), encoder)
+    if data.name == "passages":
+        return Passages(passages(seed, words=2 * (encoder.length or 64)), encoder)
+    if data.name == "one_text" and data.text is not None:
+        return Texts([data.text] * (data.evaluation_samples + data.calibration_samples), encoder)
+    if data.name == "text_file" and data.path is not None:
+        return _read(Path(data.path), encoder.task, encoder)
+    raise BadInput(f"data={data.name} has no text for {encoder.task}")
 
 
 class Passages(Texts):

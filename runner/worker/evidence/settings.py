@@ -12,9 +12,8 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
 
-from runner.protocol import CONTRADICTED, UNKNOWN, VERIFIED, Finding
+from runner.protocol import CONTRADICTED, UNKNOWN, VERIFIED, Expectations, Finding
 from runner.worker.evidence.busy import Busy
 from runner.worker.evidence.isa import amx_permission, cpu_flags
 
@@ -27,7 +26,7 @@ ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "
 
 
 def collect(
-    expectations: dict[str, Any], before: Collection[int], pool: int | None, asked: int | None, busy: Busy
+    expectations: Expectations, before: Collection[int], pool: int | None, asked: int | None, busy: Busy
 ) -> list[Finding]:
     """Observe this process.
 
@@ -39,28 +38,26 @@ def collect(
         busy: which threads computed while batches ran.
     """
     maps = Path("/proc/self/maps").read_text()
-    openmp = str(expectations.get("openmp", ""))
-    wanted = dict(expectations.get("env", {}))
-    preloaded = str(expectations.get("allocator_library", ""))
+    openmp, wanted, preloaded = expectations.openmp, expectations.env, expectations.allocator_library
     looks: dict[str, Callable[[], list[Finding]]] = {
-        "allocator": lambda: [allocator(str(expectations.get("allocator", "system")), preloaded, maps, _log())],
+        "allocator": lambda: [allocator(expectations.allocator, preloaded, maps, _log())],
         "hugepages": lambda: [
             hugepages(
-                str(expectations.get("hugepages", "off")),
+                expectations.hugepages,
                 Path("/proc/self/smaps_rollup").read_text(),
                 Path("/proc/self/status").read_text(),
                 THP_MODE.read_text() if THP_MODE.exists() else "",
             )
         ],
         "threads": lambda: [threads(pool, asked, len(before), busy, openmp)],
-        "affinity": lambda: [affinity(set(before), set(expectations.get("cores", [])), asked, busy)],
+        "affinity": lambda: [affinity(set(before), set(expectations.cores), asked, busy)],
         "isa": lambda: [isa(wanted)],
     }
     if openmp:
         looks["openmp"] = lambda: [preloaded_openmp(openmp, maps)]
     if wanted:
         looks["variables"] = lambda: [variables(wanted, maps)]
-    if expectations.get("layout") == "fixed":
+    if expectations.layout == "fixed":
         looks["layout"] = lambda: [layout(int(Path("/proc/self/personality").read_text(), 16))]
     return [finding for knob, look in looks.items() for finding in guarded(knob, look)]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.protocol import DIGEST_FILE, Job
+from runner.protocol import DIGEST_FILE, Engine, Subject
 from runner.worker.artifacts.cache import Fetch, Recipe, package_versions
 from runner.worker.data.datasets import FITTING_SAMPLES, Dataset
 from runner.worker.failures import BadInput, Unsupported
@@ -104,7 +104,7 @@ def auto_class(task: str) -> Any:
     return getattr(transformers, f"AutoModelFor{AUTO_CLASSES[task]}")
 
 
-def count_hub_operations(job: Job) -> float:
+def count_hub_operations(subject: Subject, scope: str) -> float:
     """Return the operations of one sample's inference in units of 10⁹, as PyTorch's FlopCounterMode counts them.
 
     0 where they cannot be told: of a model that generates, or of one that is known by its id only; of texts whose
@@ -112,53 +112,55 @@ def count_hub_operations(job: Job) -> float:
     """
     import torch
 
-    untold = job.task == "text-generation" or job.architecture is None or job.weights == "pretrained"
-    if untold or job.scope == "pipeline" or (job.task != "image-classification" and job.sequence_length is None):
+    untold = subject.task == "text-generation" or subject.architecture is None or subject.weights == "pretrained"
+    images = subject.task == "image-classification"
+    if untold or scope == "pipeline" or (not images and subject.sequence_length is None):
         return 0.0
-    config = fresh_config(job, None, 2) if job.task == "image-classification" else bare_config(job)
-    module = auto_class(job.task).from_config(config).eval()
-    if job.task == "image-classification":
-        inputs = {"pixel_values": torch.zeros(1, 3, job.image_size, job.image_size)}
+    config = fresh_config(subject, None, 2) if images else bare_config(subject)
+    module = auto_class(subject.task).from_config(config).eval()
+    if images:
+        inputs = {"pixel_values": torch.zeros(1, 3, subject.image_size, subject.image_size)}
     else:
-        inputs = {"input_ids": torch.zeros(1, job.sequence_length or 0, dtype=torch.long)}
+        inputs = {"input_ids": torch.zeros(1, subject.sequence_length or 0, dtype=torch.long)}
     return count_gops(lambda: module(**inputs))
 
 
-def checkpoint_recipe(job: Job, dataset: Dataset, fetch: Fetch) -> Recipe:
-    """Return how the checkpoint of a job is made.
+def checkpoint_recipe(subject: Subject, seed: int, dataset: Dataset, fetch: Fetch) -> Recipe:
+    """Return how the checkpoint of a model is made.
 
     Args:
-        job: what to run.
+        subject: the model.
+        seed: of the weights that are random, and of the probe.
         dataset: the job's; a probe is fitted on its training samples.
         fetch: gets the tokenizer.
     """
-    text = job.task != "image-classification"
-    tokenizer = tokenizer_recipe(job) if text else None
+    text = subject.task != "image-classification"
+    tokenizer = tokenizer_recipe(subject) if text else None
     key: dict[str, Any] = {
-        "task": job.task,
-        "weights": job.weights,
+        "task": subject.task,
+        "weights": subject.weights,
         "tokenizer": tokenizer.identity if tokenizer else None,
         "packages": package_versions("torch", "transformers"),
         "version": CHECKPOINT_VERSION,
     }
-    if job.weights == "pretrained":
-        key |= origin(job) | {"config": job.model_config}
+    if subject.weights == "pretrained":
+        key |= origin(subject) | {"config": subject.model_config}
     else:
         key |= {
-            "architecture": job.architecture,
-            "config": job.model_config,
-            "image_size": job.image_size,
-            "seed": job.seed,
+            "architecture": subject.architecture,
+            "config": subject.model_config,
+            "image_size": subject.image_size,
+            "seed": seed,
             "classes": dataset.source.classes,
         }
-    if job.weights == "probe":
-        key["training"] = [dataset.digest_of(dataset.training[:FITTING_SAMPLES]), job.sequence_length]
-    if job.weights == "file" and job.weights_path is not None:
-        key["file"] = hashlib.sha256(Path(job.weights_path).read_bytes()).hexdigest()
+    if subject.weights == "probe":
+        key["training"] = [dataset.digest_of(dataset.training[:FITTING_SAMPLES]), subject.sequence_length]
+    if subject.weights == "file" and subject.weights_path is not None:
+        key["file"] = hashlib.sha256(Path(subject.weights_path).read_bytes()).hexdigest()
 
     def build(folder: Path) -> None:
         opened = open_tokenizer(fetch(tokenizer)) if tokenizer else None
-        module = _make(job, opened, dataset)
+        module = _make(subject, seed, opened, dataset)
         if opened is not None and module.can_generate():
             module.generation_config.pad_token_id = opened.pad_token_id
         module.save_pretrained(folder)
@@ -168,8 +170,8 @@ def checkpoint_recipe(job: Job, dataset: Dataset, fetch: Fetch) -> Recipe:
     return Recipe("checkpoint", key, build)
 
 
-def _make(job: Job, tokenizer: Any, dataset: Dataset) -> Any:
-    """Return a job's model with its weights.
+def _make(subject: Subject, seed: int, tokenizer: Any, dataset: Dataset) -> Any:
+    """Return a model with its weights.
 
     Raises:
         BadInput: the file of weights does not fit.
@@ -177,24 +179,25 @@ def _make(job: Job, tokenizer: Any, dataset: Dataset) -> Any:
     """
     import torch
 
-    if job.weights == "pretrained":
-        return _load_published(job)
-    torch.manual_seed(job.seed)
-    module = auto_class(job.task).from_config(fresh_config(job, tokenizer, dataset.source.classes)).eval()
-    if job.weights == "probe":
+    if subject.weights == "pretrained":
+        return _load_published(subject)
+    torch.manual_seed(seed)
+    module = auto_class(subject.task).from_config(fresh_config(subject, tokenizer, dataset.source.classes)).eval()
+    if subject.weights == "probe":
         from runner.worker.subjects.language_probe import make_probe
 
-        make_probe(module, job.task, dataset, job.seed)
-    if job.weights == "file" and job.weights_path is not None:
+        make_probe(module, subject.task, dataset, seed)
+    if subject.weights == "file" and subject.weights_path is not None:
         try:
-            module.load_state_dict(read_state(Path(job.weights_path)))
+            module.load_state_dict(read_state(Path(subject.weights_path)))
         except RuntimeError as error:  # torch's one error for missing, unexpected and misshapen tensors
             wrong = " ".join(line.strip() for line in str(error).splitlines()[1:3])[:200]
-            raise BadInput(f"weights.path={job.weights_path} does not fit {job.architecture}: {wrong}") from error
+            path, architecture = subject.weights_path, subject.architecture
+            raise BadInput(f"weights.path={path} does not fit {architecture}: {wrong}") from error
     return module
 
 
-def _load_published(job: Job) -> Any:
+def _load_published(subject: Subject) -> Any:
     """Return a published model.
 
     Raises:
@@ -203,29 +206,29 @@ def _load_published(job: Job) -> Any:
     """
     import torch
 
-    folder = fetch_model(job)
+    folder = fetch_model(subject)
     try:
-        module = auto_class(job.task).from_pretrained(
+        module = auto_class(subject.task).from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
         )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise BadInput(f"model.id={job.model_id} cannot be loaded for {job.task}: {reason}") from error
-    for name, value in job.model_config.items():
+        raise BadInput(f"model.id={subject.model_id} cannot be loaded for {subject.task}: {reason}") from error
+    for name, value in subject.model_config.items():
         if (own := getattr(module.config, name, None)) != value:
-            raise BadInput(f"model.config.{name}: received {value}; allowed: {own}, what {job.model_id} has")
+            raise BadInput(f"model.config.{name}: received {value}; allowed: {own}, what {subject.model_id} has")
     return module.eval()
 
 
-def open_checkpoint(job: Job, folder: Path) -> Checkpoint:
+def open_checkpoint(subject: Subject, engine: Engine, folder: Path) -> Checkpoint:
     """Return the checkpoint that lies in a folder of the cache."""
     return Checkpoint(
         folder=folder,
         digest=hashlib.sha256(json.dumps(json.loads((folder / DIGEST_FILE).read_text())["files"]).encode()).hexdigest(),
-        task=job.task,
-        scope=job.scope,
-        pipeline_batch_size=job.pipeline_batch_size,
-        sequence_length=job.sequence_length,
-        new_tokens=job.new_tokens,
-        image_size=job.image_size,
+        task=subject.task,
+        scope=engine.scope,
+        pipeline_batch_size=engine.pipeline_batch_size,
+        sequence_length=subject.sequence_length,
+        new_tokens=subject.new_tokens,
+        image_size=subject.image_size,
     )

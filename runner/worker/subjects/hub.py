@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from runner.protocol import Job
+from runner.protocol import Subject
 from runner.worker.failures import BadInput, Unavailable
 from runner.worker.subjects.models import declare_torchvision_operators
 
@@ -14,15 +14,15 @@ PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
 """What is fetched of a model: no pickles, and no weights for other frameworks."""
 
 
-def origin(job: Job) -> dict[str, str]:
+def origin(subject: Subject) -> dict[str, str]:
     """Return what tells a published model from others: a folder by its content, one on the Hub by its name.
 
     It never looks at the network: a measured process asks it too.
     """
-    assert job.model_id is not None
-    folder = Path(job.model_id)
+    assert subject.model_id is not None
+    folder = Path(subject.model_id)
     if not folder.is_dir():
-        return {"id": job.model_id}
+        return {"id": subject.model_id}
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
         if file.is_file() and any(file.match(pattern) for pattern in PATTERNS):
@@ -32,7 +32,7 @@ def origin(job: Job) -> dict[str, str]:
     return {"content": digest.hexdigest()}
 
 
-def fetch_model(job: Job) -> Path:
+def fetch_model(subject: Subject) -> Path:
     """Return the folder with a published model: the one that `model.id` names, or the Hub's copy of it.
 
     Raises:
@@ -40,23 +40,23 @@ def fetch_model(job: Job) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    assert job.model_id is not None
-    if Path(job.model_id).is_dir():
-        return Path(job.model_id)
+    assert subject.model_id is not None
+    if Path(subject.model_id).is_dir():
+        return Path(subject.model_id)
     try:
-        return Path(snapshot_download(job.model_id, allow_patterns=PATTERNS))
+        return Path(snapshot_download(subject.model_id, allow_patterns=PATTERNS))
     except Exception as error:  # requests', the Hub's and the cache's errors have no base of their own
         raise Unavailable(
-            f"model.id={job.model_id} is neither a folder nor reachable ({type(error).__name__}): take weights=random "
-            "or weights=probe with model.architecture, or model.id=FOLDER"
+            f"model.id={subject.model_id} is neither a folder nor reachable ({type(error).__name__}): take "
+            "weights=random or weights=probe with model.architecture, or model.id=FOLDER"
         ) from error
 
 
-def fresh_config(job: Job, tokenizer: Any, classes: int) -> Any:
+def fresh_config(subject: Subject, tokenizer: Any, classes: int) -> Any:
     """Return the configuration of a job's architecture, at its defaults but for what the job says.
 
     Args:
-        job: what to run.
+        subject: the model.
         tokenizer: whose special tokens it takes over; None for images.
         classes: outputs of a classifier.
 
@@ -65,16 +65,16 @@ def fresh_config(job: Job, tokenizer: Any, classes: int) -> Any:
     """
     fields: dict[str, Any] = {"num_labels": classes}
     if tokenizer is None:
-        fields["image_size"] = job.image_size
+        fields["image_size"] = subject.image_size
     else:
         marks = {"pad": tokenizer.pad_token_id, "bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id}
         fields |= {f"{name}_token_id": number for name, number in marks.items() if number is not None}
-    if job.task == "text-generation":
+    if subject.task == "text-generation":
         fields["tie_word_embeddings"] = False  # the probe's output weights would be its input's
-    return bare_config(job, **fields)
+    return bare_config(subject, **fields)
 
 
-def bare_config(job: Job, **fields: Any) -> Any:
+def bare_config(subject: Subject, **fields: Any) -> Any:
     """Return the configuration of a job's architecture at its defaults, but for the fields given and the job's own.
 
     Raises:
@@ -83,17 +83,17 @@ def bare_config(job: Job, **fields: Any) -> Any:
     declare_torchvision_operators()  # transformers imports torchvision
     from transformers import AutoConfig
 
-    assert job.architecture is not None
+    assert subject.architecture is not None
     try:
-        default = AutoConfig.for_model(job.architecture)
-        unknown = [name for name in job.model_config if not hasattr(default, name)]
+        default = AutoConfig.for_model(subject.architecture)
+        unknown = [name for name in subject.model_config if not hasattr(default, name)]
         if unknown:
             raise BadInput(
-                f"model.config.{unknown[0]}: {job.architecture} has no such field: see its configuration class"
+                f"model.config.{unknown[0]}: {subject.architecture} has no such field: see its configuration class"
             )
-        return AutoConfig.for_model(job.architecture, **fields, **job.model_config)
+        return AutoConfig.for_model(subject.architecture, **fields, **subject.model_config)
     except (TypeError, ValueError) as error:
-        raise BadInput(f"model.config does not suit {job.architecture}: {error}".splitlines()[0]) from error
+        raise BadInput(f"model.config does not suit {subject.architecture}: {error}".splitlines()[0]) from error
 
 
 def longest(config: Any) -> int | None:

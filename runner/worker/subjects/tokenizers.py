@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from runner.protocol import Job
+from runner.protocol import Subject
 from runner.worker.artifacts.cache import Recipe, package_versions
 from runner.worker.data.sentences import corpus
 from runner.worker.failures import BadInput
@@ -31,16 +31,16 @@ FREE_RUNNING = "[CLS]"
 """What begins and ends a text that is generated."""
 
 
-def tokenizer_recipe(job: Job) -> Recipe:
-    """Return how the tokenizer of a job gets into the cache."""
+def tokenizer_recipe(subject: Subject) -> Recipe:
+    """Return how a model's tokenizer gets into the cache."""
     key: dict[str, Any] = {"packages": package_versions("tokenizers", "transformers"), "version": TRAINING_VERSION}
-    if job.weights == "pretrained":
-        return Recipe("tokenizer", key | origin(job), lambda target: _copy(fetch_model(job), target))
-    generates = job.task == "text-generation"
+    if subject.weights == "pretrained":
+        return Recipe("tokenizer", key | origin(subject), lambda target: _copy(fetch_model(subject), target))
+    generates = subject.task == "text-generation"
     return Recipe(
         "tokenizer",
-        key | {"generates": generates, "inputs": INPUTS.get(job.architecture or "", PLAIN_INPUTS)},
-        lambda target: _train(target, job.architecture, generates=generates),
+        key | {"generates": generates, "inputs": INPUTS.get(subject.architecture or "", PLAIN_INPUTS)},
+        lambda target: _train(target, subject.architecture, generates=generates),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from runner.protocol import BUNDLED_SAMPLES, Job
+from runner.protocol import BUNDLED_SAMPLES, Data, Job, Subject
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset, open_dataset, split
 from runner.worker.data.texts import Encoder, open_texts
@@ -27,19 +27,27 @@ def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Any]:
         Missing: from `fetch`.
     """
     declare_torchvision_operators()  # whatever of Transformers or Optimum is imported from here on imports torchvision
-    dataset = open_dataset(job, fetch) if job.task == "image-classification" else _texts(job, fetch)
+    subject, seed = job.subject, job.run.seed
+    dataset = _open_data(subject, job.data, seed, fetch)
     fitted = dataset
-    if job.weights == "probe" and _tells_nothing(job, dataset):
-        own = FITTED_ON[job.task]
+    if subject.weights == "probe" and _tells_nothing(subject, job.data, dataset):
+        own = FITTED_ON[subject.task]
         training, evaluation = BUNDLED_SAMPLES[own]
-        labelled = replace(job, data=own, evaluation_samples=evaluation, calibration_samples=training)
-        fitted = open_dataset(labelled, fetch) if own == "digits" else _texts(labelled, fetch)
-    return dataset, open_checkpoint(job, fetch(checkpoint_recipe(job, fitted, fetch)))
+        labelled = replace(job.data, name=own, evaluation_samples=evaluation, calibration_samples=training)
+        fitted = _open_data(subject, labelled, seed, fetch)
+    folder = fetch(checkpoint_recipe(subject, seed, fitted, fetch))
+    return dataset, open_checkpoint(subject, job.engine, folder)
 
 
-def _tells_nothing(job: Job, dataset: Dataset) -> bool:
+def _open_data(subject: Subject, data: Data, seed: int, fetch: Fetch) -> Dataset:
+    if subject.task == "image-classification":
+        return open_dataset(data, subject.image_size, seed, fetch)
+    return _texts(subject, data, seed, fetch)
+
+
+def _tells_nothing(subject: Subject, data: Data, dataset: Dataset) -> bool:
     """Return whether a probe cannot be fitted on a job's own samples: one text, or nothing known of them."""
-    return job.data == "one_text" or (job.task.endswith("-classification") and dataset.source.labels is None)
+    return data.name == "one_text" or (subject.task.endswith("-classification") and dataset.source.labels is None)
 
 
 FITTED_ON = {
@@ -51,22 +59,22 @@ FITTED_ON = {
 """What a probe is fitted on where the job's own samples cannot tell."""
 
 
-def _texts(job: Job, fetch: Fetch) -> Dataset:
-    """Return the texts of a job, as its model's tokenizer makes them.
+def _texts(subject: Subject, data: Data, seed: int, fetch: Fetch) -> Dataset:
+    """Return texts, as a model's tokenizer makes them.
 
     Raises:
         BadInput: they are longer than the model takes, or fewer than are asked for.
     """
-    tokenizer = open_tokenizer(fetch(tokenizer_recipe(job)))
+    tokenizer = open_tokenizer(fetch(tokenizer_recipe(subject)))
     # A published model's tokenizer knows how much the model takes, if anything does.
-    limit = None if job.weights == "pretrained" else longest(fresh_config(job, tokenizer, 2))
+    limit = None if subject.weights == "pretrained" else longest(fresh_config(subject, tokenizer, 2))
     limit = min(limit or UNLIMITED, tokenizer.model_max_length, UNLIMITED)
-    room = limit - (job.new_tokens if job.task == "text-generation" else 0)
-    if job.sequence_length is not None and job.sequence_length > room:
-        generated = f" beside {job.new_tokens} new ones" if room < limit else ""
+    room = limit - (subject.new_tokens if subject.task == "text-generation" else 0)
+    if subject.sequence_length is not None and subject.sequence_length > room:
+        generated = f" beside {subject.new_tokens} new ones" if room < limit else ""
         raise BadInput(
-            f"model.sequence_length: received {job.sequence_length}; allowed: at most {room}, "
-            f"what {job.model_name} takes{generated}"
+            f"model.sequence_length: received {subject.sequence_length}; allowed: at most {room}, "
+            f"what {subject.name} takes{generated}"
         )
-    source = open_texts(job, Encoder(tokenizer, job.task, job.sequence_length, room))
-    return split(source, job)
+    source = open_texts(data, seed, Encoder(tokenizer, subject.task, subject.sequence_length, room))
+    return split(source, data, seed)

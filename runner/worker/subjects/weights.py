@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.protocol import BUNDLED_SAMPLES, Job
+from runner.protocol import BUNDLED_SAMPLES, Data, Subject
 from runner.worker.artifacts.cache import Fetch, Recipe, package_versions
 from runner.worker.data.datasets import FITTING_SAMPLES, Dataset, open_dataset
 from runner.worker.failures import BadInput, Unavailable
@@ -22,61 +22,57 @@ PROBE_VERSION = 2
 STATE_FILE = "state.pt"
 
 
-def open_weights(job: Job, dataset: Dataset, fetch: Fetch) -> Weights:
-    """Return the weights of a job.
+def open_weights(subject: Subject, seed: int, dataset: Dataset, fetch: Fetch) -> Weights:
+    """Return the weights of a network.
 
     Args:
-        job: what to run.
+        subject: the network.
+        seed: of the weights that are random, and of the probe.
         dataset: the job's images; the probe's classifier is fitted on those for training.
         fetch: gets the probe.
     """
     classes = dataset.source.classes
-    if job.weights == "probe":
-        labelled = dataset if dataset.source.labels is not None else _digits(job, fetch)
-        folder = fetch(probe_recipe(job, labelled))
+    if subject.weights == "probe":
+        labelled = dataset if dataset.source.labels is not None else _digits(subject.image_size, seed, fetch)
+        folder = fetch(probe_recipe(subject, seed, labelled))
         digest = hashlib.sha256((folder / STATE_FILE).read_bytes()).hexdigest()
-        return FileWeights(job, labelled.source.classes, folder / STATE_FILE, digest)
-    if job.weights == "random":
-        return RandomWeights(job, classes, f"random, seed {job.seed}, {classes} classes")
-    if job.weights == "file" and job.weights_path is not None:
-        path = Path(job.weights_path)
-        return FileWeights(job, classes, path, hashlib.sha256(path.read_bytes()).hexdigest())
-    if job.weights == "pretrained":
-        return PretrainedWeights(job, f"pretrained {package_versions(job.model_source)}")
-    raise BadInput(f"unknown weights {job.weights!r}")
+        return FileWeights(subject, seed, labelled.source.classes, folder / STATE_FILE, digest)
+    if subject.weights == "random":
+        return RandomWeights(subject, seed, classes, f"random, seed {seed}, {classes} classes")
+    if subject.weights == "file" and subject.weights_path is not None:
+        path = Path(subject.weights_path)
+        return FileWeights(subject, seed, classes, path, hashlib.sha256(path.read_bytes()).hexdigest())
+    if subject.weights == "pretrained":
+        return PretrainedWeights(subject, f"pretrained {package_versions(subject.source)}")
+    raise BadInput(f"unknown weights {subject.weights!r}")
 
 
-def _digits(job: Job, fetch: Fetch) -> Dataset:
+def _digits(image_size: int, seed: int, fetch: Fetch) -> Dataset:
     """Return the digits: what the probe is fitted on where the job's own images have no labels."""
     training, evaluation = BUNDLED_SAMPLES["digits"]
-    digits = replace(
-        job,
-        data="digits",
-        data_path=None,
-        evaluation_samples=evaluation,
-        calibration_samples=training,
-    )
-    return open_dataset(digits, fetch)
+    digits = Data("digits", evaluation_samples=evaluation, calibration_samples=training)
+    return open_dataset(digits, image_size, seed, fetch)
 
 
 @dataclass(frozen=True)
 class RandomWeights:
     """Random weights of the job's seed."""
 
-    job: Job
+    subject: Subject
+    seed: int
     classes: int
     digest: str
 
     def module(self) -> nn.Module:
         """Return the network as its library initialises it."""
-        return _fresh(self.job, self.classes)
+        return _fresh(self.subject, self.seed, self.classes)
 
 
 @dataclass(frozen=True)
 class PretrainedWeights:
     """The library's own pretrained weights, from its hub or the hub's cache."""
 
-    job: Job
+    subject: Subject
     digest: str
 
     def module(self) -> nn.Module:
@@ -86,10 +82,10 @@ class PretrainedWeights:
             Unavailable: they could not be fetched.
         """
         try:
-            return pretrained_module(self.job.model_source, self.job.model_name)
+            return pretrained_module(self.subject.source, self.subject.name)
         except OSError as error:  # urllib's and the hub's errors are all OSErrors
             raise Unavailable(
-                f"pretrained weights of {self.job.model_name} could not be fetched "
+                f"pretrained weights of {self.subject.name} could not be fetched "
                 f"({type(error).__name__}): take weights=probe, or fill the hub's cache where there is a network"
             ) from error
 
@@ -98,7 +94,8 @@ class PretrainedWeights:
 class FileWeights:
     """A state_dict in a file."""
 
-    job: Job
+    subject: Subject
+    seed: int
     classes: int
     path: Path
     digest: str
@@ -109,14 +106,14 @@ class FileWeights:
         Raises:
             BadInput: the file is damaged, holds more than tensors, or fits another network.
         """
-        module = _fresh(self.job, self.classes)
+        module = _fresh(self.subject, self.seed, self.classes)
         state = read_state(self.path)
         try:
             module.load_state_dict(state)
         except RuntimeError as error:  # torch's one error for missing, unexpected and misshapen tensors
             lines = [line.strip() for line in str(error).splitlines()[1:3]]
             raise BadInput(
-                f"weights.path={self.path} does not fit {self.job.model_name} with {self.classes} classes: "
+                f"weights.path={self.path} does not fit {self.subject.name} with {self.classes} classes: "
                 f"{' '.join(lines)[:200]}"
             ) from error
         return module
@@ -147,29 +144,29 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _fresh(job: Job, classes: int) -> nn.Module:
+def _fresh(subject: Subject, seed: int, classes: int) -> nn.Module:
     import torch
 
-    torch.manual_seed(job.seed)
-    return build_module(job.model_source, job.model_name, job.image_size, classes)
+    torch.manual_seed(seed)
+    return build_module(subject.source, subject.name, subject.image_size, classes)
 
 
-def probe_recipe(job: Job, dataset: Dataset) -> Recipe:
-    """Return how the probe of a job's network is made."""
+def probe_recipe(subject: Subject, seed: int, dataset: Dataset) -> Recipe:
+    """Return how the probe of a network is made."""
 
     def build(folder: Path) -> None:
         import torch
 
         from runner.worker.subjects.probe import make_probe
 
-        module = _fresh(job, dataset.source.classes)
-        torch.save(make_probe(module, dataset, dataset.source.classes, job.seed), folder / STATE_FILE)
+        module = _fresh(subject, seed, dataset.source.classes)
+        torch.save(make_probe(module, dataset, dataset.source.classes, seed), folder / STATE_FILE)
 
     key = {
-        "source": job.model_source,
-        "name": job.model_name,
-        "image_size": job.image_size,
-        "seed": job.seed,
+        "source": subject.source,
+        "name": subject.name,
+        "image_size": subject.image_size,
+        "seed": seed,
         "training": dataset.digest_of(dataset.training[:FITTING_SAMPLES]),
         # No package versions: an interpreter with another torch uses the same weights. What is in them has a digest.
         "version": PROBE_VERSION,

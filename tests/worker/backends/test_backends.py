@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import os
 import sys
@@ -27,6 +26,7 @@ from runner.worker.backends.torch_module import TorchModule
 from runner.worker.build import Gathered, build_apart, gather
 from runner.worker.evidence.isa import cpu_flags
 from runner.worker.failures import Unsupported
+from tests.jobs import change_job, make_job
 
 BATCH = 8
 SAMPLES = 24
@@ -42,37 +42,18 @@ IN_PROCESS = (
 )
 """torch's int8 is not here: it sets inductor's freezing for the whole process, so it has a worker of its own below."""
 HAS_BF16 = bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
-PROBE = Job(
-    backend="torch",
-    precision="fp32",
-    model_source="torchvision",
-    model_name="resnet18",
-    image_size=64,
-    weights="probe",
-    weights_path=None,
-    data="digits",
-    data_path=None,
-    evaluation_samples=SAMPLES,
-    calibration_samples=32,
-    batch_size=BATCH,
-    memory_format="contiguous",
-    threads=None,
-    scenario="sync",
-    seed=0,
-    cache_dir="",
-    python=sys.executable,
-)
+PROBE = make_job(image_size=64, weights="probe", evaluation_samples=SAMPLES, calibration_samples=32, batch_size=BATCH)
 
 
 @pytest.fixture(scope="session")
 def job(tmp_path_factory) -> Job:
     """The job that every test varies; test_datasets.py shares its cache, so that the probe is made once."""
-    return dataclasses.replace(PROBE, cache_dir=str(tmp_path_factory.getbasetemp() / "artifacts"))
+    return change_job(PROBE, cache_dir=str(tmp_path_factory.getbasetemp() / "artifacts"))
 
 
 def opened(job: Job) -> Gathered:
     """Return the parts of a job, loaded, their artifacts made by another process as in a run."""
-    cache = Cache(Path(job.cache_dir))
+    cache = Cache(Path(job.run.cache_dir))
     try:
         parts = gather(job, cache.require)
     except Missing:
@@ -105,7 +86,7 @@ def reference(job) -> np.ndarray:
 def launch(job: Job) -> WorkerLaunch:
     """Return a worker's launch with nothing in its environment but what it cannot do without."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    compiled = {"TORCHINDUCTOR_CACHE_DIR": str(Path(job.cache_dir) / "inductor")}
+    compiled = {"TORCHINDUCTOR_CACHE_DIR": str(Path(job.run.cache_dir) / "inductor")}
     return WorkerLaunch(
         [sys.executable, "-P", "-m", "runner.worker"], kept | compiled | {"PYTHONPATH": str(PROJECT)}, job
     )
@@ -134,7 +115,7 @@ def test_every_thread_that_sends_torch_a_request_computes_with_its_own_number(jo
 @pytest.mark.parametrize(("backend", "precision"), IN_PROCESS)
 def test_logits_agree_with_fp32(job, reference, backend, precision):
     """Every runtime computes the same network: to rounding in fp32, to its arithmetic's noise otherwise."""
-    parts = opened(dataclasses.replace(job, backend=backend, precision=precision))
+    parts = opened(change_job(job, backend=backend, precision=precision))
     [images, *_] = [images for images, _ in parts.dataset.batches(parts.dataset.evaluation, BATCH)]
     logits = parts.runtime.answers(images)["logits"]
     assert (logits.shape, logits.dtype) == ((BATCH, 10), np.float32)
@@ -149,7 +130,7 @@ def test_logits_agree_with_fp32(job, reference, backend, precision):
 
 def test_torch_int8_agrees_with_fp32(job, reference, tmp_path):
     """The quantised program, compiled by inductor in a worker, keeps the logits of the images and their order."""
-    int8 = dataclasses.replace(job, precision="int8")
+    int8 = change_job(job, precision="int8")
     with Worker(launch(int8), tmp_path / "worker.log") as worker:
         loaded = worker.ask(Load(int8), Loaded, timeout_s=400)
         worker.ask(Evaluate(str(tmp_path / "logits.npz"), cached=False), Evaluated, timeout_s=60)
@@ -162,7 +143,7 @@ def test_torch_int8_agrees_with_fp32(job, reference, tmp_path):
 
 def test_channels_last_gives_the_same_logits(job, reference):
     """The memory format is a layout, not another function."""
-    parts = opened(dataclasses.replace(job, memory_format="channels_last"))
+    parts = opened(change_job(job, memory_format="channels_last"))
     images, _ = next(parts.dataset.batches(parts.dataset.evaluation, BATCH))
     assert next(parts.runtime._module.parameters()).stride()[1] == 1  # it did take effect: channels are innermost
     np.testing.assert_allclose(parts.runtime.answers(images)["logits"], reference[:BATCH], rtol=1e-3, atol=1e-3)
@@ -174,7 +155,7 @@ def test_step_keeps_its_images_alive(job, backend, precision):
 
     OpenVINO's tensor shares the array's memory without owning it: this was a crash.
     """
-    parts = opened(dataclasses.replace(job, backend=backend, precision=precision))
+    parts = opened(change_job(job, backend=backend, precision=precision))
     images, _ = next(parts.dataset.batches(parts.dataset.evaluation, BATCH))
     alive = weakref.ref(images)
     step = parts.runtime.bind(images)
@@ -193,7 +174,7 @@ def test_step_keeps_its_images_alive(job, backend, precision):
 @pytest.mark.parametrize("backend", ["torch", "ort", "openvino"])
 def test_each_step_infers_its_own_images(job, reference, backend):
     """Two steps bound to two batches do not mix them up, whatever the order in which they run."""
-    parts = opened(dataclasses.replace(job, backend=backend))
+    parts = opened(change_job(job, backend=backend))
     batches = [images for images, _ in parts.dataset.batches(parts.dataset.evaluation, BATCH)]
     steps = [parts.runtime.bind(images) for images in batches]
     for number in (2, 0, 1, 0):
@@ -204,7 +185,7 @@ def test_each_step_infers_its_own_images(job, reference, backend):
 def test_ort_refuses_bf16_and_names_what_can_be_had(job):
     """Refused when the runtime is made, before anything is exported."""
     with pytest.raises(Unsupported, match="take precision=int8 here, or backend=openvino or torch for bf16"):
-        gather(dataclasses.replace(job, backend="ort", precision="bf16"), Cache(Path(job.cache_dir)).require)
+        gather(change_job(job, backend="ort", precision="bf16"), Cache(Path(job.run.cache_dir)).require)
 
 
 def test_a_measured_process_never_makes_its_artifacts(job, tmp_path):
@@ -212,7 +193,7 @@ def test_a_measured_process_never_makes_its_artifacts(job, tmp_path):
 
     The second worker finds the export, and both answer alike.
     """
-    fresh = dataclasses.replace(job, backend="ort", weights="random", image_size=32, cache_dir=str(tmp_path / "cache"))
+    fresh = change_job(job, backend="ort", weights="random", image_size=32, cache_dir=str(tmp_path / "cache"))
     answers, rebuilt = [], []
     for number in range(2):
         with Worker(launch(fresh), tmp_path / f"{number}.log") as worker:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from runner.worker.artifacts.cache import Cache, Missing
 from runner.worker.build import build_apart, gather
 from runner.worker.data.datasets import IMAGENET_MEAN, IMAGENET_STD, Dataset, open_dataset
 from runner.worker.failures import BadInput
+from tests.jobs import change_job, make_job
 from tests.worker.backends.test_backends import PROBE
 
 SIZE = 32
@@ -30,8 +30,9 @@ def open_data(cache):
     """Return a function that opens a data set, for what the test does not say with small numbers."""
 
     def opened(kind: str = "digits", **changed) -> Dataset:
-        few = dataclasses.replace(PROBE, data=kind, image_size=SIZE, evaluation_samples=40, calibration_samples=16)
-        return open_dataset(dataclasses.replace(few, **changed), cache.get)
+        few = make_job(data=kind, image_size=SIZE, evaluation_samples=40, calibration_samples=16)
+        job = change_job(few, **changed)
+        return open_dataset(job.data, job.subject.image_size, job.run.seed, cache.get)
 
     return opened
 
@@ -185,10 +186,8 @@ def test_too_few_images_are_refused(open_data, folder):
 
 def test_probe_classifies_digits(tmp_path_factory):
     """Without any training run, at least 90 % of 200 digits that it has not seen; another process made it."""
-    job = dataclasses.replace(
-        PROBE, evaluation_samples=200, cache_dir=str(tmp_path_factory.getbasetemp() / "artifacts")
-    )
-    cache = Cache(Path(job.cache_dir))
+    job = change_job(PROBE, evaluation_samples=200, cache_dir=str(tmp_path_factory.getbasetemp() / "artifacts"))
+    cache = Cache(Path(job.run.cache_dir))
     try:
         parts = gather(job, cache.require)
     except Missing:

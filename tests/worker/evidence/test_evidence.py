@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from runner.worker.evidence import arithmetic, onednn, ort_profile, settings
 from runner.worker.evidence.arithmetic import Work
 from runner.worker.evidence.busy import Busy
 from tests.conftest import FAKE, TESTS, RunProgram
+from tests.jobs import change_job
 from tests.worker.backends.test_backends import HAS_BF16, PROBE, launch, opened
 
 PR_SET_THP_DISABLE = 41  # <linux/prctl.h>
@@ -47,7 +47,7 @@ ROLLUP = "AnonHugePages:    {huge} kB\nAnonymous:   409600 kB\n"
 @pytest.fixture(scope="session")
 def job(tmp_path_factory) -> Job:
     """The job of test_backends.py, with its cache."""
-    return dataclasses.replace(PROBE, cache_dir=str(tmp_path_factory.getbasetemp() / "artifacts"))
+    return change_job(PROBE, cache_dir=str(tmp_path_factory.getbasetemp() / "artifacts"))
 
 
 def observed(job: Job, log: Path, env: dict[str, str] | None = None) -> dict[str, Finding]:
@@ -60,7 +60,7 @@ def observed(job: Job, log: Path, env: dict[str, str] | None = None) -> dict[str
 
 def images_of(parts) -> object:
     """Return a batch of a job's images."""
-    return next(parts.dataset.batches(parts.dataset.evaluation, PROBE.batch_size))[0]
+    return next(parts.dataset.batches(parts.dataset.evaluation, PROBE.run.batch_size))[0]
 
 
 # --- lies that reach a whole run ---------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_evidence_that_fails_is_unknown_and_loses_nothing(run_program: RunProgra
 def test_a_preload_that_does_not_exist(job, tmp_path):
     """ld.so goes on without it."""
     missing = "/nowhere/libtcmalloc.so"
-    lying = dataclasses.replace(job, expectations={"allocator": "tcmalloc", "allocator_library": missing})
+    lying = change_job(job, allocator="tcmalloc", allocator_library=missing)
     finding = observed(lying, tmp_path / "log", {"LD_PRELOAD": missing})["allocator"]
     assert finding.state == CONTRADICTED
     assert f"object '{missing}' from LD_PRELOAD cannot be preloaded" in finding.observed
@@ -153,7 +153,7 @@ def test_openvino_without_the_f32_hint(job, monkeypatch):
     from runner.worker.backends import openvino
 
     monkeypatch.setitem(openvino.PRECISION_HINTS, "fp32", "bf16")
-    parts = opened(dataclasses.replace(job, backend="openvino"))
+    parts = opened(change_job(job, backend="openvino"))
     [finding] = parts.runtime.evidence(images_of(parts))
     assert (finding.asked, finding.state) == ("fp32", CONTRADICTED)
     assert finding.observed.startswith("100.0 % bf16 of multiply-accumulates, 21 operations")
@@ -162,8 +162,8 @@ def test_openvino_without_the_f32_hint(job, monkeypatch):
 @pytest.mark.parametrize("backend", ["ort", "openvino"])
 def test_int8_left_unquantised(job, backend):
     """The exported fp32 graph under the name of an int8 one."""
-    honest = opened(dataclasses.replace(job, backend=backend, precision="fp32"))
-    lying = opened(dataclasses.replace(job, backend=backend, precision="int8"))
+    honest = opened(change_job(job, backend=backend, precision="fp32"))
+    lying = opened(change_job(job, backend=backend, precision="int8"))
     lying.runtime._precision = "fp32"
     lying.runtime.load(lying.network, honest.artifact)
     lying.runtime._precision = "int8"
@@ -177,7 +177,7 @@ def test_torch_autocast_left_out(job, monkeypatch):
     """bf16 was asked for, and the module runs as it is."""
     import torch
 
-    parts = opened(dataclasses.replace(job, backend="torch", precision="bf16"))
+    parts = opened(change_job(job, backend="torch", precision="bf16"))
     monkeypatch.setattr(parts.runtime, "autocast", lambda: torch.autocast("cpu", torch.bfloat16, enabled=False))
     [finding] = parts.runtime.evidence(images_of(parts))
     assert (finding.state, finding.facts) == (CONTRADICTED, {"fp32": 1.0})
@@ -197,7 +197,7 @@ def test_torch_autocast_left_out(job, monkeypatch):
 )
 def test_every_runtime_proves_its_precision(job, backend, precision, least):
     """By what executed: ResNet-18 has 20 convolutions and one linear layer, and its shares add up to one."""
-    parts = opened(dataclasses.replace(job, backend=backend, precision=precision))
+    parts = opened(change_job(job, backend=backend, precision=precision))
     [finding] = parts.runtime.evidence(images_of(parts))
     assert (finding.knob, finding.state) == ("precision", VERIFIED), finding
     assert ", 21 operations" in finding.observed
@@ -208,8 +208,8 @@ def test_every_runtime_proves_its_precision(job, backend, precision, least):
 
 def test_torch_int8_proves_its_precision(job, tmp_path):
     """What inductor made of the quantised program, in a worker of its own."""
-    int8 = dataclasses.replace(job, precision="int8")
-    env = {"TORCHINDUCTOR_CACHE_DIR": str(Path(job.cache_dir) / "inductor")}
+    int8 = change_job(job, precision="int8")
+    env = {"TORCHINDUCTOR_CACHE_DIR": str(Path(job.run.cache_dir) / "inductor")}
     found = observed(int8, tmp_path / "log", env)
     assert found["precision"].state == VERIFIED, found["precision"]
     assert found["precision"].facts["int8"] > 0.95
@@ -386,7 +386,7 @@ def test_an_allocator_answers_by_its_own_interface(job, tmp_path, name):
     library = find_library(need.libraries)
     if library is None:
         pytest.skip(f"{name} is not installed: run make system")
-    asked = dataclasses.replace(job, expectations={"allocator": name, "allocator_library": str(library.resolve())})
+    asked = change_job(job, allocator=name, allocator_library=str(library.resolve()))
     assert observed(asked, tmp_path / "with", {"LD_PRELOAD": str(library)})["allocator"].state == VERIFIED
     unasked = observed(job, tmp_path / "unasked", {"LD_PRELOAD": str(library)})["allocator"]
     assert (unasked.state, unasked.observed) == (CONTRADICTED, name)
