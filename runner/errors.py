@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake in a configuration, told in one line."""
+    """One mistake in a configuration, reported in one line."""
 
     field: str
     received: object
@@ -22,11 +22,11 @@ class Mistake:
 
 
 class NothingLaunched(Exception):
-    """A sweep could not begin: in one line, why."""
+    """A sweep could not start; the message is one line."""
 
 
 class ConfigurationError(Exception):
-    """One or more mistakes in what the user asked for; nothing has been launched."""
+    """One or more mistakes in what the user requested; nothing has been launched."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         """Keep the mistakes, without repetitions, in the order given."""

@@ -34,7 +34,7 @@ class Accuracy:
 
     samples: int
     top1: float | None
-    """Share of images whose label has the largest logit; None where the data have no labels for this model."""
+    """Share of images whose label has the largest logit; None if the data have no labels for this model."""
     reference_top1: float | None
     delta_pp: float | None
     """Top-1 (or F1) minus the reference's, in percentage points; of generated text, by how many per cent the likelihood
@@ -46,14 +46,14 @@ class Accuracy:
     flips: int
     """Samples with another answer than fp32."""
     sqnr_db: float | None
-    """Signal to quantisation noise of the logits, in dB; None where the logits are identical."""
+    """Signal to quantisation noise of the logits, in dB; None if the logits are identical."""
     kl: float | None
-    """Mean Kullback-Leibler divergence of the softmax outputs from fp32's, in nats; None where these are no classes."""
+    """Mean Kullback-Leibler divergence of the softmax outputs from fp32's, in nats; None without classes."""
     gate: Gate | None
     gate_certain: bool
-    """Whether the paired interval of the delta lies on one side of the bar."""
+    """Whether the paired interval of the delta is on one side of the threshold."""
     gate_samples: int | None
-    """About how many images would decide the gate, where it is not certain."""
+    """About how many images would decide the gate, if it is not certain."""
     scores: dict[str, float] = field(default_factory=dict)
     """What tasks other than classification are judged by: `f1`, `exact_match` and `f1_with_fp32`, or `perplexity`."""
 
@@ -81,7 +81,7 @@ def compare(logits: Logits, reference: Logits, labels: NDArray[np.int64], *, dif
     Args:
         logits: samples × classes.
         reference: the fp32 logits of the same images, same shape.
-        labels: one per sample, or empty where the data have none for this model's classes.
+        labels: one per sample, or empty if the data have none for this model's classes.
         differing: whether the samples differ from each other.
 
     Raises:
@@ -153,7 +153,7 @@ def paired_interval(gained: int, lost: int, samples: int) -> tuple[float, float]
 
     Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", Statistics in Medicine
     24(5), 2005: the Wald interval with half an observation added to each of the four cells. It needs no resampling
-    and keeps a width where no image changed.
+    and leaves a width even if no image changed.
 
     Args:
         gained: samples that only the candidate got right.
@@ -168,7 +168,7 @@ def paired_interval(gained: int, lost: int, samples: int) -> tuple[float, float]
 
 
 def _samples_to_decide(gained: int, lost: int, samples: int, bar: float) -> int | None:
-    """Return the number of samples at which the interval would no longer hold the bar; None where it lies on it."""
+    """Return the number of samples that would move the interval off the threshold; None if the estimate is on it."""
     difference = (gained - lost) / samples
     distance = abs(difference - bar)
     if distance == 0:
@@ -178,7 +178,7 @@ def _samples_to_decide(gained: int, lost: int, samples: int, bar: float) -> int 
 
 
 def sqnr_db(logits: Logits, reference: Logits) -> float | None:
-    """Return 10·log10(Σ reference² / Σ (reference − logits)²), or None where the two are identical."""
+    """Return 10·log10(Σ reference² / Σ (reference − logits)²), or None if the two are identical."""
     wanted = reference.astype(np.float64)
     noise = float(np.square(wanted - logits).sum())
     return None if noise == 0 else 10 * math.log10(float(np.square(wanted).sum()) / noise)

@@ -11,26 +11,26 @@ MARKS = {VERIFIED: "✓", UNKNOWN: "?", CONTRADICTED: "✗"}
 
 def distinct(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings without those that say in all parts what another has said."""
-    kept: list[Finding] = []
+    different: list[Finding] = []
     for finding in findings:
-        if finding not in kept:
-            kept.append(finding)
-    return kept
+        if finding not in different:
+            different.append(finding)
+    return different
 
 
 def contradictions(findings: Iterable[Finding]) -> list[str]:
     """Return in one line each what did not take effect, and what to do."""
     return [
-        f"{lie.knob}: asked {lie.asked}, observed {lie.observed}" + (f": {lie.remedy}" if lie.remedy else "")
-        for lie in findings
-        if lie.state == CONTRADICTED
+        f"{one.knob}: asked {one.asked}, observed {one.observed}" + (f": {one.remedy}" if one.remedy else "")
+        for one in findings
+        if one.state == CONTRADICTED
     ]
 
 
 def summary(findings: Sequence[Finding]) -> str:
     """Return how many settings are verified, of how many: ``6/6 ✓``, ``5/6 ?``, ``5/6 ✗``; empty without any.
 
-    A setting that several processes or instances tell differently counts once, by its worst state.
+    A setting that several processes or instances report differently counts once, by its worst state.
     """
     worst: dict[str, str] = {}
     for finding in findings:

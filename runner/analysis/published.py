@@ -9,7 +9,7 @@ from enum import StrEnum
 from runner.analysis.statistics import Estimate, Verdict, judge
 
 WIDENING = 0.05
-"""Relative width by which the measured interval is widened on both sides before a published ratio must lie in it."""
+"""Relative width by which the measured interval is widened on both sides before a published ratio is compared."""
 WIDE = 0.10
 """Relative half-width above which an interval holds too much to reproduce anything."""
 FAR = 0.25
@@ -17,7 +17,7 @@ FAR = 0.25
 
 
 class RowVerdict(StrEnum):
-    """What may be said of a published row on this machine."""
+    """The verdict on a published row on this machine."""
 
     reproduced = "reproduced"
     same_direction = "same direction"
@@ -25,17 +25,17 @@ class RowVerdict(StrEnum):
     not_comparable = "not comparable"
     """This machine lacks the instruction set that the published number rests on."""
     inconclusive = "inconclusive"
-    """The measured interval is too wide to tell."""
+    """The measured interval is too wide for a verdict."""
     unpublished = "no published number"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A published speedup and what became of it."""
+    """A published speedup compared with the measured one."""
 
     verdict: RowVerdict
     reason: str
-    """One line where the two differ, else empty."""
+    """One line if the two differ, else empty."""
 
 
 def compare(
@@ -46,10 +46,10 @@ def compare(
     *,
     published_high: float | None = None,
 ) -> Comparison:
-    """Return what may be said of a row.
+    """Return the verdict on a row.
 
     Args:
-        published: speedup over the table's baseline, or the lower end of a published range; None where none was
+        published: speedup over the table's baseline, or the lower end of a published range; None if none was
             published for this model.
         speedup: the measured one, over the same baseline.
         noise_floor: δ; within ±δ a ratio has no direction.
@@ -62,13 +62,13 @@ def compare(
     nearest = min(max(speedup.value, published), high)
     ratio = speedup.value / nearest
     shown = f"{published:.2f}×" if high == published else f"{published:g}× to {high:g}×"
-    told = f"measured {speedup.value:.2f}×, {ratio:.2f} of the published {shown}"
+    comparison = f"measured {speedup.value:.2f}×, {ratio:.2f} of the published {shown}"
     if missing:
         lacks = " and ".join(missing)
-        return Comparison(RowVerdict.not_comparable, f"this machine lacks {lacks}; {told}")
+        return Comparison(RowVerdict.not_comparable, f"this machine lacks {lacks}; {comparison}")
     verdict = _judge_row(published, high, speedup, noise_floor)
     differs = verdict is RowVerdict.not_reproduced or abs(ratio - 1) > FAR
-    return Comparison(verdict, told if differs else "")
+    return Comparison(verdict, comparison if differs else "")
 
 
 def _judge_row(published: float, high: float, speedup: Estimate, noise_floor: float) -> RowVerdict:

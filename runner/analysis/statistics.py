@@ -1,4 +1,4 @@
-"""Paired speedups, their intervals, and what may be concluded from them. Pure: numbers in, numbers out.
+"""Paired speedups, their intervals, and the verdicts on them. Pure: numbers in, numbers out.
 
 A round gives one log-ratio, log(candidate throughput / baseline throughput); a process pair gives several rounds. The
 speedup is the geometric mean. Its interval is a hierarchical bootstrap (processes are drawn, then rounds within each
@@ -38,14 +38,14 @@ class Estimate:
 
 
 class Verdict(StrEnum):
-    """What may be said of a speedup."""
+    """The verdict on a speedup."""
 
     faster = "faster"
     slower = "slower"
     no_effect = "no measurable effect"
     inconclusive = "inconclusive"
     too_noisy = "too noisy"
-    """The machine did not become quiet: whatever the numbers say, nothing is concluded."""
+    """The machine was too noisy: nothing is concluded from the numbers."""
 
 
 def geometric_mean(logs_by_process: Sequence[Sequence[float]], seed: int) -> Estimate:
@@ -95,7 +95,7 @@ def _student_t(freedom: int) -> float:
 
 
 def judge(speedup: Estimate, noise_floor: float) -> Verdict:
-    """Return what may be said of a speedup, with everything within ±`noise_floor` counting as no effect."""
+    """Return the verdict on a speedup, with everything within ±`noise_floor` counting as no effect."""
     low, high = 1 / (1 + noise_floor), 1 + noise_floor
     if speedup.low > high:
         return Verdict.faster

@@ -19,7 +19,7 @@ Answers = Mapping[str, NDArray[Any]]
 
 
 def compare_answers(own: Answers, reference: Answers) -> Accuracy:
-    """Compare what two workers wrote of the same samples, whatever the task was.
+    """Compare what two workers wrote about the same samples, for any task.
 
     Args:
         own: the candidate's arrays: ``logits`` of classes, or those of :func:`compare_spans`, or of
@@ -41,8 +41,8 @@ def compare_spans(own: Answers, reference: Answers) -> Accuracy:
 
     Args:
         own: ``logits`` (questions × 2 × tokens, zero outside the context), ``spans`` (questions × 2), ``texts``, and
-            ``right`` (for each question a JSON list of answers; an empty one where there is none).
-        reference: likewise.
+            ``right`` (for each question a JSON list of answers; an empty one if there is none).
+        reference: the same of fp32.
 
     Raises:
         InvalidOutput: a logit is NaN or infinite, or all questions have the same logits.
@@ -59,7 +59,7 @@ def compare_spans(own: Answers, reference: Answers) -> Accuracy:
     same = (own["spans"] == reference["spans"]).all(axis=1)
     noise = sqnr_db(logits, truth)
     delta = scores - wanted
-    # As in accuracy.paired_interval, one observation more keeps a width where no answer changed.
+    # As in accuracy.paired_interval, one observation more leaves a width if no answer changed.
     variance = (float(np.square(delta).sum()) + 1) / (len(delta) + 2) - float(delta.mean()) ** 2
     mean, margin = float(delta.mean()), Z_95 * math.sqrt(variance / (len(delta) + 2))
     bar = -(1 - GATE) * float(wanted.mean())
@@ -93,7 +93,7 @@ def compare_generated(own: Answers, reference: Answers) -> Accuracy:
     Args:
         own: ``tokens`` (texts × new tokens), ``nll`` (negative log likelihood of each text in nats) and
             ``tokens_scored`` (of how many tokens it is the sum).
-        reference: likewise.
+        reference: the same of fp32.
 
     Raises:
         InvalidOutput: a likelihood is NaN or infinite.
@@ -103,7 +103,7 @@ def compare_generated(own: Answers, reference: Answers) -> Accuracy:
         raise InvalidOutput("likelihoods are NaN or infinite")
     total = float(own["tokens_scored"].sum())
     if not total:
-        raise InvalidOutput("no token has one before it from which it could be told: take longer texts")
+        raise InvalidOutput("no token has another before it that could predict it: use longer texts")
     same = own["tokens"] == reference["tokens"]
     difference = nll - truth
     mean = float(difference.sum()) / total
@@ -139,7 +139,7 @@ def normalise(text: str) -> list[str]:
 
 
 def exact(text: str, right: Sequence[str]) -> bool:
-    """Return whether an answer is one of those that are right; an empty one is right where there is none."""
+    """Return whether an answer is one of those that are right; an empty one is right if there is none."""
     return normalise(text) in [normalise(answer) for answer in right] if right else not normalise(text)
 
 

@@ -1,4 +1,4 @@
-"""What can be asked for, told without importing a runtime: names of models, backends and their options.
+"""The backends and their options, read without importing a runtime.
 
 The host must answer a mistake in a moment, and never loads torch, timm or a backend. So the names are read from the
 sources of the installed packages, as text.
@@ -21,11 +21,11 @@ class Option:
 
     default: object
     words: tuple[object, ...]
-    """The values that it allows; none where they are not a closed list."""
+    """The values that it allows; empty if they are not a closed list."""
     help: str
-    """What the constructor's docstring says of it."""
+    """Its description in the constructor's docstring."""
     kinds: tuple[str, ...] = ()
-    """The types that its annotation names: int, float, str, None; none where words say all."""
+    """The types that its annotation names: int, float, str, None; empty if `words` lists its values."""
 
     def takes(self, value: object) -> bool:
         """Return whether a value is of one of the types that the option has."""
@@ -35,7 +35,7 @@ class Option:
 Options = dict[str, Option]
 
 _DESCRIBED = re.compile(r"^ {4}(\w+): (.*)$", re.MULTILINE)
-"""An argument and the first line of what is said of it, in a docstring of Google's style."""
+"""An argument and the first line of its description, in a docstring of Google's style."""
 
 
 @cache
@@ -80,13 +80,13 @@ def _options(constructor: ast.FunctionDef) -> Options:
 
 
 def _kinds(annotation: ast.expr | None) -> tuple[str, ...]:
-    """Return the names in an annotation like ``int | None``, none where it is of another form."""
+    """Return the names in an annotation like ``int | None``, none if it has another form."""
     found = ast.unparse(annotation).split(" | ") if annotation is not None else []
     return tuple(found) if found and {*found} <= {"int", "float", "str", "None"} else ()
 
 
 def _words(annotation: ast.expr | None) -> tuple[object, ...]:
-    """Return the values that an annotation allows where it lists them: ``Literal[…]`` and ``bool``."""
+    """Return the values that an annotation lists: ``Literal[…]`` and ``bool``."""
     if annotation is None:
         return ()
     for node in ast.walk(annotation):

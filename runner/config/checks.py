@@ -1,4 +1,4 @@
-"""Every mistake that a composed configuration can still hold: what needs more than one field, or a look at the disk."""
+"""Mistakes that a composed configuration can still hold: those of several fields together, and those of files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from runner.protocol import BUNDLED_SAMPLES, IMAGE_SUFFIXES
 
 
 def check(config: RunConfig) -> list[Mistake]:
-    """Return every mistake that a composed configuration still holds, an empty list where there is none."""
+    """Return every mistake that a composed configuration still holds."""
     return [
         *_check_numbers(config),
         *_check_model(config.model),
@@ -81,7 +81,7 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
         allowed = f"1 to {cores}, {whose}; 0 for all of a process's own; null for the runtime's choice"
         mistakes.append(Mistake("threading.threads", threads, allowed))
     if config.aa == 1:
-        mistakes.append(Mistake("aa", 1, "0, or 2 or more", "One run says nothing of how far the next will lie"))
+        mistakes.append(Mistake("aa", 1, "0, or 2 or more", "One run does not show how much the next will differ"))
     if config.aa and config.ablate:
         mistakes.append(Mistake("ablate", True, "false with aa", "Take one of them"))
     mistakes += [
@@ -297,7 +297,7 @@ def _check_outputs(folder: Path) -> list[Mistake]:
     allowed = "a folder that can be written"
     if not existing.is_dir():
         return [Mistake("output_dir", str(folder), allowed, f"{existing} is not a folder: choose another")]
-    try:  # permissions do not tell of a read-only or special file system; a file that vanishes again does
+    try:  # permissions do not show a read-only or special file system; a temporary file does
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
         remedy = f"{existing} cannot be written ({error.strerror}): choose another"

@@ -1,8 +1,4 @@
-"""From the command line to typed configurations: composing, the baseline's too, and telling mistakes apart.
-
-Hydra stops at the first mistake and tells it in its own words. So where composing fails, each override is composed
-alone, and everything that is wrong is told at once, a line each.
-"""
+"""From the command line to typed configurations: composing a run's own and those derived from it."""
 
 from __future__ import annotations
 
@@ -31,7 +27,7 @@ COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, MarkedYAMLError)
 
 
 def register_schema() -> None:
-    """Make the schema known under the name that stands first in the defaults list."""
+    """Register the schema under the name that is first in the defaults list."""
     ConfigStore.instance().store(name="schema", node=RunConfig)
 
 

@@ -1,4 +1,4 @@
-"""Mistakes in what is asked of models of Transformers, and of texts, told before anything is launched."""
+"""Mistakes in the settings of Transformers models and of texts, reported before anything is launched."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ def _check_asking(config: RunConfig) -> list[Mistake]:
     if config.pipeline_batch_size != 1 and config.scope is not Scope.pipeline:
         found.append(Mistake("pipeline_batch_size", config.pipeline_batch_size, "only with scope=pipeline"))
     if config.scope is Scope.pipeline and model.sequence_length is not None:
-        remedy = "Add model.sequence_length=null: a pipeline takes every text as long as it is"
+        remedy = "Add model.sequence_length=null: a pipeline takes every text at its own length"
         found.append(Mistake("model.sequence_length", model.sequence_length, "null with scope=pipeline", remedy))
     return found
 
 
 def _check_origin(model: ModelConfig, weights: WeightsKind) -> list[Mistake]:
-    """Return the mistakes in where a model comes from, and whether it can do its task."""
+    """Return the mistakes in a model's origin, and in the choice of its task."""
     if weights is WeightsKind.pretrained:
         if not model.id:
             remedy = "Add model.id=…, or take weights=random"
             return [Mistake("model.id", model.id, "a name on the Hugging Face Hub, or a folder", remedy)]
         if not Path(model.id).is_dir() and not HUB_NAME.fullmatch(model.id):
-            allowed = "a folder that is there, or a name on the Hugging Face Hub (owner/name)"
+            allowed = "an existing folder, or a name on the Hugging Face Hub (owner/name)"
             remedy = "There is no such folder; or take weights=random or weights=probe with model.architecture"
             return [Mistake("model.id", model.id, allowed, remedy)]
         return _check_task(model, _architecture_in(Path(model.id)))
@@ -94,10 +94,10 @@ def _check_task(model: ModelConfig, architecture: str | None) -> list[Mistake]:
 
 
 def _architecture_in(folder: Path) -> str | None:
-    """Return the kind of the model in a folder, None where it is no folder or does not say."""
+    """Return the kind of the model in a folder, None if it is no folder or does not name it."""
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError, TypeError):  # the worker, which needs it, tells what is wrong
+    except (OSError, ValueError, KeyError, TypeError):  # the worker, which needs it, reports the error
         return None
     return str(kind)
 

@@ -1,4 +1,8 @@
-"""Mistakes in a command line that Hydra could not compose, and fields that nothing reads: all of them, a line each."""
+"""Mistakes in a command line that Hydra could not compose, and fields that nothing reads: all of them, a line each.
+
+Hydra stops at the first mistake. So if composing fails, each override is composed alone, and all mistakes are reported
+together.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ from runner.errors import ConfigurationError, Mistake
 
 
 def unknown_fields(settings: DictConfig) -> list[Mistake]:
-    """Return a mistake for every field that nothing reads: Hydra lets ``+name=value`` add whatever it likes."""
+    """Return a mistake for every field that nothing reads: Hydra lets ``+name=value`` add any field."""
     known = flatten(OmegaConf.structured(RunConfig))
     mistakes: list[Mistake] = []
 
@@ -47,7 +51,7 @@ def diagnose(overrides: Sequence[str], error: Exception) -> ConfigurationError:
 
     Args:
         overrides: the command line's, sweeps included. Hydra must be initialised.
-        error: what composing raised, told as it is where no override alone is at fault.
+        error: what composing raised; reported itself if no single override is at fault.
     """
     mistakes: list[Mistake] = []
     composable = _composable(overrides, mistakes)
@@ -90,7 +94,7 @@ def _composable(overrides: Sequence[str], mistakes: list[Mistake]) -> list[tuple
 
 
 def _refusal(overrides: Sequence[str]) -> Exception | None:
-    """Return why a command line does not compose, None where it does."""
+    """Return why a command line does not compose, None if it does."""
     try:
         compose_settings(overrides)
     except COMPOSITION_ERRORS as error:
@@ -121,7 +125,7 @@ def _explain(key: str, value: str | None, error: Exception) -> Mistake:
     if isinstance(error, MarkedYAMLError):
         mark = error.problem_mark
         where = f"{mark.name}, line {mark.line + 1}" if mark else "a configuration file"
-        return Mistake(where, (error.problem or "").strip(), "valid YAML", "Mend the file")
+        return Mistake(where, (error.problem or "").strip(), "valid YAML", "Fix the file")
     if isinstance(error, MissingMandatoryValue):
         return _missing(error)
     name = key.lstrip("+~")
@@ -130,8 +134,8 @@ def _explain(key: str, value: str | None, error: Exception) -> Mistake:
     options = hydra.config_loader.get_group_options(name)
     if options and value in options:  # the choice is right: what its file says is not
         wrong = re.search(r"full_key: (\S+)", str(error))
-        told = _allowed(error.__cause__ if error.__cause__ is not None else error)
-        return Mistake(wrong.group(1) if wrong else name, f"{name}={value}", told, "Mend the file")
+        allowed = _allowed(error.__cause__ if error.__cause__ is not None else error)
+        return Mistake(wrong.group(1) if wrong else name, f"{name}={value}", allowed, "Fix the file")
     if options:
         near = difflib.get_close_matches(value or "", options, n=1)
         return Mistake(name, value, ", ".join(options), f"Did you mean {name}={near[0]}?" if near else "")
@@ -154,7 +158,7 @@ def _explain(key: str, value: str | None, error: Exception) -> Mistake:
 
 
 def _plain(value: object) -> object:
-    """Return a value as it is written in YAML, not as Python shows it."""
+    """Return a value in YAML's notation instead of Python's."""
     return str(value) if isinstance(value, Enum) else value
 
 

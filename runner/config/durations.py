@@ -9,7 +9,7 @@ DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d
 
 
 def seconds_of(text: str) -> float | None:
-    """Return the seconds of a time such as 1h30m, None where it is no such time, or none at all."""
+    """Return the seconds of a time such as 1h30m, None if it is no such time, or zero."""
     found = DURATION.fullmatch(text.replace(" ", ""))
     hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0.0, 0.0, 0.0)
     return hours * 3600 + minutes * 60 + seconds or None

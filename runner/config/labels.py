@@ -11,7 +11,7 @@ from runner.config.schema import RunConfig
 
 
 def distinct_labels(jobs: Sequence[dict[str, Any]]) -> list[str]:
-    """Return what tells each job from the others, in words: empty where nothing does.
+    """Return what distinguishes each job from the others, in words; empty if nothing does.
 
     A setting that follows from its group's choice is not repeated: with another `backend.name`, `backend.env` says
     nothing more.
@@ -21,8 +21,8 @@ def distinct_labels(jobs: Sequence[dict[str, Any]]) -> list[str]:
     """
     varied = [key for key in dict.fromkeys(itertools.chain(*jobs)) if len({repr(job.get(key)) for job in jobs}) > 1]
     choices = [key for key in varied if key.endswith(".name")]
-    told = [key for key in varied if key in choices or not _follows(key, f"{key.split('.')[0]}.name", jobs)]
-    return [" ".join(_word(key, job.get(key)) for key in told if job.get(key) is not None) for job in jobs]
+    shown = [key for key in varied if key in choices or not _follows(key, f"{key.split('.')[0]}.name", jobs)]
+    return [" ".join(_word(key, job.get(key)) for key in shown if job.get(key) is not None) for job in jobs]
 
 
 def _follows(key: str, choice: str, jobs: Sequence[dict[str, Any]]) -> bool:

@@ -19,7 +19,7 @@ _REGISTERED = re.compile(r"^@register_model(?:\([^)]*\))?\n(?:@.*\n)*def (\w+)\(
 
 @cache
 def model_names(source: str) -> frozenset[str]:
-    """Return the classification models that a library registers, empty where it is not installed.
+    """Return the classification models that a library registers; none if it is not installed.
 
     Args:
         source: ``torchvision`` or ``timm``.
@@ -28,7 +28,7 @@ def model_names(source: str) -> frozenset[str]:
     if spec is None or spec.origin is None:
         return frozenset()
     models = Path(spec.origin).parent / "models"
-    # Only the files of the folder itself: torchvision keeps detection, segmentation and video in folders below it.
+    # Only the files of the folder itself: torchvision has detection, segmentation and video in subfolders.
     return frozenset(
         name for file in sorted(models.glob("*.py")) for name in _REGISTERED.findall(file.read_text(encoding="utf-8"))
     )
@@ -50,7 +50,7 @@ TASK_TABLES = {
 
 @cache
 def _architectures_by_task() -> dict[str, frozenset[str]]:
-    """Return what Transformers registers, empty where it is not installed."""
+    """Return the architectures that Transformers registers, by task; none if it is not installed."""
     spec = importlib.util.find_spec("transformers")
     if spec is None or spec.origin is None:
         return {}
@@ -75,5 +75,5 @@ def tasks_of(architecture: str) -> list[str]:
 
 
 def count_images(folder: Path) -> int:
-    """Return how many images lie in the class folders of `folder`."""
+    """Return how many images are in the class folders of `folder`."""
     return sum(1 for path in folder.glob("[!.]*/*") if path.suffix.lower() in IMAGE_SUFFIXES)

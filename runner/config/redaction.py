@@ -1,6 +1,6 @@
 """What must not be written down: passwords and keys in settings, in environments, in commands and in addresses.
 
-Workers are given the real values; what is kept of a run (launch.json, config.yaml, result.json, plan.json, MLflow) and
+Workers get the real values; what is stored of a run (launch.json, config.yaml, result.json, plan.json, MLflow) and
 what is printed of a server's answer goes through here.
 """
 
@@ -28,7 +28,7 @@ _learnt: set[str] = set()
 
 
 def learn(settings: Mapping[str, Any]) -> None:
-    """Keep the values of settings that are secrets, for them to be hidden in whatever text they come up."""
+    """Remember the values of settings that are secrets, so that they are hidden in every text."""
     _learnt.update(
         value
         for name, value in settings.items()
@@ -40,8 +40,8 @@ def hide(content: Any, name: str = "") -> Any:
     """Return settings, an environment or a command line without its secrets.
 
     Args:
-        content: JSON values. A number is no secret, whatever its name.
-        name: under which the content stands.
+        content: JSON values. A number is never a secret.
+        name: of the setting or variable that holds the content.
     """
     if isinstance(content, Mapping):
         return {key: hide(value, f"{name}.{key}" if name else str(key)) for key, value in content.items()}

@@ -1,6 +1,6 @@
 """The schema of a run: what can be asked, in which unit, and why one would change it.
 
-Hydra merges the files of ``conf/`` into :class:`RunConfig`; each field of it that has a class of its own is a config
+Hydra merges the files of ``conf/`` into :class:`RunConfig`; each of its fields with a class of its own is a config
 group. Checks that need more than one field, or a look at the disk, are in :func:`check`. This module imports neither
 hydra nor a runtime.
 """
@@ -53,7 +53,7 @@ class Precision(StrEnum):
     bf16 = "bf16"
     int8 = "int8"
     int8_dynamic = "int8_dynamic"
-    """The ranges of activations are taken anew in every inference: no calibration."""
+    """The ranges of activations are computed in every inference, without calibration."""
     int8_weights = "int8_weights"
     """Weights are stored in 8 bits, and the rest is left to the runtime: for text generation."""
     int4_weights = "int4_weights"
@@ -61,7 +61,7 @@ class Precision(StrEnum):
 
 Scenario = StrEnum("Scenario", {"sync": "sync", "async": "async"})  # a class cannot have a member named async
 """How batches arrive, and so what throughput and latency mean. `sync`: one at a time, the next when the last is done:
-how long one caller waits. `async`: as many in flight as keep the machine full: how much it can do at all."""
+the latency of one caller. `async`: as many in flight as keep the machine full: its largest throughput."""
 
 
 class MemoryFormat(StrEnum):
@@ -132,7 +132,7 @@ class BackendConfig:
     openmp: bool = False
     """Whether its threads are OpenMP's: only then do OMP_* settings reach its worker."""
     env: dict[str, str] = field(default_factory=dict)
-    """Environment variables that the runtime needs, whatever the run."""
+    """Environment variables that the runtime needs in every run."""
     interpreter: str | None = None
     """A Python of its own, relative to the checkout; null: the one that runs this program."""
     install: str = "make setup"
@@ -158,7 +158,7 @@ class AllocatorConfig:
     env: dict[str, str] = field(default_factory=dict)
     """The allocator's own settings, as environment variables of the worker."""
     xeon_run_cpu: str = "--use-default-allocator"
-    """How torch.backends.xeon.run_cpu is told of it, so that it does not choose another."""
+    """The option by which torch.backends.xeon.run_cpu learns of it, so that it does not choose another."""
 
 
 @dataclass
@@ -220,7 +220,7 @@ class MeasureConfig:
     processes_min: int = MISSING
     """Fresh process pairs at least. One pair cannot see what address layout does to a process (about 1.5 %)."""
     processes_max: int = MISSING
-    """Fresh process pairs at most, where the goal is not reached."""
+    """Fresh process pairs at most, if the goal is not reached."""
     rounds_min: int = MISSING
     """Rounds per process pair at least; a round is one slice of the candidate and one of the baseline."""
     rounds_max: int = MISSING
@@ -274,7 +274,7 @@ class Published:
     throughput: float | None = None
     """Samples per second."""
     speedup: float | None = None
-    """Over the table's own baseline; the lower end where a range was published."""
+    """Over the table's own baseline; the lower end if a range was published."""
     speedup_high: float | None = None
     """The upper end of a range."""
     derived: bool = False
@@ -330,19 +330,19 @@ class RunConfig:
     """Overrides that turn it into the fp32 configuration whose logits are the truth for accuracy."""
     row: RowConfig = field(default_factory=RowConfig)
     aa: int = 0
-    """So many A/A runs instead: the configuration against itself. They calibrate δ for this machine and model."""
+    """Number of A/A (self-comparison) runs to perform instead. They calibrate δ for this machine and model."""
     ablate: bool = False
-    """Measure besides what each setting contributes: the whole against the whole with that one put back."""
+    """Also measure each setting's contribution, by reverting one setting at a time."""
     resume: str | None = None
-    """Go on with a sweep: its name, or true for the newest that is unfinished (beside settings: of this command)."""
+    """Continue a sweep: true for the newest unfinished one (beside settings: of this command), or its name."""
     fresh: bool = False
     """With resume: measure everything again, in a sweep of its own."""
     budget: str | None = None
-    """Begin no run that would not end within this time, for example 2h or 1h30m; the sweep can be resumed."""
+    """Start no run that would not end within this time, for example 2h or 1h30m; the sweep can be resumed."""
     cache_limit_gib: float = 20.0
     """Artifacts that were not used for longest are removed beyond this size, never those of the running sweep."""
     wait: bool = False
-    """Wait where another measurement runs on this machine, instead of refusing."""
+    """Wait while another measurement runs on this machine, instead of refusing."""
     verbose: bool = False
     """List the evidence of every run below the table."""
     cache_dir: str | None = None
@@ -358,4 +358,4 @@ FOLDER_NAME = re.compile(r"[\w-][\w.-]*")
 SESSION_FIELDS = (
     *("resume", "fresh", "budget", "cache_limit_gib", "wait", "verbose", "output_dir", "cache_dir", "tracking"),
 )
-"""Fields and groups that say how a command goes about it, not what is measured: no fingerprint depends on them."""
+"""Fields and groups of a command that do not affect what is measured: no fingerprint depends on them."""

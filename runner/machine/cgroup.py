@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def groups(controller: str, root: Path = Path("/")) -> Iterator[Path]:
-    """Yield the folders of this process's control group and of those above it; none where there is no such thing.
+    """Yield the folders of this process's control group and of those above it; none without control groups.
 
     Args:
         controller: cpu or memory; with version 2 all are in one hierarchy.
@@ -26,7 +26,7 @@ def groups(controller: str, root: Path = Path("/")) -> Iterator[Path]:
 
 
 def lines(file: Path) -> list[str]:
-    """Return the lines of a counter's file, none where this kernel has no such counter."""
+    """Return the lines of a counter's file, none if this kernel has no such counter."""
     try:
         return file.read_text().splitlines()
     except OSError:

@@ -48,7 +48,7 @@ class Machine:
     c_library: str
     numa_nodes: int = 1
     fixed_layout: list[str] = field(default_factory=list)
-    """Prefix of a command whose address layout is not randomised; empty where that is not permitted."""
+    """Prefix of a command whose address layout is not randomised; empty if that is not permitted."""
 
     topology: Topology = field(default_factory=lambda: flat_topology([]))
     """The physical cores of `cores`."""
@@ -60,7 +60,7 @@ class Machine:
 
     @property
     def usable_cores(self) -> int:
-        """How many CPUs can be kept busy: a quota of the control group counts as cores, rounded up."""
+        """Number of CPUs that can be kept busy: a quota of the control group counts as cores, rounded up."""
         limit = len(self.cores) if self.quota_cores is None else math.ceil(self.quota_cores)
         return max(1, min(len(self.cores), limit))
 
@@ -117,7 +117,7 @@ def _thp_mode() -> str:
 
 
 def _fixed_layout() -> list[str]:
-    """Return the prefix, where it is installed and not forbidden, as Docker's default seccomp profile does."""
+    """Return the prefix; empty if it is not installed or forbidden, as by Docker's default seccomp profile."""
     program = shutil.which("setarch")
     if program is None:
         return []

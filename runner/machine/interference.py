@@ -50,7 +50,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Noise:
-    """What happened besides the measurement."""
+    """What else happened on the machine during a slice."""
 
     steal: float = 0.0
     foreign: float = 0.0
@@ -126,7 +126,7 @@ class Watch:
         )
 
     def _cpu_s(self, pid: int) -> float:
-        """Return the CPU seconds of a process's threads, 0 where it has ended."""
+        """Return the CPU seconds of a process's threads, 0 if it has ended."""
         for line in lines(self._proc / str(pid) / "stat"):
             fields_behind_name = line.rpartition(")")[2].split()
             return (int(fields_behind_name[11]) + int(fields_behind_name[12])) / TICKS

@@ -12,7 +12,7 @@ from runner.paths import library_prefix
 
 
 def library_folders() -> list[Path]:
-    """Return where shared libraries are looked for, in order: the virtual environment's first."""
+    """Return the folders that are searched for shared libraries, in order: the virtual environment's first."""
     multiarch = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
     folders = list(dict.fromkeys([library_prefix() / "lib", Path(sys.prefix) / "lib"]))
     folders += [Path(root) for root in ("/usr/local/lib", f"/usr/lib/{multiarch}", "/usr/lib64", "/usr/lib", "/lib64")]

@@ -22,7 +22,7 @@ class MachineBusy(NothingLaunched):
 
 
 def lock_file() -> Path:
-    """Return the lock's path, the same for every checkout and every user of the machine, whatever TMPDIR is."""
+    """Return the lock's path, the same for every checkout and user of the machine, independent of TMPDIR."""
     if wanted := os.environ.get(LOCK_VARIABLE):
         return Path(wanted)
     folder = next((place for place in FOLDERS if os.access(place, os.W_OK)), Path(tempfile.gettempdir()))
@@ -37,7 +37,7 @@ def measurement_lock(
 
     Args:
         wait: wait for the holder to end.
-        report: is told whom it waits for.
+        report: called with a message that names the process it waits for.
         path: of the lock, :func:`lock_file` by default.
         remedy: what the person can do instead of being refused.
 

@@ -1,7 +1,7 @@
-"""Fetch what pip cannot: allocators and numactl. ``python -m runner.provision``, the last step of ``make setup``.
+"""System libraries that pip cannot install, allocators and numactl: what is needed, what is present, how to fetch it.
 
-As root the distribution's packages are installed; without root they are unpacked into the virtual environment, where
-package lists are there. What cannot be had is told, and the runs that need it will be `unavailable`: never an error.
+As root the distribution's packages are installed. Without root they are unpacked, if package lists are present. What
+cannot be fetched is reported, and the runs that need it end as `unavailable`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Need:
     program: str = ""
 
     def found(self) -> Path | None:
-        """Return where it is, None where it is not."""
+        """Return its path, None if it is not installed."""
         if self.program:
             path = shutil.which(self.program) or shutil.which(self.program, path=str(UNPACKED / "usr/bin"))
             return Path(path) if path else None
@@ -67,7 +67,7 @@ def link_plain_names() -> None:
 
 
 def fetch(need: Need) -> None:
-    """Install or unpack the first of the need's packages that can be had."""
+    """Install or unpack the first of the need's packages that is available."""
     for package in need.packages:
         fetched = _install(package) if os.geteuid() == 0 else _unpack(package)
         if fetched and need.found() is not None:
@@ -79,7 +79,7 @@ def _install(package: str) -> bool:
 
 
 def _unpack(package: str) -> bool:
-    """Unpack a package into the virtual environment, and link its libraries where they are looked for."""
+    """Unpack a package into the virtual environment, and link its libraries into a folder that is searched."""
     if shutil.which("dpkg-deb") is None:
         return False
     with tempfile.TemporaryDirectory() as folder:
@@ -103,7 +103,7 @@ def _loads(library: Path) -> bool:
 
 
 def run_command(*command: str, cwd: str | None = None) -> bool:
-    """Run a command, its output shown only where it fails; return whether it succeeded."""
+    """Run a command, its output shown only if it fails; return whether it succeeded."""
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:

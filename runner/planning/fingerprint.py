@@ -47,7 +47,7 @@ def _measured(config: RunConfig) -> dict[str, Any]:
 
 @cache
 def _stamps(path: str) -> list[tuple[str, int, int]]:
-    """Return name, bytes and time of a file, or of all files in a folder; nothing where it is neither."""
+    """Return name, bytes and time of a file, or of all files in a folder; nothing if it is neither."""
     named = Path(path)
     files = sorted(file for file in named.rglob("*") if file.is_file()) if named.is_dir() else [named]
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
@@ -55,7 +55,7 @@ def _stamps(path: str) -> list[tuple[str, int, int]]:
 
 @cache
 def _packages_beside(interpreter: str) -> list[str]:
-    """Return names and versions of the packages of a backend's own interpreter; none where it is not there."""
+    """Return names and versions of the packages of a backend's own interpreter; none if it is not installed."""
     place = interpreter_path(interpreter).parent.parent
     return sorted(found.stem for found in place.glob("lib/python*/site-packages/*.dist-info"))
 

@@ -1,4 +1,4 @@
-"""Which settings can work on this machine, and what to do where one cannot."""
+"""Which settings can work on this machine, and the remedy if one cannot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Entry:
 
     name: str
     found: str
-    """Empty where it is not there."""
+    """Empty if it is missing."""
     remedy: str = ""
     """What to do, or what cannot work without it."""
 
@@ -121,7 +121,7 @@ def _calibrations(machine: Machine, cache: Path) -> Iterator[Entry]:
     found = calibrations(cache, machine)
     for one in found:
         what = f"noise floor δ: {one.model} {one.backend} {one.precision}, measure={one.measure}"
-        told = f"±{one.noise_floor:.1%} from {len(one.speedups)} A/A runs, {one.date[:10]}"
-        yield Entry(what, f"{told}; mean |speedup - 1| {one.mean_error:.1%}")
+        found_floor = f"±{one.noise_floor:.1%} from {len(one.speedups)} A/A runs, {one.date[:10]}"
+        yield Entry(what, f"{found_floor}; mean |speedup - 1| {one.mean_error:.1%}")
     if not found:
         yield Entry("noise floor δ", "", "not calibrated, measure.noise_floor holds: run python -m runner aa=10")

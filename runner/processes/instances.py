@@ -53,7 +53,7 @@ class Instances:
         return loaded + [worker.receive(Loaded, timeout_s=timeout_s) for worker in self._workers[1:]]
 
     def ask(self, request: Message, reply: type[Reply], *, timeout_s: float) -> list[Reply]:
-        """Send a request to all instances at once, and block until every reply is there.
+        """Send a request to all instances at once, and block until every reply has arrived.
 
         Raises:
             RunFailed: see :meth:`runner.processes.worker.Worker.ask`.

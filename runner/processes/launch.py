@@ -38,7 +38,7 @@ ALLOWED_PREFIXES = ("LC_",)
 QUIET = {
     "PYTHONUNBUFFERED": "1",  # the log is whole when the process dies
     "PYTHONDONTWRITEBYTECODE": "1",
-    # Without it the current folder, which is the run's, would be searched for modules: what lies there could be
+    # Without it the current folder, which is the run's, would be searched for modules: its files could be
     # imported, and its listing shifts the heap (a baseline, whose folder held two files more than when its candidate
     # began, made 60,000 page faults a batch where the candidate made 68,000, run after run).
     "PYTHONSAFEPATH": "1",
@@ -73,7 +73,7 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
         instance: its number among the configuration's instances, from 0.
 
     Raises:
-        RunFailed: `unavailable` where an interpreter, a program or a library is not found, `unsupported` where a
+        RunFailed: `unavailable` if an interpreter, a program or a library is not found, `unsupported` if a
             setting would have nothing to act on.
     """
     if (config.threading.env or config.threading.libraries) and not config.backend.openmp:
@@ -130,7 +130,7 @@ def build_environment(config: RunConfig, ambient: Mapping[str, str], preload: Se
         env[BACKENDS_VARIABLE] = os.pathsep.join(str(Path(folder).absolute()) for folder in extra.split(os.pathsep))
     env["PYTHONPATH"] = str(import_folder())
     if config.measure.fixed_layout:
-        # The order in which Python allocates, and where, decides how often glibc returns memory to the kernel: eager
+        # The order and the addresses of Python's allocations decide how often glibc returns memory to the kernel: eager
         # ResNet-50 made 38,000 to 70,000 page faults a batch, and six processes of one configuration differed by 6 %
         # (standard deviation); with one seed and one layout four differed by 0.5 %.
         env["PYTHONHASHSEED"] = "0"
@@ -146,7 +146,7 @@ def build_environment(config: RunConfig, ambient: Mapping[str, str], preload: Se
 
 
 def build_launcher(config: RunConfig, python: Path, instance: int) -> list[str]:
-    """Return the command of the program that starts the worker and binds it to its cores, empty where there is none."""
+    """Return the command of the program that starts the worker and binds it to its cores, empty if there is none."""
     if not config.threading.prefix:
         return []
     allocator = config.allocator.xeon_run_cpu
@@ -161,7 +161,7 @@ def find_interpreter(config: RunConfig) -> Path:
     """Return the Python that measures.
 
     Raises:
-        RunFailed: with the status `unavailable`, where the backend's own is not there.
+        RunFailed: with the status `unavailable`, if the backend's own is not installed.
     """
     if config.backend.interpreter is None:
         return Path(sys.executable)
@@ -174,15 +174,15 @@ def find_interpreter(config: RunConfig) -> Path:
 
 
 def find_preload(choice: str, libraries: Sequence[str], install: str) -> list[Path]:
-    """Return the library that a choice preloads, in a list that is empty where it preloads none.
+    """Return the library that a choice preloads, in a list that is empty if it preloads none.
 
     Args:
         choice: the group and its option, for the message.
-        libraries: the library's file names, best first; none where nothing is to be preloaded.
+        libraries: the library's file names, best first; none if nothing is to be preloaded.
         install: the command that installs it.
 
     Raises:
-        RunFailed: with the status `unavailable`, where none of the names is found.
+        RunFailed: with the status `unavailable`, if none of the names is found.
     """
     if not libraries:
         return []
@@ -233,12 +233,12 @@ def _build_job(config: RunConfig, threads: int | None, expectations: Expectation
 
 
 def _real(preloaded: Sequence[Path]) -> str:
-    """Return the file behind the links, as a process's maps show it, empty where nothing is preloaded."""
+    """Return the file behind the links, as a process's maps show it, empty if nothing is preloaded."""
     return str(preloaded[0].resolve()) if preloaded else ""
 
 
 def _folder_or_name(model_id: str | None) -> str | None:
-    """Return a folder's absolute path, or a name on the Hub as it is."""
+    """Return a folder's absolute path, or a name on the Hub unchanged."""
     return _absolute(model_id) if model_id is not None and Path(model_id).is_dir() else model_id
 
 

@@ -1,4 +1,4 @@
-"""Whether a process was killed for lack of memory: by the counters that the kernel keeps of it.
+"""Whether a process was killed for lack of memory: by the kernel's counters.
 
 SIGKILL says nothing of who sent it. The kernel counts the processes that it kills for memory: per control group
 (`oom_kill` in memory.events or memory.oom_control) and for the whole machine (in /proc/vmstat, since Linux 4.13).
@@ -23,7 +23,7 @@ class OomKills:
     machine: int
 
     def since(self, before: OomKills) -> str:
-        """Return in words what has happened since an earlier reading, empty where nothing has."""
+        """Return in words what has happened since an earlier reading, empty if nothing has."""
         if (kills := self.group - before.group) > 0:
             return f"out of memory, by the control group's counter (oom_kill rose by {kills}): {REMEDY}"
         if (kills := self.machine - before.machine) > 0:
@@ -32,7 +32,7 @@ class OomKills:
 
 
 def read_oom_kills(root: Path = Path("/")) -> OomKills:
-    """Return the counters now; 0 where this kernel has none.
+    """Return the counters now; 0 if this kernel has none.
 
     Args:
         root: of the file system, for tests.

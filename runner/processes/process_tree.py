@@ -23,7 +23,7 @@ PROCESS_TAG_VARIABLE = "RUNNER_PROCESS_TAG"
 PROCESS_TAG = uuid4().hex[:12]
 """The tag of all that this process starts; a worker's own adds its number."""
 ANY = ""
-"""With what every tag begins."""
+"""The beginning of every tag."""
 AWAITED: set[int] = set()
 """Children of this process that somebody waits for."""
 _adopting: set[int] = set()
@@ -36,7 +36,7 @@ IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def tagged_processes(tag: str) -> list[int]:
-    """Return the processes that were started with a tag, or with one that begins so; zombies have none."""
+    """Return the processes that were started with a tag, or with one that starts with it; zombies have none."""
     wanted = f"\0{PROCESS_TAG_VARIABLE}={tag}".encode()
     found = []
     for entry in os.scandir("/proc"):
@@ -104,7 +104,7 @@ class Reaper:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        """Have it look for whatever is left, and wait for it to kill_tagged."""
+        """Have it kill what is left, and wait until it has ended."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()

@@ -1,8 +1,7 @@
-"""Ctrl-C, and being told to end: once, and the current slice is finished first; twice, and everything ends at once.
+"""Ctrl-C, SIGTERM and SIGHUP: the first finishes the current slice, the second ends everything at once.
 
-A terminal that hangs up tells it too; what whoever started this process had it ignore (nohup) stays ignored.
-
-Signals belong to the whole process, so what is known of them stands in this module.
+A signal that was ignored when this process started (nohup) stays ignored. Signals belong to the whole process, so their
+state is in this module.
 """
 
 from __future__ import annotations
@@ -15,51 +14,51 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-TOLD = b"\nfinishing this slice; once more to stop at once\n"
+MESSAGE = b"\nfinishing this slice; once more to stop at once\n"
 
 
 @dataclass
-class _Asked:
+class _State:
     count: int = 0
-    """How often this process was told to end."""
+    """How many signals to end this process has received."""
     held: int = 0
-    """How many blocks are open that are to be finished first."""
+    """How many deferring blocks are open."""
     pending: bool = False
 
 
-_asked = _Asked()
+_state = _State()
 
 
 def install_handlers() -> None:
-    """Take what tells a process to end, from now on."""
+    """Handle the signals that end a process from now on."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_signal)
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- what a handler is called with
-    _asked.count += 1
-    if _asked.count > 1 or not _asked.held:
+    _state.count += 1
+    if _state.count > 1 or not _state.held:
         raise KeyboardInterrupt
-    _asked.pending = True
+    _state.pending = True
     try:
-        os.write(sys.stderr.fileno(), TOLD)  # not a print: it might be what the signal has interrupted
-    except (OSError, ValueError):  # nobody reads it; what is told is done all the same
+        os.write(sys.stderr.fileno(), MESSAGE)  # not a print: it might be what the signal has interrupted
+    except (OSError, ValueError):  # no one can read it; the signal is handled all the same
         return
 
 
 @contextmanager
 def defer_interrupt() -> Iterator[None]:
-    """Put a first Ctrl-C off until the block is done.
+    """Defer the first Ctrl-C until the block completes.
 
     Raises:
-        KeyboardInterrupt: behind the block, where it came meanwhile; within it, where it came a second time.
+        KeyboardInterrupt: after the block, if a signal arrived in it; inside it, at the second one.
     """
-    _asked.held += 1
+    _state.held += 1
     try:
         yield
     finally:
-        _asked.held -= 1
-    if _asked.pending and not _asked.held:
-        _asked.pending = False
+        _state.held -= 1
+    if _state.pending and not _state.held:
+        _state.pending = False
         raise KeyboardInterrupt

@@ -1,6 +1,6 @@
-"""The measured processes: start, ask, freeze, thaw, stop. With `family`, the only module that sends signals.
+"""The measured processes: start, ask, freeze, thaw, stop. With `process_tree`, the only module that sends signals.
 
-A worker is a process group of its own. It dials back over a Unix socket in a private folder, so that whatever its
+A worker is a process group of its own. It dials back over a Unix socket in a private folder, so that what its
 libraries print lands in its log file and never in the channel. The host blocks in ``poll`` while a worker works.
 """
 
@@ -69,13 +69,13 @@ class Worker:
         self.log = log
         self.frozen = False
         self.pid = 0
-        """The process that measures: behind a prefix it is not the one that was started."""
+        """The process that measures: with a prefix it is not the one that was started."""
         self._received = b""
         self._tag = (
             f"{process_tree.PROCESS_TAG}.{next(_numbers):06d}"  # always as long: what a process is given moves its heap
         )
         self._oom_kills = read_oom_kills()
-        # The path of a Unix socket may not be longer than 107 bytes, so it cannot lie in the run's folder.
+        # The path of a Unix socket may not be longer than 107 bytes, so it cannot be in the run's folder.
         folder = Path(tempfile.mkdtemp(prefix="runner-"))
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
@@ -109,13 +109,13 @@ class Worker:
         self.stop()
 
     def ask(self, request: Message, reply: type[Reply], *, timeout_s: float, on_phase: OnPhase | None = None) -> Reply:
-        """Send a request and block until its reply is there.
+        """Send a request and block until its reply arrives.
 
         Args:
             request: what to do.
             reply: the class of the answer.
             timeout_s: after so many seconds the worker is killed.
-            on_phase: told the name of each phase that the worker begins meanwhile.
+            on_phase: called with the name of each phase that the worker starts meanwhile.
 
         Raises:
             RunFailed: the worker reports a failure, dies, runs past the limit or breaks the protocol.
@@ -135,13 +135,13 @@ class Worker:
             raise self._died() from None
 
     def freeze(self) -> None:
-        """Stop every process of the group where it stands: it uses no time until it is thawed."""
+        """Stop every process of the group: it uses no CPU time until it is thawed."""
         self._signal(signal.SIGSTOP)
         self.frozen = True
 
     def thaw(self) -> None:
-        """Let a frozen group go on."""
-        self._oom_kills = read_oom_kills()  # who was killed while it stood still was another
+        """Let a frozen group continue."""
+        self._oom_kills = read_oom_kills()  # a process that was killed while it was frozen was another
         self._signal(signal.SIGCONT)
         self.frozen = False
 
@@ -150,7 +150,7 @@ class Worker:
         return self._process.poll() is None
 
     def rss_peak_mib(self) -> float | None:
-        """Return the largest resident memory that the process ever had, in MiB; None where it has ended."""
+        """Return the largest resident memory that the process ever had, in MiB; None if it has ended."""
         try:
             lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         except OSError:  # it has ended
@@ -229,7 +229,7 @@ class Worker:
         )
 
     def receive(self, reply: type[Reply], *, timeout_s: float, on_phase: OnPhase | None = None) -> Reply:
-        """Block until the reply to what was sent is there; see :meth:`ask`."""
+        """Block until the reply to the last request arrives; see :meth:`ask`."""
         deadline = time.monotonic() + timeout_s
         while True:
             message = self._next_message(deadline)
@@ -256,7 +256,7 @@ class Worker:
             elif isinstance(message, reply):
                 return message
             else:
-                raise self._broken(f"answered {type(message).__name__} where {reply.__name__} was due")
+                raise self._broken(f"answered {type(message).__name__} instead of {reply.__name__}")
 
     def _next_message(self, deadline: float) -> Message | None:
         """Return the next message, None at the deadline."""
@@ -296,14 +296,14 @@ class Worker:
 
     def _how_it_ended(self) -> RunFailed:
         code = self._process.wait()
-        self._kill()  # whatever is left of the group
+        self._kill()  # what is left of the group
         tail = self.log_tail()
         if code < 0:
             reason = f"died by {signal.Signals(-code).name}: {_last_line(tail)}"
             return RunFailed(
                 Status.crashed, self._with_oom(reason) if code == -signal.SIGKILL else reason, log_tail=tail
             )
-        # A launcher's own exit code says nothing of how the worker behind it died.
+        # A launcher's own exit code does not show how its worker died.
         reason = self._with_oom(f"ended with exit code {code}: {_last_line(tail)}")
         return RunFailed(Status.failed, reason, log_tail=tail)
 
@@ -324,7 +324,7 @@ class Worker:
         for group in self._groups:
             try:
                 os.killpg(group, number)
-            except ProcessLookupError:  # the whole group has ended: nothing is left to be told
+            except ProcessLookupError:  # the whole group has ended
                 continue
 
 

@@ -1,4 +1,4 @@
-"""What each setting of a configuration contributes: the whole, measured against itself with that one put back."""
+"""What each setting of a configuration contributes: the whole, measured against itself with that setting reverted."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from runner.results.plan import SELF_COMPARISON, WHOLE, Plan
 from runner.results.result import Result
 
 Part = tuple[Plan, Result | None]
-"""A setting's plan, and its result where it was begun."""
+"""A setting's plan, and its result if it was started."""
 
 
 def lines(plans: Sequence[Plan], results: Sequence[Result | None]) -> list[str]:
-    """Return what the ablations of a sweep say, for people; nothing where there are none.
+    """Return the conclusions of a sweep's ablations; nothing if there are none.
 
     Args:
         plans: all of the sweep.
-        results: of the plans at the same places, None for one that was not begun; those at the end may be missing.
+        results: of the plans at the same places, None for one that was not started; those at the end may be missing.
     """
-    told: list[str] = []
+    found: list[str] = []
     for whole, parts in _ablations(plans, results):
-        told += _tell(whole, parts)
-    return told
+        found += _conclusion(whole, parts)
+    return found
 
 
 def together(parts: Sequence[Estimate]) -> Estimate:
-    """Return the product of contributions that were measured apart; their errors are independent."""
+    """Return the product of contributions that were measured apart; their errors are taken as independent."""
     centre = sum(math.log(part.value) for part in parts)
     margin = math.sqrt(sum((math.log(part.high / part.low) / 2) ** 2 for part in parts))
     return Estimate(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin))
 
 
 def _ablations(plans: Sequence[Plan], results: Sequence[Result | None]) -> Iterator[tuple[Result, list[Part]]]:
-    """Yield each whole with its parts, which follow it; parts of a whole that was not begun tell nothing."""
+    """Yield each whole with its parts, which follow it; parts of a whole that was not started are skipped."""
     found: tuple[Result, list[Part]] | None = None
     for plan, result in itertools.zip_longest(plans, results):
         if plan.part == WHOLE:
@@ -48,23 +48,23 @@ def _ablations(plans: Sequence[Plan], results: Sequence[Result | None]) -> Itera
         yield found
 
 
-def _tell(whole: Result, parts: Sequence[Part]) -> list[str]:
-    told = [f"{whole.label}: {_shown(whole)} over the baseline; each setting alone, over the whole without it:"]
-    begun = [(plan, result) for plan, result in parts if result is not None]
-    told += [f"  {plan.part}: {_shown(result)}" for plan, result in begun]
-    measured = [result.shown.speedup for _, result in begun if result.shown]
-    noisy = any(one.shown and one.shown.verdict is Verdict.too_noisy for one in (whole, *(part for _, part in begun)))
+def _conclusion(whole: Result, parts: Sequence[Part]) -> list[str]:
+    text = [f"{whole.label}: {_shown(whole)} over the baseline; each setting alone, over the whole without it:"]
+    started = [(plan, result) for plan, result in parts if result is not None]
+    text += [f"  {plan.part}: {_shown(result)}" for plan, result in started]
+    measured = [result.shown.speedup for _, result in started if result.shown]
+    noisy = any(one.shown and one.shown.verdict is Verdict.too_noisy for one in (whole, *(part for _, part in started)))
     if whole.shown is None or noisy or len(measured) < max(2, len(parts)):
-        return told
+        return text
     product, speedup = together(measured), whole.shown.speedup
-    says = f"  all of them multiplied: {_interval(product)}, the whole: {_interval(speedup)}: "
+    last = f"  all of them multiplied: {_interval(product)}, the whole: {_interval(speedup)}: "
     if product.low > speedup.high:
-        says += "they interact: each is worth more beside the others than alone"
+        last += "they interact: each is worth more beside the others than alone"
     elif product.high < speedup.low:
-        says += "they interact: where one is missing, another does part of its work"
+        last += "they interact: without one, another does part of its work"
     else:
-        says += "no interaction that these intervals could tell"
-    return [*told, says]
+        last += "these intervals show no interaction"
+    return [*text, last]
 
 
 def _shown(result: Result) -> str:

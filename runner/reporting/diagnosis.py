@@ -20,7 +20,7 @@ USUAL = {
     "instances": 1,
     "scenario": "sync",
 }
-"""What a row is expected to beat in each setting, where it differs in nothing else."""
+"""What a row is expected to beat in each setting, if it differs in nothing else."""
 PRECISIONS = {"fp32": 0, "bf16": 1, "int8_weights": 1, "int8_dynamic": 2, "int4_weights": 2, "int8": 3}
 """From slow to fast: those with one number are not expected to beat each other."""
 HARDWARE = {
@@ -35,12 +35,12 @@ MAX_QDQ_SHARE = 0.05
 MIN_CORES_SHARE = 0.75
 """Share of the cores that a full machine uses."""
 WITHOUT_EFFECT = ("allocator.name", "hugepages.name")
-"""Settings of which a row without effect is told too: it usually had nothing to act on."""
+"""Settings for which "no effect" is explained as well: they usually had nothing to act on."""
 
 
 def lines(plans: Sequence[Plan], results: Sequence[Result], machine: Machine) -> list[str]:
     """Return a line for every row that is slower than its baseline or than a row that it should beat."""
-    told = []
+    found = []
     rows = [(plan, result) for plan, result in zip(plans, results, strict=False) if not plan.part]
     for plan, result in rows:
         measured = result.shown
@@ -48,16 +48,16 @@ def lines(plans: Sequence[Plan], results: Sequence[Result], machine: Machine) ->
             continue
         if measured.verdict is Verdict.slower:
             cause = why(result, None, machine)
-            told.append(f"{plan.label}: slower than its baseline: {cause}")
+            found.append(f"{plan.label}: slower than its baseline: {cause}")
         for setting, rival in _rivals(plan, rows):
             assert rival.shown is not None
             if measured.speedup.high < rival.shown.speedup.low:
-                told.append(f"{plan.label}: slower than {rival.label}: {why(result, rival.shown, machine)}")
+                found.append(f"{plan.label}: slower than {rival.label}: {why(result, rival.shown, machine)}")
             elif setting in WITHOUT_EFFECT and _alike(measured, rival.shown):
                 cause = _nothing_to_act_on(result, rival.shown)
                 if cause:
-                    told.append(f"{plan.label}: no faster than {rival.label}: {cause}")
-    return told
+                    found.append(f"{plan.label}: no faster than {rival.label}: {cause}")
+    return found
 
 
 def _rivals(plan: Plan, rows: Sequence[tuple[Plan, Result]]) -> Iterator[tuple[str, Result]]:
@@ -80,13 +80,13 @@ def _rivals(plan: Plan, rows: Sequence[tuple[Plan, Result]]) -> Iterator[tuple[s
 
 
 def _alike(one: Measurement, other: Measurement) -> bool:
-    """Return whether two rows differ by no more than the noise floor, as far as their intervals tell."""
+    """Return whether two rows differ by no more than the noise floor, as far as their intervals show."""
     margin = 1 + one.noise_floor
     return other.speedup.low / margin <= one.speedup.low and one.speedup.high <= other.speedup.high * margin
 
 
 def _differing(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """Return which settings differ: a group's choice alone, where what else it holds follows from it."""
+    """Return which settings differ: a group's choice alone if its other values follow from it."""
     names = [
         name
         for name in ours.keys() | theirs.keys()
@@ -119,7 +119,7 @@ def why(result: Result, rival: Measurement | None, machine: Machine) -> str:
 
 
 def _nothing_to_act_on(result: Result, rival: Measurement | None) -> str:
-    """Return why memory settings could do nothing, empty where they could or there are none."""
+    """Return why memory settings could do nothing, empty if they could or there are none."""
     asked = {name: str(result.settings[name]) for name in WITHOUT_EFFECT}
     pages = next((one for one in result.evidence if one.knob == "hugepages"), None)
     if asked["hugepages.name"] != "off" and pages is not None and pages.state == UNKNOWN:
@@ -128,6 +128,6 @@ def _nothing_to_act_on(result: Result, rival: Measurement | None) -> str:
         faults = rival.minor_faults_per_batch
         if faults < FEW_FAULTS:
             return (
-                f"the runtime keeps its memory ({faults:.0f} page faults a batch without it): nothing is left to gain"
+                f"the runtime reuses its memory ({faults:.0f} page faults a batch without it): nothing is left to gain"
             )
     return ""

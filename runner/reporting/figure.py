@@ -17,12 +17,12 @@ PUBLISHED, MEASURED, FRONT = "#b0b7c3", "#2f6db5", "#d1495b"
 
 
 def draw(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
-    """Draw a table's rows into figure.png and figure.svg, and return both; nothing where nothing was measured.
+    """Draw a table's rows into figure.png and figure.svg, and return both; nothing if nothing was measured.
 
     Args:
         rows: as :func:`runner.results.rows.row` makes them.
         title: above the figure.
-        folder: where to.
+        folder: for the files.
     """
     import matplotlib as mpl
 
@@ -105,6 +105,6 @@ def _draw_accuracy(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _name(row: Row, place: int) -> str:
-    """Return a row's name, a number before it where it does not begin with one."""
+    """Return a row's name, preceded by a number if it does not start with one."""
     name = str(row.get("tags.label"))
     return name if name[:1].isdigit() else f"{place + 1} {name}"

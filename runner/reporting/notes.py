@@ -61,9 +61,9 @@ def _more_rounds(row: Row, more: float) -> str:
     return f"measure.rounds_min={rounds + more:.0f} measure.rounds_max={rounds + more:.0f}"
 
 
-def time_line(results: Sequence[Result], wall_s: float, besides: Mapping[str, float] | None = None) -> str:
-    """Return where the time of a sweep went; `besides` are seconds of phases outside its runs."""
-    spent: dict[str, float] = dict(besides or {})
+def time_line(results: Sequence[Result], wall_s: float, outside: Mapping[str, float] | None = None) -> str:
+    """Return where the time of a sweep went; `outside` are seconds of phases outside its runs."""
+    spent: dict[str, float] = dict(outside or {})
     for result in results:
         for phase, seconds in result.phases.items():
             spent[phase] = spent.get(phase, 0.0) + seconds

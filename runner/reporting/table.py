@@ -23,9 +23,9 @@ DISPENSABLE = (
     "prepare s", "p99 ms", "published samples/s", "peak share", "Δ pp (95 % interval)", "Δ (95 % interval)", "agree %",
     "first token ms", "ms per token", "SQNR dB", "evidence", "p50 ms", "gate", "top-1", "quality",
 )  # fmt: skip
-"""Columns that a narrow terminal does without, the first to go first."""
+"""Columns that are left out on a narrow terminal, in this order."""
 UNFOLDED = 10_000
-"""Columns at most where the output is not a terminal: a table is never folded into a file."""
+"""Width at most if the output is not a terminal: a table is never folded into a file."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,12 @@ TOKEN_COLUMNS = (
     Column("first token ms", _plain("first_token_ms", "{:.1f}")),
     Column("ms per token", _plain("token_ms", "{:.2f}")),
 )
-"""What rows that generate text show behind their latency."""
+"""What rows that generate text show after their latency."""
 TASK_COLUMNS = {
     "top-1": Column("quality", _quality),
     "Δ pp (95 % interval)": Column("Δ (95 % interval)", _delta_of_task),
 }
-"""What stands in the place of a column where not all rows are classifiers."""
+"""Replacements for columns if not all rows are classifiers."""
 COLUMNS = (
     Column("configuration", lambda row: word(row, "label"), right=False),
     Column("samples/s (95 % interval)", _interval("throughput", "throughput_ci_low", "throughput_ci_high", "{:.1f}")),
@@ -142,8 +142,8 @@ def columns(rows: Sequence[Row]) -> list[Column]:
     if any(number(row, name) is not None for row in rows for name in ("f1", "perplexity")):
         ours = [TASK_COLUMNS.get(column.title, column) for column in ours]
     if any(number(row, "tokens_per_s") is not None for row in rows):
-        behind = [column.title for column in ours].index("p99 ms") + 1
-        ours[behind:behind] = TOKEN_COLUMNS
+        after = [column.title for column in ours].index("p99 ms") + 1
+        ours[after:after] = TOKEN_COLUMNS
     if not any(word(row, "table") != DASH for row in rows):
         return ours
     named = {column.title: index for index, column in enumerate(ours)}
@@ -247,8 +247,8 @@ def print_table(console: Console, rows: Sequence[Row], title: str, conclusions: 
         console.width = max(console.width, needed)
     console.print(table)
     if left_out:
-        told = f"left out for this terminal's width: {', '.join(left_out)} (runner report --format markdown)"
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        message = f"left out for this terminal's width: {', '.join(left_out)} (runner report --format markdown)"
+        console.print(message, markup=False, highlight=False, soft_wrap=True)
     for line in [*notes(rows), *conclusions]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -1,7 +1,7 @@
-"""The host's side of the artifact cache: what lies in it, and what may be removed. ``python -m runner.cache [clean]``.
+"""The host's side of the artifact cache: what it holds, and what may be removed.
 
-A worker holds a shared lock on the digest of every artifact that it uses, and sets the file's time when it begins to;
-so what is in use, and what was not used for longest, can be seen from outside.
+A worker holds a shared lock on the digest of every artifact that it uses, and updates the
+file's time when it starts to: the host sees what is in use, and what has not been used for longest.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ class Artifacts:
         return [Artifact(path, _size(path), path.stat().st_mtime) for path in folders if path not in known]
 
     def trim(self, limit_gib: float) -> list[str]:
-        """Remove what was not used for longest until the limit is kept; return what was done, a line each.
+        """Remove the longest unused artifacts until the limit is met; return a line for each thing done.
 
-        What was used since this object was made is spared, and so is whatever a process holds.
+        Artifacts that were used since this object was made, or that a process holds, stay.
 
         Args:
             limit_gib: size of all artifacts together.
         """
-        entries, told = self.entries(), []
+        entries, messages = self.entries(), []
         total, removed = sum(entry.bytes for entry in entries), 0
         for entry in entries:
             if total - removed <= limit_gib * GIB:
@@ -78,14 +78,14 @@ class Artifacts:
                 continue
             try:
                 removed += entry.bytes if remove(entry.path) else 0
-            except OSError as error:  # another user's: the next may be ours
-                told.append(f"cache: {entry.path.name} cannot be removed: {error.strerror}")
+            except OSError as error:  # another user's: try the next
+                messages.append(f"cache: {entry.path.name} cannot be removed: {error.strerror}")
         if removed:
-            told.append(f"cache: {removed / MIB:.0f} MiB that were not used for longest are removed")
+            messages.append(f"cache: {removed / MIB:.0f} MiB, the longest unused, were removed")
         if total - removed > limit_gib * GIB:
             used = f"{(total - removed) / GIB:.1f} GiB"
-            told.append(f"cache: {used} are in use by this sweep, more than cache_limit_gib={limit_gib:g}")
-        return told
+            messages.append(f"cache: {used} are in use by this sweep, more than cache_limit_gib={limit_gib:g}")
+        return messages
 
 
 def cache_folder(config: RunConfig) -> Path:
@@ -94,7 +94,7 @@ def cache_folder(config: RunConfig) -> Path:
 
 
 def remove(entry: Path) -> bool:
-    """Remove an artifact, and return whether that was possible: not where a process uses it.
+    """Remove an artifact, and return whether that was possible: a process may use it.
 
     Raises:
         OSError: it cannot be removed.
@@ -103,7 +103,7 @@ def remove(entry: Path) -> bool:
         with (entry / DIGEST_FILE).open("rb") as digest:
             fcntl.flock(digest, fcntl.LOCK_EX | fcntl.LOCK_NB)
             gone = entry.with_name(f".{entry.name}-gone-{os.getpid()}")
-            entry.rename(gone)  # at once, so that nobody finds half of it
+            entry.rename(gone)  # atomically, so that no process finds half of it
     except BlockingIOError:
         return False
     shutil.rmtree(gone)

@@ -20,7 +20,7 @@ RESULT_FILE = "result.json"
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that the file is either the old or the new one, whole, whatever happens.
+    """Write JSON atomically: after any failure the file is the old or the new one, whole.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.

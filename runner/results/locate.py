@@ -32,7 +32,7 @@ def find_sweep(
         wanted: ``last``, the sweep's folder, its name, a prefix of its name that fits no other, or the id of its MLflow
             run or of one of its rows.
         output_dir: holds ``sweeps``.
-        field: names what was asked for, in a message.
+        field: the name of the setting or option, for a message.
         name_of_run: returns the name of the sweep of an MLflow run, None if the store has no such run. Without it
             run ids are not understood.
 

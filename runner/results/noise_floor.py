@@ -1,6 +1,6 @@
 """The noise floor δ of this machine, from A/A runs: a configuration measured against itself, over and over.
 
-``python -m runner aa=10`` measures; what it finds is kept in the cache, by machine, and every later verdict under
+``python -m runner aa=10`` measures; the result is stored in the cache, by machine, and every later verdict under
 the same conditions (network, batch, `measure`) uses it.
 """
 
@@ -85,7 +85,7 @@ def calibrate(config: RunConfig, machine: Machine, speedups: Sequence[float]) ->
 
 
 def calibrations(cache: Path, machine: Machine) -> list[Calibration]:
-    """Return everything that is kept of this machine; a file that cannot be read is told and passed over."""
+    """Load this machine's calibrations; unreadable files are reported and skipped."""
     found = []
     for file in sorted(_folder(cache, machine).glob("*.json")):
         try:
@@ -98,8 +98,8 @@ def calibrations(cache: Path, machine: Machine) -> list[Calibration]:
 def noise_floor(config: RunConfig, machine: Machine) -> float:
     """Return the largest of `measure.noise_floor` and of every δ that was calibrated here under a run's conditions.
 
-    A calibration only raises it: where both processes of a pair have one layout, A/A cannot see how the layouts of two
-    configurations differ, and `measure.noise_floor` stands for that.
+    A calibration only raises it: if both processes of a pair have the same layout, A/A cannot see how the layouts of
+    two configurations differ, and `measure.noise_floor` allows for that.
     """
     found = calibrations(cache_folder(config), machine)
     wanted = conditions(config)
@@ -114,6 +114,6 @@ def conditions(config: RunConfig) -> str:
 
 
 def _folder(cache: Path, machine: Machine) -> Path:
-    """Return where calibrations of a machine are kept: another processor, kernel or number of cores has its own."""
+    """Return the folder of a machine's calibrations: another processor, kernel or number of cores has its own."""
     what = json.dumps([machine.cpu, machine.isa, machine.cores, machine.quota_cores, machine.kernel])
     return cache / "noise" / hashlib.sha256(what.encode()).hexdigest()[:12]

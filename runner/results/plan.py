@@ -22,7 +22,7 @@ class Plan:
     config: RunConfig
     baseline: RunConfig
     reference: RunConfig
-    """The fp32 configuration whose logits are the truth that this run's are compared with."""
+    """The fp32 configuration whose logits are the reference for accuracy."""
     settings: dict[str, Any]
     """The flattened resolved configuration, its secrets hidden."""
     yaml: str
@@ -30,4 +30,4 @@ class Plan:
     label: str
     fingerprint: str
     part: str = ""
-    """SELF_COMPARISON; in an ablation WHOLE, or the setting that the baseline of this run has put back; else empty."""
+    """SELF_COMPARISON; in an ablation WHOLE, or the setting that the baseline of this run reverts; else empty."""

@@ -1,4 +1,4 @@
-"""What one run ends in: a status, numbers, and where the time went. Written as result.json, the truth of a run."""
+"""The result of one run: status, numbers, and time by phase. Written as result.json, the authoritative record."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Measurement:
     noise_floor: float
     """δ, within which a speedup is no effect: calibrated by A/A on this machine, else `measure.noise_floor`."""
     first_token_ms: float | None = None
-    """Median time from a batch's beginning to its first tokens, where text is generated."""
+    """Median time from the start of a batch to its first tokens, if text is generated."""
     token_ms: float | None = None
     """Median time of each token after the first."""
     new_tokens: int = 0
@@ -95,5 +95,5 @@ class Result:
 
     @property
     def shown(self) -> Measurement | None:
-        """The measurement where it may be shown: that of an invalid run is kept, and shown nowhere."""
+        """The measurement if it may be shown: that of an invalid run is stored, but never shown."""
         return self.measurement if self.status is Status.ok else None

@@ -139,13 +139,13 @@ def tags(result: Result) -> dict[str, str]:
 
 
 def published(result: Result, number: str) -> float | None:
-    """Return the throughput or the speedup that the row's table has for the run's model, None where it has none."""
+    """Return the throughput or the speedup that the row's table has for the run's model, None if it has none."""
     value = result.settings.get(f"row.published.{result.settings['model.name']}.{number}")
     return None if value is None else float(value)
 
 
 def gate_words(result: Result) -> str:
-    """Return pass, fail, with a question mark where the interval straddles the bar; a dash without labels."""
+    """Return pass, fail, `(uncertain)` if the interval contains the threshold; a dash without labels."""
     accuracy = result.accuracy
     if accuracy is None or accuracy.gate is None:
         return "–"
@@ -162,7 +162,7 @@ def row(result: Result) -> dict[str, Any]:
 
 
 def number(row: Mapping[str, Any], name: str) -> float | None:
-    """Return a metric of a table's row, None where it has none (the store says so by a NaN)."""
+    """Return a metric of a table's row, None if it has none (a NaN in the tracking store)."""
     value = row.get(f"metrics.{name}")
     return None if value is None or math.isnan(value) else float(value)
 

@@ -25,7 +25,7 @@ class Status(StrEnum):
     timeout = "timeout"
     """Ran past its limit."""
     interrupted = "interrupted"
-    """Stopped by the person."""
+    """Interrupted by the user."""
 
 
 HARMLESS = frozenset({Status.ok, Status.unsupported, Status.unavailable})
@@ -46,7 +46,7 @@ class RunFailed(Exception):
 
 @contextmanager
 def attribute_failure_to(whose: str) -> Iterator[None]:
-    """Say whose failure it is, where it is not the candidate's own.
+    """Name whose failure it is, if it is not the candidate's own.
 
     Raises:
         RunFailed: what the block raises, `whose` before its reason.

@@ -1,7 +1,7 @@
 """What of a sweep is on the disk: its plan, written before its first run, and the results so far.
 
 A result belongs to a planned run by its fingerprint alone. Every file is written whole or not at all; one that cannot
-be read, as after a power loss, is as good as none, and is told.
+be read, as after a power loss, is reported and ignored.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SweepStore:
     """A sweep's folder."""
 
     def __init__(self, folder: Path, plans: Sequence[Plan]) -> None:
-        """Look at what is there.
+        """Read what the folder holds.
 
         Args:
             folder: of the sweep.
@@ -50,7 +50,7 @@ class SweepStore:
         """Return whether a folder holds a sweep's plan that can be read."""
         try:
             return bool(SweepStore.read_plan(folder)["runs"])
-        except (OSError, ValueError, KeyError, TypeError):  # none, or a torn one: nothing can go on from it
+        except (OSError, ValueError, KeyError, TypeError):  # none, or a torn one: it cannot be resumed
             return False
 
     @staticmethod
@@ -82,7 +82,7 @@ class SweepStore:
         """Write the plan.
 
         Args:
-            command: what the sweep was asked for with.
+            command: that started the sweep.
 
         Raises:
             OSError: the disk is full, or the folder cannot be written.
@@ -94,7 +94,7 @@ class SweepStore:
         write_json(self.folder / PLAN_FILE, {"command": dict(command), "runs": runs})
 
     def reused(self, number: int) -> Result | None:
-        """Return the result of a planned run where it is there and need not be measured again."""
+        """Return the result of a planned run if it can be reused instead of measured again."""
         return self._reused[number][1] if number in self._reused else None
 
     def run_folder(self, number: int) -> Path:
@@ -108,7 +108,7 @@ class SweepStore:
         return next(place for place in itertools.chain([own], _numbered(own)) if place not in taken)
 
     def make_run_folder(self, number: int) -> Path:
-        """Make the folder of a run that is to be measured, once, and return it; what stands there is put aside.
+        """Make the folder of a run that is to be measured, once, and return it; an earlier one is moved aside.
 
         Raises:
             OSError: it cannot be made.
@@ -142,13 +142,13 @@ class SweepStore:
         if others:
             what = "of another configuration, code, packages or machine"
             self.messages.append(
-                f"{others} finished {'run is' if others == 1 else 'runs are'} {what}: kept, not merged"
+                f"{others} finished {'run is' if others == 1 else 'runs are'} {what}: stored, not merged"
             )
         return reused
 
 
 def make_sweep_folder(wanted: Path) -> Path:
-    """Make the folder of a new sweep and return it, with a number behind its name if another sweep has the name.
+    """Make the folder of a new sweep and return it, with a number appended to its name if another sweep has the name.
 
     Raises:
         OSError: it cannot be made.
@@ -172,7 +172,7 @@ def read_results(folder: Path) -> Iterator[tuple[Path, Result | str]]:
 
 
 def _numbered(path: Path) -> Iterator[Path]:
-    """Yield a path with one number after the other behind its name."""
+    """Yield a path with each number in turn appended to its name."""
     return (path.with_name(f"{path.name}-{number}") for number in itertools.count(1))
 
 

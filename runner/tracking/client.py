@@ -1,4 +1,4 @@
-"""The tracking store: where it is, what opens it, and by which names a sweep is found in it."""
+"""The tracking store: its address, its client, and the tags by which a sweep is found in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SWEEP_TAG = "sweep"
 PARENT_TAG = "mlflow.parentRunId"
 PLACE_TAG = "run"
-"""Tag of a child: its run's folder in the sweep's, which begins with the row's number."""
+"""Tag of a child: its run's folder in the sweep's, which starts with the row's number."""
 DIGEST_TAG = "result"
 """Tag of a child: a digest of its result.json, by which it is known as recorded."""
 MAX_WAIT_S = 4.5
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class CancellableClient:
-    """A client whose next call fails when the patience with its server is over: it speaks in no timed phase."""
+    """A client whose next call fails once the time budget for its server is spent: it never runs in a timed phase."""
 
     def __init__(self, client: MlflowClient, patience: TimeBudget) -> None:
         """Keep both."""
@@ -77,7 +77,7 @@ def import_mlflow() -> None:
 
 
 def open_experiment(client: MlflowClient, name: str, output_dir: Path, uri: str) -> str:
-    """Return the id of the experiment, made where it is not there."""
+    """Return the id of the experiment, which is created if it does not exist."""
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
@@ -88,20 +88,20 @@ def open_experiment(client: MlflowClient, name: str, output_dir: Path, uri: str)
 
 
 class TimeBudget:
-    """Bounds what a store that does not answer may cost, whatever its client does about retries and timeouts."""
+    """Bounds the time that a store which does not answer may cost, in spite of its client's retries and timeouts."""
 
     def __init__(self, uri: str, seconds: float = MAX_WAIT_S) -> None:
-        """Keep how long may be waited in all; a database on this machine is waited for as long as it takes."""
+        """Set the seconds to wait in all; for a database on this machine there is no limit."""
         self._seconds = seconds
         self._left = None if uri.startswith("sqlite:") else seconds
         self.over = False
-        """Whether a call was left to itself: it must not go on."""
+        """Whether a call was abandoned: it must not continue."""
 
     def spend(self, what: Callable[[], T]) -> T:
         """Return what a call returns.
 
         Raises:
-            TimeoutError: it takes longer than may still be waited. The call is left to itself, and ends where it next
+            TimeoutError: it takes longer than may still be waited. The call is abandoned, and ends when it next
                 looks at `over`.
         """
         if self._left is None:

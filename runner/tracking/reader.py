@@ -42,7 +42,7 @@ def read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.Da
     """
     path = uri.removeprefix("sqlite:///")
     if path != uri and not Path(path).is_file():  # MLflow would make an empty one
-        raise LookupError(f"{uri} is not there: nothing has been recorded")
+        raise LookupError(f"{uri} does not exist: nothing has been recorded")
     import sqlalchemy.exc
     from mlflow.exceptions import MlflowException
 
@@ -104,7 +104,7 @@ def read_evidence(uri: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list
 
 
 def read_notes(uri: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what was concluded from all rows of a sweep, a line each; none where none was recorded.
+    """Return what was concluded from all rows of a sweep, a line each; none if none was recorded.
 
     Args:
         uri: of the store.

@@ -40,7 +40,7 @@ ARTIFACTS = (
 )
 """Files of a run's folder that go to the store as they are; raw batch times and logits stay in the folder."""
 LOG_FILE = "candidate.log"
-"""It holds whatever libraries print: without what is known to be secret it goes to the store too."""
+"""It holds everything that libraries print; it goes to the store with known secrets hidden."""
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 ENDED = {
     Status.ok: FINISHED,
@@ -55,7 +55,7 @@ MAX_CHILDREN = 50_000
 
 
 class Recorder:
-    """Records one sweep in a store, whatever of it is already there."""
+    """Records one sweep in a store, which may already hold a part of it."""
 
     def __init__(self, client: MlflowClient | CancellableClient, experiment: str, sweep: str) -> None:
         """Keep where to record.
@@ -101,7 +101,7 @@ class Recorder:
             place: name of the run's folder in the sweep's, when it was made.
 
         Returns:
-            Whether it was not there before.
+            Whether it is new.
         """
         known = self._known.setdefault((place, result.fingerprint), [])
         digest = _digest(folder / RESULT_FILE)

@@ -1,4 +1,4 @@
-"""Recording from the run folders what a store does not hold yet; what it holds is not recorded twice."""
+"""Record from the run folders what a store does not hold yet; nothing is recorded twice."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def sync(uri: str, experiment: str, output_dir: Path, folder: Path) -> Synced:
 
     Args:
         uri: of the store.
-        experiment: its name there; made where it is not there.
+        experiment: its name there; created if it does not exist.
         output_dir: holds the artifacts of a store that is a local database.
         folder: of the sweep.
 
     Raises:
-        Exception: whatever MLflow raises for a store that does not answer or refuses.
+        Exception: any that MLflow raises for a store that does not answer or refuses.
     """
     synced = Synced(folder.name)
     client = open_client(uri)
@@ -80,6 +80,6 @@ def _results(folder: Path, synced: Synced) -> Iterator[tuple[Path, Result, str]]
 
 
 def _attempt(path: Path) -> int:
-    """Return the number behind the name of an earlier run's folder."""
+    """Return the number at the end of an earlier run's folder name."""
     number = path.parent.name.rpartition("-")[2]
     return int(number) if number.isdigit() else 0

@@ -1,6 +1,6 @@
 """The measured process: dial back, then answer requests until told to stop.
 
-``python -m runner.worker``, with the channel's path in the environment. Whatever libraries print goes to standard
+``python -m runner.worker``, with the channel's path in the environment. What libraries print goes to standard
 output and standard error, which the host has turned into a log file.
 """
 

@@ -1,7 +1,7 @@
 """Making a job's artifacts, in a process of its own: ``python -m runner.worker.build JOB REPLY``.
 
 Exporting and quantising a network leaves a process with other memory and other threads than loading the result does.
-So the measured process never makes an artifact: where one is missing it starts this module, waits, and loads what is
+So the measured process never makes an artifact: if one is missing it starts this module, waits, and loads what is
 then there. It is the same process with a cold and with a warm cache.
 """
 

@@ -46,7 +46,7 @@ class BuildFailed(JobFailure):
 
 
 def as_failure(error: BaseException) -> Failure:
-    """Return the message that tells the host of an exception."""
+    """Return the message that reports an exception to the host."""
     if isinstance(error, BuildFailed):
         return error.failure
     details = "".join(traceback.format_exception(error))

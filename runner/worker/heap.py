@@ -1,6 +1,6 @@
 """A fresh heap for every slice, so that one accident of memory does not last as long as a process.
 
-Whether glibc hands a batch's freed activations back to the kernel depends on which small block happens to lie behind
+Whether glibc hands a batch's freed activations back to the kernel depends on which small block happens to follow
 them, and that on every allocation since the process began: eager ResNet-50 then makes 52,000 or 62,000 page faults a
 batch, for as long as nothing moves. Such accidents of layout pass for effects of what is compared. Drawing the layout
 anew turns them into noise of the rounds, which the interval holds (Curtsinger and Berger, "Stabilizer: Statistically

@@ -37,7 +37,7 @@ def main(request: Path, reply: Path) -> None:
 
 
 def _operations(job: Job) -> float:
-    """Return the operations of one sample's inference in units of 10⁹; 0 where they cannot be told."""
+    """Return the operations of one sample's inference in units of 10⁹; 0 if they are not known."""
     subject = job.subject
     if subject.source != "transformers":
         return count_operations(subject.source, subject.name, subject.image_size)

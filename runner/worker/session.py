@@ -52,7 +52,7 @@ class Session:
 
         Args:
             job: what to run.
-            on_phase: told the name of each phase as it begins.
+            on_phase: called with the name of each phase as it starts.
         """
         self._job = job
         self._on_phase = on_phase
@@ -115,7 +115,7 @@ class Session:
         return Warm(steady=steady, seconds=time.monotonic() - begin, iterations=iterations)
 
     def run_slice(self, request: RunSlice) -> Slice:
-        """Time one slice, on a heap drawn anew, after untimed batches that bring caches and memory back."""
+        """Time one slice, on a redrawn heap, after untimed batches that bring caches and memory back."""
         if self._before_timing is None:
             self._before_timing = self._parts.runtime.counters()
         self._heap.redraw(request.heap_seed)
@@ -151,7 +151,7 @@ class Session:
         """Write logits and labels of the evaluation set to an .npz file.
 
         Args:
-            path: where to.
+            path: of the file.
             cached: take the logits from the cache, or leave them there: for the fp32 reference only.
         """
         begin = time.monotonic()
@@ -218,7 +218,7 @@ def _read(path: Path) -> Answers:
 
 
 def _recompilations(before: dict[str, int], after: dict[str, int]) -> Finding:
-    """Tell whether anything was compiled between the first timed slice and the last."""
+    """Report whether anything was compiled between the first timed slice and the last."""
     changed = {name: after[name] - count for name, count in before.items() if after[name] != count}
     return Finding(
         "recompilations",

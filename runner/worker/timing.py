@@ -48,7 +48,7 @@ def run_steps(
 ) -> list[list[int]]:
     """Run one step over and over, or several at once, each on a thread of its own; settle first, then time.
 
-    Each of several goes on until all have their time and their number, so that the others never run alone.
+    Each of several continues until all have their time and their number, so that the others never run alone.
 
     Args:
         steps: one, or as many as are to be in flight.
@@ -62,7 +62,7 @@ def run_steps(
         For each step the clock before its first timed batch and after each.
 
     Raises:
-        Exception: whatever a step raises.
+        Exception: any that a step raises.
     """
     settle = partial(run_for, minimum_ns=settle_ns, minimum_iterations=settle_iterations, clock=clock)
     time_it = partial(run_for, minimum_ns=minimum_ns, minimum_iterations=minimum_iterations, clock=clock)
@@ -104,7 +104,7 @@ def run_for(step: Step, *, minimum_ns: int, minimum_iterations: int, clock: Cloc
 def warm_up(
     steps: Sequence[Step], *, maximum_ns: int, tolerance: float, clock: Clock = time.monotonic_ns
 ) -> tuple[bool, int]:
-    """Run batches until the last windows' median times lie within `tolerance` of each other.
+    """Run batches until the last windows' median times are within `tolerance` of each other.
 
     Returns:
         Whether the speed became steady within `maximum_ns`, and how many batches ran.

@@ -101,7 +101,7 @@ def test_interrupted_once_it_finishes_the_slice_and_saves(struck: Struck, tmp_pa
     assert host.returncode == 130, err
     assert "finishing this slice" in err
     assert [result.status for result in results(outputs)] == [Status.unsupported, Status.interrupted]
-    assert results(outputs)[1].reason == "stopped by the person"
+    assert results(outputs)[1].reason == "interrupted by the user"
     assert "1 more was not begun; to go on: python -m runner resume=" in out
     before = contents(outputs)
     done = struck.resume(outputs)

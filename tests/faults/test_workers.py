@@ -33,7 +33,7 @@ AT_ONCE = {
     "fault: noise, at: step": (Status.ok, ""),
     "fault: garbage": (Status.failed, "the worker broke the protocol: not a message"),
     "fault: garbage, at: step": (Status.failed, "the worker broke the protocol: not a message"),
-    "fault: other": (Status.failed, "the worker broke the protocol: answered Warm where Loaded was due"),
+    "fault: other": (Status.failed, "the worker broke the protocol: answered Warm instead of Loaded"),
     "fault: close": (Status.failed, "the worker broke the protocol: closed its channel"),
     "fault: close, at: step": (Status.failed, "the worker broke the protocol: closed its channel"),
     "batch_s: 0.003": (Status.ok, ""),

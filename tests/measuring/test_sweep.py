@@ -72,7 +72,7 @@ def test_run_folder_holds_the_whole_story(run_program: RunProgram):
     done = run_program(*FAKE)
     folder = done.run_folder()
     [launch] = json.loads((folder / "launch-candidate.json").read_text())
-    assert launch["job"]["backend"] == "fake"
+    assert launch["job"]["engine"]["backend"] == "fake"
     assert not {"LD_PRELOAD", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE"} & set(launch["env"])
     knobs = {entry["knob"]: entry["state"] for entry in json.loads((folder / "evidence.json").read_text())}
     assert knobs["allocator"] == knobs["affinity"] == "verified"

@@ -68,7 +68,7 @@ def test_a_changed_fingerprint_is_another_row(run_program: RunProgram):
     path.write_text(json.dumps(result | {"fingerprint": "0123456789abcdef"}))
     again = run_program(f"resume={sweep.name}")
     assert again.code == 0, again.err
-    assert "1 finished run is of another configuration, code, packages or machine: kept, not merged" in again.out
+    assert "1 finished run is of another configuration, code, packages or machine: stored, not merged" in again.out
     [earlier] = (sweep / "earlier").glob(f"001_*-1/{RESULT_FILE}")
     assert json.loads(earlier.read_text())["fingerprint"] == "0123456789abcdef"
     assert json.loads(path.read_text())["fingerprint"] == result["fingerprint"]

@@ -50,9 +50,9 @@ def test_contributions_multiply_with_their_errors():
 @pytest.mark.parametrize(
     ("whole", "says"),
     [
-        (6.0, "no interaction that these intervals could tell"),
+        (6.0, "these intervals show no interaction"),
         (4.0, "each is worth more beside the others than alone"),
-        (9.0, "where one is missing, another does part of its work"),
+        (9.0, "without one, another does part of its work"),
     ],
 )
 def test_parts_are_held_against_the_whole(hydra_context, whole, says):

@@ -73,8 +73,8 @@ def test_memory_settings_with_nothing_to_act_on_are_told(hydra_context):
     pages = Finding("hugepages", "glibc", "2 of 400 MiB", UNKNOWN, "")
     results[2] = dataclasses.replace(results[2], evidence=[pages])
     rival = results[0].label
-    kept = "the runtime keeps its memory (0 page faults a batch without it): nothing is left to gain"
+    reused = "the runtime reuses its memory (0 page faults a batch without it): nothing is left to gain"
     assert lines(plans, results, MACHINE) == [
-        f"{plans[1].label}: no faster than {rival}: {kept}",
+        f"{plans[1].label}: no faster than {rival}: {reused}",
         f"{plans[2].label}: no faster than {rival}: hugepages=glibc had hardly anything to act on: 2 of 400 MiB",
     ]

@@ -1,9 +1,9 @@
-"""Artifacts that are costly to make, kept by what they depend on.
+"""Artifacts that are costly to make, cached by what they depend on.
 
 An entry is a folder named after a hash of everything that goes into it. It is made under a temporary name and renamed
-into place, one maker at a time; a digest of its files stands beside them, and an entry that does not match its digest
-is made again. Whoever uses an entry holds a shared lock on its digest until the process ends, and sets the file's time:
-the host removes what nobody holds and what was not used for longest (:mod:`runner.results.artifacts`).
+into place, one maker at a time; a digest of its files is stored beside them, and an entry that does not match it is made
+again. Whoever uses an entry holds a shared lock on its digest until the process ends, and sets the file's time:
+the host removes what nobody holds and has not been used for longest (:mod:`runner.results.artifacts`).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Cache:
         """Kinds of the artifacts that this object made."""
 
     def find(self, recipe: Recipe) -> Path | None:
-        """Return the artifact's folder where it is there and whole, else None."""
+        """Return the artifact's folder if it exists and is whole, else None."""
         entry = self._folder / recipe.identity
         if recipe.identity in self._held:
             return entry
@@ -92,7 +92,7 @@ class Cache:
         """Return the artifact's folder.
 
         Raises:
-            Missing: it is not there.
+            Missing: it does not exist.
         """
         found = self.find(recipe)
         if found is None:
@@ -100,7 +100,7 @@ class Cache:
         return found
 
     def get(self, recipe: Recipe) -> Path:
-        """Return the artifact's folder, making the artifact where it is not there."""
+        """Return the artifact's folder, making it if it does not exist."""
         found = self.find(recipe)
         if found is not None:
             return found
@@ -141,7 +141,7 @@ class _Hold:
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def __del__(self) -> None:
-        """Give the lock back, where there is one."""
+        """Release the lock, if there is one."""
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
 
@@ -164,7 +164,7 @@ def _sync(folder: Path) -> None:
 
 
 def package_versions(*names: str) -> dict[str, str]:
-    """Return the installed version of each package, without importing any; ``absent`` where it is not installed."""
+    """Return the installed version of each package, without importing any; ``absent`` if it is not installed."""
     versions = {}
     for name in names:
         try:

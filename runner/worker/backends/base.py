@@ -29,7 +29,7 @@ Step = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """What every runtime is told."""
+    """What all runtimes have in common."""
 
     precision: str
     """A word of ``runner.config.schema.Precision``."""
@@ -64,7 +64,7 @@ class Settings:
 
     @property
     def threads_per_request(self) -> int | None:
-        """Compute threads of one request: all of them, or one where every core has a request of its own."""
+        """Compute threads of one request: all of them, or one if every core has a request of its own."""
         return 1 if self.scenario == "async" else self.threads
 
     @property
@@ -84,7 +84,7 @@ class Runtime(Protocol):
         """
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe | None:
-        """Return how the files that `load` needs are made, None where it needs none.
+        """Return how the files that `load` needs are made, None if it needs none.
 
         Its build may fetch other artifacts: an int8 model the exported fp32 one. It runs in a process of its own, so
         that the measured process is the same with a cold and with a warm cache.
@@ -112,7 +112,7 @@ class Runtime(Protocol):
         """
 
     def counters(self) -> dict[str, int]:
-        """Return, by what is counted, numbers that must not change while it is timed; {} where there are none."""
+        """Return, by what is counted, numbers that must not change while it is timed; {} if there are none."""
 
     def evidence(self, images: Images) -> list[Finding]:
         """Return what only the runtime knows of settings that took effect, above all the precision that it executed.

@@ -1,4 +1,4 @@
-"""A model with Transformers' interface, whichever runtime is behind it: how it is asked, and how it answers."""
+"""A model with Transformers' interface, whichever runtime is behind it: its inputs and its outputs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Served:
         """Keep the settings.
 
         Raises:
-            Unsupported: an image layout is asked for, or several batches in flight.
+            Unsupported: an image layout is requested, or several batches in flight.
         """
         settings.refuse_layout()
         if settings.threads is not None:
@@ -117,7 +117,7 @@ class Served:
         """Return Transformers' own pipeline, around whichever model.
 
         Raises:
-            Unsupported: it is asked for images, which are tensors already.
+            Unsupported: the inputs are images, which are tensors already.
         """
         from transformers import pipeline
 
@@ -127,7 +127,7 @@ class Served:
         return pipeline(task, model=model, tokenizer=self._checkpoint.tokenizer())
 
     def _generation(self, model: Any) -> Any:
-        """Return how text is generated: greedily, so many tokens and no fewer, with the keys and values kept."""
+        """Return how text is generated: greedily, so many tokens and no fewer, with cached keys and values."""
         from transformers import GenerationConfig
 
         count = self._checkpoint.new_tokens
@@ -179,13 +179,13 @@ def spans(begins: NDArray[np.float32], ends: NDArray[np.float32], batch: TextBat
     """Return of each question its best answer.
 
     Args:
-        begins: texts × tokens: how likely the answer begins there.
+        begins: texts × tokens: how likely the answer starts there.
         ends: how likely it ends there.
         batch: what was asked.
 
     Returns:
-        ``logits`` (texts × 2 × tokens, zero where a token is none of the context's), ``spans`` (texts × 2, −1 where the
-        first token, which stands for no answer, is the likeliest), and ``texts``.
+        ``logits`` (texts × 2 × tokens, zero if a token is none of the context's), ``spans`` (texts × 2, −1 if the
+        first token, which means no answer, is the likeliest), and ``texts``.
     """
     places = batch.places
     inside = places[..., 0] >= 0
@@ -203,7 +203,7 @@ def spans(begins: NDArray[np.float32], ends: NDArray[np.float32], batch: TextBat
 def best_span(
     begins: NDArray[np.float32], ends: NDArray[np.float32], inside: NDArray[np.bool_]
 ) -> tuple[int, int] | None:
-    """Return the likeliest first and last token within a context, None where no answer is likelier.
+    """Return the likeliest first and last token within a context, None if no answer is likelier.
 
     As in SQuAD 2.0's reference for BERT: the score of a span is the sum of its two logits, no answer has that of the
     first token.

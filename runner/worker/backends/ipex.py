@@ -25,8 +25,8 @@ class Runtime(TorchModule):
         """Keep the settings.
 
         Args:
-            settings: what every runtime is told.
-            mode: run the optimised module as it is, traced and frozen by TorchScript, or through torch.compile.
+            settings: common to every runtime.
+            mode: run the optimised module itself, traced and frozen by TorchScript, or through torch.compile.
 
         Raises:
             Unsupported: precision is int8.

@@ -28,7 +28,7 @@ QUANTISE_VERSION = 2
 """Raised when the way of quantising changes, so that cached models are no longer found."""
 
 PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
-"""Without a hint OpenVINO runs fp32 models in bf16 where the CPU can. What int8 leaves over is true fp32."""
+"""Without a hint OpenVINO runs fp32 models in bf16 if the CPU supports it. What int8 does not cover is true fp32."""
 
 
 class Runtime:
@@ -46,14 +46,14 @@ class Runtime:
         """Keep the settings.
 
         Args:
-            settings: what every runtime is told.
+            settings: common to every runtime.
             hint: what the plugin tunes itself for; None takes latency for sync and throughput for async.
             streams: inferences that run at once; None leaves it to the hint.
             shape: A static shape is that of the run's own batch_size; a dynamic one takes any.
             inputs: share the images' memory with the request once, or hand them over (copied) in every call.
 
         Raises:
-            Unsupported: an image layout is asked for.
+            Unsupported: an image layout is requested.
         """
         settings.refuse_layout()
         settings.refuse_text_precision()
@@ -68,7 +68,7 @@ class Runtime:
         self._heavy: dict[str, str] = {}
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe:
-        """Return how the graph is exported, and quantised where the precision asks for it."""
+        """Return how the graph is exported, and quantised if the precision requires it."""
         exported = onnx_recipe(network, self._settings.batch_size)
         if self._precision != "int8":
             return exported
@@ -106,7 +106,7 @@ class Runtime:
         self._compiled = core.compile_model(model, "CPU", properties)
 
     def requests(self) -> int:
-        """Return one, or as many as OpenVINO says keep its streams full."""
+        """Return one, or as many as OpenVINO reports to keep its streams full."""
         if self._settings.scenario == "sync":
             return 1
         return int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
@@ -151,17 +151,17 @@ PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": 
 
 
 DEQUANTISED = "/DequantizationMultiply"
-"""What OpenVINO puts behind the name of a product that it has turned into an integer one."""
+"""What OpenVINO appends to the name of a product that it has turned into an integer one."""
 
 
 def executed(precision: str, compiled: Any, work: Mapping[str, float], heavy: Mapping[str, str]) -> Finding:
     """Return the precision in which the layers of a compiled model run that do the arithmetic.
 
     Args:
-        precision: the one that was asked for.
+        precision: the requested one.
         compiled: the model as the plugin executes it.
         work: of the model that was compiled, see :func:`count_work`.
-        heavy: likewise.
+        heavy: the same.
     """
     works, left = [], 0
     todo = dict(work)
@@ -208,7 +208,7 @@ def count_work(model: Any) -> tuple[dict[str, float], dict[str, str]]:
 
 
 def _names(node: Any) -> list[str]:
-    """Return a product's name, and those of the factor and the bias behind it, which may be fused into it."""
+    """Return a product's name, and those of the factor and the bias that follow it, which may be fused into it."""
     names = [node.get_friendly_name()]
     for expected in ("Multiply", "Add"):
         uses = [use.get_node() for use in node.output(0).get_target_inputs()]

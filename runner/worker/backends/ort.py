@@ -51,7 +51,7 @@ class Runtime:
         """Keep the settings.
 
         Args:
-            settings: what every runtime is told.
+            settings: common to every runtime.
             graph_optimization: how far the graph is rewritten.
             execution_mode: one operator after the other, or independent ones at once.
             inter_threads: threads for independent operators, with execution_mode=parallel.
@@ -59,7 +59,7 @@ class Runtime:
             affinity: cores of the pool's threads in ONNX Runtime's words, for example ``1;2``; needs a thread count.
 
         Raises:
-            Unsupported: precision is bf16, or an image layout is asked for.
+            Unsupported: precision is bf16, or an image layout is requested.
         """
         settings.refuse_layout()
         refuse_bf16(settings.precision)
@@ -79,7 +79,7 @@ class Runtime:
         self._path: Path
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe:
-        """Return how the graph is exported, and quantised where the precision asks for it."""
+        """Return how the graph is exported, and quantised if the precision requires it."""
         exported = onnx_recipe(network, self._settings.batch_size)
         if self._precision == "fp32":
             return exported
@@ -184,7 +184,7 @@ def profiled(precision: str, options: Any, run: Callable[[Any], Any]) -> Finding
     """Return in which precision a session computed.
 
     Args:
-        precision: the one that was asked for.
+        precision: the requested one.
         options: of the session; the profiler is switched on in them.
         run: opens a session with them, runs it, and returns it.
     """
@@ -211,7 +211,7 @@ def quantise(source: Path, target: Path, feeds: Iterable[Feed], *, reduce_range:
         symbolic: infer shapes with names for what is not known; it stops at the masks of language models.
 
     A graph with attention has only its linear layers quantised, and their outputs left in fp32: on ViT-B/16 that kept
-    26 dB of the logits where quantising everything kept 9, and was the fastest of the variants tried.
+    26 dB of the logits while quantising everything left 9, and was the fastest of the variants tried.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static

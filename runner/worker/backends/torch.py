@@ -24,9 +24,9 @@ class Runtime(TorchModule):
         """Keep the settings.
 
         Args:
-            settings: what every runtime is told.
+            settings: common to every runtime.
             compile: torch.compile with inductor; int8 always is.
-            freezing: let inductor take weights as constants, and pack and fold them. Only where it compiles.
+            freezing: let inductor take weights as constants, and pack and fold them. Only if it compiles.
 
         Raises:
             Unavailable: it is to be compiled, and there is no C++ compiler.
@@ -38,7 +38,7 @@ class Runtime(TorchModule):
         self._freezing = freezing
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe | None:
-        """Return how the quantised program is made; fp32 and bf16 run the module as it is."""
+        """Return how the quantised program is made; fp32 and bf16 run the module unchanged."""
         if self._settings.precision != "int8":
             return None
         batch_size = self._settings.batch_size
@@ -52,7 +52,7 @@ class Runtime(TorchModule):
         return Recipe("torch-int8", key, lambda folder: quantise(network, dataset, batch_size, folder / PROGRAM_FILE))
 
     def load(self, network: Network, artifact: Path | None) -> None:
-        """Build the module or load the quantised program, and compile it where that is asked for."""
+        """Build the module or load the quantised program, and compile it if requested."""
         self._network = network
         if artifact is None:
             self._module = network.module().to(memory_format=self._layout)  # type: ignore[call-overload]  # it takes it

@@ -21,7 +21,7 @@ class TorchModule:
     """A module that is loaded by who inherits, and run here."""
 
     def __init__(self, settings: Settings) -> None:
-        """Keep the settings, and tell torch how many threads a request has."""
+        """Keep the settings, and set how many threads a request has."""
         settings.refuse_text_precision()
         self._settings = settings
         self._set_threads()
@@ -37,7 +37,7 @@ class TorchModule:
         return self._settings.requests
 
     def autocast(self) -> torch.autocast:
-        """Return the context in which the module runs: bf16 where that is the precision."""
+        """Return the context in which the module runs: bf16 if that is the precision."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self._settings.precision == "bf16")
 
     def example(self, image_size: int) -> torch.Tensor:
@@ -86,9 +86,9 @@ def executed(step: Step, precision: str, *, compiled: bool, expected: float = 0.
 
     Args:
         step: is run once, under verbose flags.
-        precision: the one that was asked for.
+        precision: the requested one.
         compiled: whether torch.compile was.
-        expected: multiply-accumulates that the step should show; 0 where that is not known.
+        expected: multiply-accumulates that the step should show; 0 if that is not known.
     """
     works = onednn.run_verbosely(step, _verbose())
     source = "oneDNN's and MKL's verbose lines"
@@ -110,7 +110,7 @@ def executed(step: Step, precision: str, *, compiled: bool, expected: float = 0.
 
 
 def require_compiler() -> None:
-    """Refuse to compile where nothing can.
+    """Refuse to compile without a compiler.
 
     Raises:
         Unavailable: there is no C++ compiler.
@@ -131,7 +131,7 @@ def compiled(call: Callable[..., Any], *, freezing: bool) -> Any:
 
     # Set for the whole process: as an option of torch.compile it leaves int8 operators unlowered.
     inductor.freezing = freezing
-    # Else inputs of more shapes than it compiles for would run eagerly, and nothing would tell.
+    # Else inputs of more shapes than it compiles for would run eagerly without notice.
     dynamo.fail_on_recompile_limit_hit = True
     return torch.compile(call, dynamic=False)
 
@@ -142,7 +142,7 @@ def compile_counters() -> dict[str, int]:
 
 
 def _multiply_accumulates(network: Network | None) -> float:
-    """Return those of one image's inference, 0 where they are not known; two operations are one."""
+    """Return those of one image's inference, 0 if they are not known; two operations are one."""
     return 0.0 if network is None else count_operations(network.source, network.name, network.image_size) * 1e9 / 2
 
 

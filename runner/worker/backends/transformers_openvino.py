@@ -28,7 +28,7 @@ PROPERTIES: dict[str, dict[str, str]] = {
     "int8_weights": {"INFERENCE_PRECISION_HINT": "f32"},
     "int4_weights": {"INFERENCE_PRECISION_HINT": "f32"},
 }
-"""What the plugin is told. Left alone it computes in bf16 where the processor can, and keeps keys and values in
+"""Properties of the plugin. By default it computes in bf16 if the processor supports it, and keeps keys and values in
 8 bits."""
 WEIGHT_BITS = {"int8_weights": 8, "int4_weights": 4}
 
@@ -48,10 +48,10 @@ class Runtime(Served):
         """Keep the settings.
 
         Args:
-            settings: what every runtime is told.
+            settings: common to every runtime.
             hint: what the plugin tunes itself for; None takes latency.
             streams: inferences that run at once; None leaves it to the hint.
-            shape: A static shape is that of the run's own batch, where its texts have one length.
+            shape: A static shape is that of the run's own batch, if its texts have one length.
             inputs: Optimum hands them over itself: preset only.
 
         Raises:
@@ -64,7 +64,7 @@ class Runtime(Served):
                 "int8_weights for a model that generates"
             )
         if hint == "none":
-            raise Unsupported("Optimum tunes for latency where no hint is given: take backend.options.hint=latency")
+            raise Unsupported("Optimum tunes for latency if no hint is given: take backend.options.hint=latency")
         if inputs == "copy":
             raise Unsupported("Optimum hands inputs over itself: take backend.options.inputs=preset")
         self._properties: dict[str, Any] = dict(PROPERTIES[settings.precision])
@@ -78,7 +78,7 @@ class Runtime(Served):
         self._heavy: dict[str, str] = {}
 
     def recipe(self, network: Checkpoint, dataset: Dataset, fetch: Fetch) -> Recipe:
-        """Return how the model is exported, and quantised where the precision asks for it.
+        """Return how the model is exported, and quantised if the precision requires it.
 
         Raises:
             Unsupported: activations of a model that generates are to be calibrated.
@@ -94,7 +94,7 @@ class Runtime(Served):
                 "openvino-weights", key | {"bits": bits}, lambda folder: compress(fetch(exported), folder, bits)
             )
         if network.task == "text-generation":
-            raise Unsupported("a model that generates keeps its state in the graph: take precision=int8_weights")
+            raise Unsupported("a generating model has its state in the graph: take precision=int8_weights")
 
         def build(folder: Path) -> None:
             batches = [arrays(batch) for batch, _ in dataset.batches(dataset.calibration, CALIBRATION_BATCH)]
@@ -127,7 +127,7 @@ class Runtime(Served):
         model.compile()
 
     def evidence(self, images: Any) -> list[Finding]:
-        """Return the precision in which the compiled model's layers run; where only weights are compressed, theirs."""
+        """Return the precision in which the compiled model's layers run; if only weights are compressed, theirs."""
         if self._settings.precision in WEIGHT_BITS:
             return [weights_precision(self._settings.precision, self._model.model)]
         request = self._model.request
@@ -170,7 +170,7 @@ def compress(source: Path, target: Path, bits: int) -> None:
 
 
 def _accompany(source: Path, target: Path) -> None:
-    """Copy what must stand beside a model."""
+    """Copy the files that belong beside a model."""
     for name in ("config.json", "generation_config.json"):
         if (source / name).exists():
             (target / name).write_bytes((source / name).read_bytes())
@@ -200,7 +200,7 @@ STORED_AS = {
 
 
 def _constant_behind(node: Any) -> Any:
-    """Return the constant that a product's weights come from, None where they are computed."""
+    """Return the constant that a product's weights come from, None if they are computed."""
     for _ in range(8):  # a conversion, a zero point, a scale, a shape: never more
         if node.get_type_name() == "Constant":
             return node

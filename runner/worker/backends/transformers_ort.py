@@ -39,7 +39,7 @@ class Runtime(Served):
         """Keep the settings.
 
         Args:
-            settings: what every runtime is told.
+            settings: common to every runtime.
             graph_optimization: how far the graph is rewritten when it is loaded.
             execution_mode: one operator after the other, or independent ones at once.
             inter_threads: threads for independent operators, with execution_mode=parallel.
@@ -78,7 +78,7 @@ class Runtime(Served):
         self._artifact: Path
 
     def recipe(self, network: Checkpoint, dataset: Dataset, fetch: Fetch) -> Recipe:
-        """Return how the model is exported, and optimised or quantised where that is asked for.
+        """Return how the model is exported, and optimised or quantised if requested.
 
         Raises:
             Unsupported: static int8 of a model that generates.
@@ -109,9 +109,7 @@ class Runtime(Served):
         exported: Recipe, key: dict[str, Any], network: Checkpoint, dataset: Dataset, fetch: Fetch
     ) -> Recipe:
         if network.task == "text-generation":
-            raise Unsupported(
-                "static int8 has no ranges for the keys and values that are kept: take precision=int8_dynamic"
-            )
+            raise Unsupported("static int8 has no ranges for the cached keys and values: take precision=int8_dynamic")
         reduce_range = not has_vnni()  # as for images: see runner.worker.backends.ort
 
         def build(folder: Path) -> None:
@@ -203,7 +201,7 @@ def optimise(source: Path, target: Path, level: str) -> None:
 
 
 def _settle(source: Path, target: Path) -> None:
-    """Give the model that Optimum wrote its usual name, and what must stand beside it."""
+    """Rename the model that Optimum wrote to its usual name, and add the files that belong beside it."""
     [written] = target.glob("*.onnx")
     written.rename(target / ONNX_FILE)
     for file in source.glob("*.json"):

@@ -26,9 +26,9 @@ class Runtime(Served):
         """Keep the settings.
 
         Args:
-            settings: what every runtime is told.
+            settings: common to every runtime.
             compile: torch.compile with inductor; int8_dynamic always is.
-            freezing: let inductor take weights as constants, and pack and fold them. Only where it compiles.
+            freezing: let inductor take weights as constants, and pack and fold them. Only if it compiles.
 
         Raises:
             Unsupported: the precision is one that Transformers has no way to.
@@ -60,7 +60,7 @@ class Runtime(Served):
         return None
 
     def load(self, network: Checkpoint, artifact: Path | None) -> None:
-        """Load the module, quantise its linear layers where that is asked for, and compile it."""
+        """Load the module, quantise its linear layers if requested, and compile it."""
         self._checkpoint = network
         self._model = network.module()
         if self._settings.precision == "int8_dynamic":
@@ -71,7 +71,7 @@ class Runtime(Served):
             self._model.forward = compiled(self._model.forward, freezing=self._freezing)
 
     def context(self) -> AbstractContextManager[Any]:
-        """Return autocast to bf16 where that is the precision."""
+        """Return autocast to bf16 if that is the precision."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self._settings.precision == "bf16")
 
     def counters(self) -> dict[str, int]:

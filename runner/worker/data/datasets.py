@@ -3,7 +3,7 @@
 Every data set is split once, by its seed, into evaluation and training samples; calibration samples are the first of
 the training samples. The two never share one. Samples are images here, and texts in
 :mod:`runner.worker.data.texts`. Images are float32, channels × size × size, normalised with
-ImageNet's mean and standard deviation, and made when they are asked for.
+ImageNet's mean and standard deviation, and made on demand.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CALIBRATION_BATCH = 8
 """Images per calibration batch: ranges that are averaged over batches must not depend on the batch that is served."""
 
 CENTRE_CROP = 0.875
-"""Share of the shorter side that is kept, as in the published evaluation of ImageNet models (224 of 256)."""
+"""Share of the shorter side that remains, as in the published evaluation of ImageNet models (224 of 256)."""
 
 
 class Source(Protocol):
@@ -43,9 +43,9 @@ class Source(Protocol):
 
     classes: int
     labels: Labels | None
-    """One label per sample, or None where labels would mean nothing."""
+    """One label per sample, or None if labels would mean nothing."""
     answers: Sequence[tuple[str, ...]] | None
-    """For each question all that is right; None where nothing is asked."""
+    """For each question all that is right; None if nothing is asked."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -107,7 +107,7 @@ class Dataset:
         return digest.hexdigest()
 
     def labels(self, indices: Sequence[int]) -> Labels:
-        """Return the labels at `indices`; an empty array where the source has none."""
+        """Return the labels at `indices`; an empty array if the source has none."""
         if self.source.labels is None:
             return np.empty(0, np.int64)
         return self.source.labels[np.asarray(indices, dtype=np.int64)]
@@ -239,7 +239,7 @@ def open_dataset(data: Data, image_size: int, seed: int, fetch: Fetch) -> Datase
     """Return the images of a data set, split by a seed.
 
     Raises:
-        BadInput: the kind is unknown, or the source holds fewer images than asked for.
+        BadInput: the kind is unknown, or the source holds fewer images than requested.
     """
     source: Source
     if data.name == "digits":

@@ -29,7 +29,7 @@ class TextBatch:
     inputs: dict[str, Integers]
     """What the tokenizer makes of them, by the model's names: samples × tokens."""
     offsets: Integers | None = None
-    """For question answering, where each token of the context begins and ends in it: samples × tokens × 2; −1 where a
+    """For question answering, where each token of the context starts and ends in it: samples × tokens × 2; −1 if a
     token is none of the context's."""
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class Encoder:
         self.task = task
         self.length = length
         self._limit = length or limit or min(tokenizer.model_max_length, 1 << 20)
-        # What is generated comes behind the text: padding must not stand between.
+        # Generated tokens follow the text: there must be no padding between.
         tokenizer.padding_side = "left" if task == "text-generation" else "right"
 
     def encode(self, texts: list[Any]) -> TextBatch:
@@ -106,8 +106,8 @@ class Texts:
         Args:
             items: strings, or dicts of question and context.
             encoder: makes tokens of them.
-            labels: a class for each, where they have one.
-            answers: for each question all that is right; an empty tuple where nothing is.
+            labels: a class for each, if they have one.
+            answers: for each question all that is right; an empty tuple if nothing is.
             classes: how many classes there are.
         """
         self._items = items
@@ -165,7 +165,7 @@ def open_texts(data: Data, seed: int, encoder: Encoder) -> Texts:
 
 
 class Passages(Texts):
-    """Texts that are made longer than any that is asked for, to be cut: nothing is said of that."""
+    """Texts that are made longer than any that is requested, to be cut: no note is made of that."""
 
     def notes(self, indices: Sequence[int]) -> list[str]:  # noqa: ARG002 -- a source's method
         """Return nothing."""
@@ -183,13 +183,13 @@ def _read(path: Path, task: str, encoder: Encoder) -> Texts:
     SQuAD's own nesting of answers (``{"text": [...], "answer_start": [...]}``) is understood.
 
     Raises:
-        BadInput: a line is empty where there must be text, or holds no JSON.
+        BadInput: a line is empty instead of text, or holds no JSON.
     """
     records = _records(path)
     needed = ("question", "context") if task == "question-answering" else ("text",)
     for number, record in enumerate(records, 1):
         if task == "question-answering" and record.get("answers") is None:
-            raise BadInput(f"data.path={path}: record {number} has no answers: give an empty list where there is none")
+            raise BadInput(f"data.path={path}: record {number} has no answers: give an empty list if there is none")
         for column in needed:
             if not str(record.get(column) or "").strip():
                 raise BadInput(f"data.path={path}: record {number} has an empty {column}: fill it in or take it out")

@@ -15,7 +15,7 @@ REQUIRED_SHARE = {
     "int8_weights": 0.8,
     "int4_weights": 0.5,
 }
-"""Of the convolutions' and matrix products' work that must be of the precision asked for. fp32 is the truth that the
+"""Of the convolutions' and matrix products' work that must be of the requested precision. fp32 is the truth that the
 others are compared with, so it must be whole; a quantiser may leave out what it cannot quantise. With int4 NNCF keeps
 the last layer in 8 bits, which is a third of GPT-2's weights."""
 EXECUTED_AS = {"int8_dynamic": "int8"}
@@ -24,7 +24,7 @@ MIN_SEEN_SHARE = 0.9
 """Of the work that a network is known to be, which must have been seen: a library may print nothing of its kernels."""
 REMEDIES = {
     "fp32": "the runtime lowered the precision by itself: set its precision hint",
-    "bf16": "the runtime kept fp32: this processor may have no bf16 arithmetic",
+    "bf16": "the runtime stayed in fp32: this processor may have no bf16 arithmetic",
     **dict.fromkeys(
         ("int8", "int8_dynamic", "int8_weights", "int4_weights"),
         "the quantiser left too much out: look at its log, or take precision=bf16",
@@ -53,15 +53,15 @@ def precision(
     expected: float = 0.0,
     facts: Mapping[str, float] | None = None,
 ) -> Finding:
-    """Tell in which precision the work was done.
+    """Report in which precision the work was done.
 
     Args:
         asked: a word of ``runner.config.schema.Precision``.
         works: everything that was executed.
         unit: of the amounts, in words.
-        source: where the works were seen.
-        expected: what all works together must be, in the same unit; 0 where that is not known.
-        facts: what more is to be kept with the finding.
+        source: of the observation.
+        expected: the sum of all works, in the same unit; 0 if that is not known.
+        facts: further numbers for the finding.
     """
     works = list(works)
     total = sum(work.amount for work in works)

@@ -12,7 +12,7 @@ from pathlib import Path
 from runner.worker.timing import Step, run_steps
 
 BUSY_SHARE = 0.1
-"""Of the busiest thread's CPU time: who has less waits, or sends requests."""
+"""Of the busiest thread's CPU time: a thread with less is waiting, or sends requests."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Busy:
     """What computed."""
 
     threads: int
-    """Threads that had at least a tenth of the busiest one's CPU time; 0 where the kernel does not tell."""
+    """Threads that had at least a tenth of the busiest one's CPU time; 0 if the kernel does not report it."""
     cores_used: float
     """CPU seconds of all threads per second."""
     cores: frozenset[int]

@@ -59,7 +59,7 @@ def _captured() -> Iterator[Callable[[], str]]:
 
 
 def parse(lines: list[str]) -> list[Work]:
-    """Return the convolutions and matrix products among verbose lines; whatever else was printed is passed over."""
+    """Return the convolutions and matrix products among verbose lines; other lines are ignored."""
     found = []
     for line in lines:
         if line.startswith("onednn_verbose"):
@@ -75,7 +75,7 @@ def parse(lines: list[str]) -> list[Work]:
 
 
 def _onednn(fields: list[str]) -> Work | None:
-    """Return the work of one line, None where it is not the execution of a heavy primitive."""
+    """Return the work of one line, None if it is not the execution of a heavy primitive."""
     if "exec" not in fields:
         return None
     _, kind, kernel, _, memory, attributes = fields[fields.index("exec") + 1 :][:6]
@@ -98,7 +98,7 @@ def _convolution(problem: str) -> float:
 
 
 def _inner_product(problem: str) -> float:
-    """Return the multiply-accumulates of ``mb8ic2048oc1000``, the image's extents behind ``ic`` where it has some."""
+    """Return the multiply-accumulates of ``mb8ic2048oc1000``, the image's extents after ``ic`` if it has some."""
     size = {name: int(value) for name, value in _SIZE.findall(problem)}
     return math.prod(size.get(name, 1) for name in ("mb", "ic", "oc", "id", "ih", "iw"))
 

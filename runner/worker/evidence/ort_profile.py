@@ -49,7 +49,7 @@ def weight_shapes(graph: Any) -> dict[str, list[int]]:
 
 
 def precision(asked: str, events: Sequence[Event], weights: Mapping[str, list[int]]) -> Finding:
-    """Tell in which precision the convolutions and matrix products ran, and how many Q/DQ nodes were left unfused.
+    """Report in which precision the convolutions and matrix products ran, and how many Q/DQ nodes were left unfused.
 
     Args:
         asked: fp32, int8 or int8_dynamic.
@@ -85,7 +85,7 @@ def _precision(event: Event) -> str:
 
 
 def _multiply_accumulates(event: Event, weights: Mapping[str, list[int]]) -> float | None:
-    """Return the multiply-accumulates of a kernel, None where its shapes are not known.
+    """Return the multiply-accumulates of a kernel, None if its shapes are not known.
 
     A convolution's weights are outputs × inputs per group × kernel.
     """

@@ -1,4 +1,4 @@
-"""What took effect: the settings that were asked for, as observed from inside the measured process.
+"""What took effect: the settings that were requested, as observed from inside the measured process.
 
 Everything here is read after the timed rounds, so that what a library changed late is seen too. What only a runtime
 knows, such as the arithmetic that it executed, is the business of its own ``evidence``.
@@ -33,8 +33,8 @@ def collect(
     Args:
         expectations: what the host set up, as `runner.processes.launch` describes it.
         before: the cores that this process might use before anything was imported.
-        pool: threads that were asked for in one request's pool, None where none were.
-        asked: compute threads of the process, all requests together, None where none were.
+        pool: threads that were requested in one request's pool, None if not set.
+        asked: compute threads of the process, all requests together, None if not set.
         busy: which threads computed while batches ran.
     """
     maps = Path("/proc/self/maps").read_text()
@@ -68,12 +68,12 @@ def guarded(knob: str, look: Callable[[], list[Finding]]) -> list[Finding]:
         return look()
     except Exception as error:
         logging.exception("no evidence of %s", knob)
-        told = f"{type(error).__name__}: {error}".splitlines()[0]
-        return [Finding(knob, "as configured", told, UNKNOWN, "none: an exception, see the log")]
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        return [Finding(knob, "as configured", message, UNKNOWN, "none: an exception, see the log")]
 
 
 def allocator(asked: str, library: str, maps: str, log: str) -> Finding:
-    """Tell whose functions answer when memory is asked for.
+    """Report which allocator answers requests for memory.
 
     Args:
         asked: the allocator's name.
@@ -90,7 +90,7 @@ def allocator(asked: str, library: str, maps: str, log: str) -> Finding:
             ", ".join(others) or "the C library's own",
             CONTRADICTED if others else VERIFIED,
             source,
-            "look where LD_PRELOAD comes from, in the run's launch-candidate.json" if others else "",
+            "find the source of LD_PRELOAD in the run's launch-candidate.json" if others else "",
         )
     if library not in maps:
         refused = next((line for line in log.splitlines() if "cannot be preloaded" in line), "it is not mapped")
@@ -104,7 +104,7 @@ def allocator(asked: str, library: str, maps: str, log: str) -> Finding:
         f"{library} is mapped; {answer or 'its own interface does not answer'}",
         VERIFIED if answer else CONTRADICTED,
         f"{source}, the allocator's own interface",
-        "" if answer else "another library of that name stands before it: look at LD_PRELOAD in launch-candidate.json",
+        "" if answer else "another library of that name precedes it: look at LD_PRELOAD in launch-candidate.json",
     )
 
 
@@ -142,7 +142,7 @@ ANSWERS = {"tcmalloc": _tcmalloc, "jemalloc": _jemalloc, "mimalloc": _mimalloc}
 
 
 def hugepages(asked: str, rollup: str, status: str, switch: str) -> Finding:
-    """Tell how much of the memory lies in transparent huge pages.
+    """Report how much of the memory is in transparent huge pages.
 
     Args:
         asked: a name of conf/hugepages.
@@ -175,14 +175,14 @@ def _kib(text: str, name: str) -> int:
 
 
 def threads(pool: int | None, asked: int | None, cores: int, busy: Busy, library: str) -> Finding:
-    """Tell how many threads computed, and how many OpenMP's pools would take.
+    """Report how many threads computed, and how many OpenMP's pools would take.
 
     Args:
-        pool: threads that were asked for in one request's pool, None where none were.
+        pool: threads that were requested in one request's pool, None if not set.
         asked: compute threads of the process, all requests together; None for the runtime's own default.
         cores: that the process may use.
         busy: which threads computed while batches ran.
-        library: the OpenMP runtime that was preloaded, whose pools alone then count; empty where none was.
+        library: the OpenMP runtime that was preloaded, whose pools alone then count; empty if none was.
     """
     from threadpoolctl import threadpool_info
 
@@ -198,7 +198,7 @@ def threads(pool: int | None, asked: int | None, cores: int, busy: Busy, library
     elif matching and not any(matching):
         state, remedy = CONTRADICTED, "a library set its own number: look for set_num_threads, or OMP_* in its settings"
     elif asked is not None and busy.threads > asked:
-        state, remedy = CONTRADICTED, "the runtime has a pool besides: take threading=default"
+        state, remedy = CONTRADICTED, "the runtime has a further pool: take threading=default"
     elif not all(matching) or (asked is not None and busy.threads < asked):
         state = UNKNOWN  # a pool that is not used, or a network so small that threads have no work
     else:
@@ -210,12 +210,12 @@ def threads(pool: int | None, asked: int | None, cores: int, busy: Busy, library
 
 
 def affinity(before: set[int], bound: set[int], asked: int | None, busy: Busy) -> Finding:
-    """Compare the cores of the threads that computed with what was asked for.
+    """Compare the cores of the threads that computed with the requested ones.
 
     Args:
         before: cores of the process before anything was imported.
-        bound: cores that it was bound to, empty where it was not.
-        asked: compute threads that were asked for: one thread may well be pinned to one core.
+        bound: cores that it was bound to, empty if it was not.
+        asked: compute threads that were requested: one thread may well be pinned to one core.
         busy: which threads computed.
     """
     allowed = bound or before
@@ -245,7 +245,7 @@ def _numbers(cores: Collection[int]) -> str:
 
 
 def isa(asked: Mapping[str, str]) -> Finding:
-    """Tell whether the libraries may use every instruction set that the processor has, but for the limits asked for."""
+    """Report whether the libraries may use every instruction set of the processor, but for the requested limits."""
     wanted = [f"{name}={asked[name]}" for name in ISA_LIMITS if name in asked]
     limits = [f"{name}={os.environ[name]}" for name in ISA_LIMITS if name in os.environ]
     has_amx = "amx_tile" in cpu_flags()
@@ -262,7 +262,7 @@ def isa(asked: Mapping[str, str]) -> Finding:
 
 
 def preloaded_openmp(library: str, maps: str) -> Finding:
-    """Tell whether the OpenMP runtime that was preloaded is mapped; it then stands before any other that is."""
+    """Report whether the OpenMP runtime that was preloaded is mapped; it then precedes any other."""
     mapped = _openmp_runtimes(maps)
     there = library in maps
     return Finding(
@@ -282,7 +282,7 @@ def _openmp_runtimes(maps: str) -> set[str]:
 
 
 def variables(wanted: dict[str, str], maps: str) -> Finding:
-    """Tell whether the variables that configure libraries are set as asked, and whether what reads them is there.
+    """Report whether the variables that configure libraries are set as asked, and whether what reads them is there.
 
     KMP_* are read by Intel's and LLVM's OpenMP runtimes only: GNU's libgomp ignores them.
     """
@@ -310,7 +310,7 @@ def variables(wanted: dict[str, str], maps: str) -> Finding:
 
 
 def layout(personality: int) -> Finding:
-    """Tell whether addresses are the same in every process of a pair."""
+    """Report whether addresses are the same in every process of a pair."""
     fixed = bool(personality & ADDR_NO_RANDOMIZE)
     return Finding(
         "layout",
@@ -323,7 +323,7 @@ def layout(personality: int) -> Finding:
 
 
 def _log() -> str:
-    """Return the beginning of what this process printed, empty where standard error is not a file."""
+    """Return the beginning of what this process printed, empty if standard error is not a file."""
     try:
         with Path("/proc/self/fd/2").resolve().open(encoding="utf-8", errors="replace") as stream:
             return stream.read(1 << 16) if stream.seekable() else ""

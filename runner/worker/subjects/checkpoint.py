@@ -1,4 +1,4 @@
-"""A model as a folder in Transformers' format, from which every runtime begins."""
+"""A model as a folder in Transformers' format, from which every runtime starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AUTO_CLASSES = {
     "text-generation": "CausalLM",
     "image-classification": "ImageClassification",
 }
-"""Tasks, and what Transformers', ONNX Runtime's and OpenVINO's classes of models are called behind their `For`."""
+"""Tasks, and what Transformers', ONNX Runtime's and OpenVINO's classes of models are called after their `For`."""
 CHECKPOINT_VERSION = 1
 """Raised when the way checkpoints are made changes, so that cached ones are no longer found."""
 
@@ -37,7 +37,7 @@ class Checkpoint:
     """A model's folder, and how it is to be asked."""
 
     folder: Path
-    """config.json, weights as .safetensors, and the tokenizer's files where it takes text."""
+    """config.json, weights as .safetensors, and the tokenizer's files if it takes text."""
     digest: str
     """Of all its files: weights, configuration and tokenizer."""
     task: str
@@ -107,7 +107,7 @@ def auto_class(task: str) -> Any:
 def count_hub_operations(subject: Subject, scope: str) -> float:
     """Return the operations of one sample's inference in units of 10⁹, as PyTorch's FlopCounterMode counts them.
 
-    0 where they cannot be told: of a model that generates, or of one that is known by its id only; of texts whose
+    0 if they are not known: of a model that generates, or of one that is known by its id only; of texts whose
     length is not fixed.
     """
     import torch
@@ -175,7 +175,7 @@ def _make(subject: Subject, seed: int, tokenizer: Any, dataset: Dataset) -> Any:
 
     Raises:
         BadInput: the file of weights does not fit.
-        Unavailable: published weights cannot be had.
+        Unavailable: published weights are not available.
     """
     import torch
 
@@ -202,7 +202,7 @@ def _load_published(subject: Subject) -> Any:
 
     Raises:
         BadInput: it cannot be loaded for the task, or is not configured as the job says.
-        Unavailable: it cannot be had.
+        Unavailable: it is not available.
     """
     import torch
 
@@ -221,7 +221,7 @@ def _load_published(subject: Subject) -> Any:
 
 
 def open_checkpoint(subject: Subject, engine: Engine, folder: Path) -> Checkpoint:
-    """Return the checkpoint that lies in a folder of the cache."""
+    """Return the checkpoint in a folder of the cache."""
     return Checkpoint(
         folder=folder,
         digest=hashlib.sha256(json.dumps(json.loads((folder / DIGEST_FILE).read_text())["files"]).encode()).hexdigest(),

@@ -1,4 +1,4 @@
-"""The network as ONNX: what ONNX Runtime runs, and where OpenVINO begins."""
+"""The network as ONNX: what ONNX Runtime runs, and what OpenVINO converts."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
 def origin(subject: Subject) -> dict[str, str]:
-    """Return what tells a published model from others: a folder by its content, one on the Hub by its name.
+    """Return what identifies a published model: a folder by its content, one on the Hub by its name.
 
     It never looks at the network: a measured process asks it too.
     """
@@ -97,11 +97,11 @@ def bare_config(subject: Subject, **fields: Any) -> Any:
 
 
 def longest(config: Any) -> int | None:
-    """Return how many tokens a model takes at most, None where its configuration does not say."""
+    """Return how many tokens a model takes at most, None if its configuration does not say."""
     positions = getattr(config, "max_position_embeddings", None)
     if positions is None:
         return None
-    # RoBERTa and its kin count positions from behind the padding token's number.
+    # RoBERTa and its kin count positions from after the padding token's number.
     offset = config.pad_token_id + 1 if config.model_type in OFFSET_POSITIONS else 0
     return int(positions) - offset
 

@@ -69,7 +69,7 @@ class _Pixels(nn.Module):
 
 
 def _fit_classifier(module: Any, dataset: Dataset) -> None:
-    """Fit what stands behind the first token's features: a hidden layer and the classes."""
+    """Fit what follows the first token's features: a hidden layer and the classes."""
     hidden, activation, classifier = _head(module)
     indices = dataset.training[:FITTING_SAMPLES]
     features = torch.cat([states[:, 0] for states, _ in _features(module, dataset, indices)])
@@ -88,7 +88,7 @@ def _fit_classifier(module: Any, dataset: Dataset) -> None:
 
 
 def _head(module: Any) -> tuple[nn.Linear, nn.Module, nn.Linear]:
-    """Return the two last linear layers of a classifier of texts, and what stands between them.
+    """Return the two last linear layers of a classifier of texts, and what is between them.
 
     Raises:
         Unsupported: it has another head.
@@ -114,7 +114,7 @@ def _part(module: Any, path: str) -> Any:
 
 
 def _fit_spans(module: Any, dataset: Dataset) -> None:
-    """Fit the layer that tells of each token how likely an answer begins and ends there."""
+    """Fit the layer that gives for each token the likelihood that an answer starts and ends there."""
     states, targets = [], []
     indices, known = dataset.training[:QUESTIONS], dataset.source.answers
     assert known is not None
@@ -140,7 +140,7 @@ def _fit_spans(module: Any, dataset: Dataset) -> None:
 
 
 def _span(context: str, answers: tuple[str, ...], offsets: Any) -> tuple[int, int] | None:
-    """Return the tokens at which the first right answer begins and ends, None where it is not among them."""
+    """Return the tokens at which the first right answer starts and ends, None if it is not among them."""
     if not answers:
         return 0, 0  # the first token stands for no answer
     begin = context.find(answers[0])

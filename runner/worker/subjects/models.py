@@ -126,7 +126,7 @@ def declare_torchvision_operators() -> None:
     """Make ``import torchvision`` possible beside a CPU build of torch.
 
     torchvision's wheel on the public registry is built for CUDA. Beside a CPU build of torch its C++ library is not
-    loaded, and its import stops where it registers fake implementations of operators that then do not exist.
+    loaded, and its import stops as it registers fake implementations of operators that then do not exist.
     Declaring the schemas is enough for classification models, which use none of them.
     """
     import importlib.util

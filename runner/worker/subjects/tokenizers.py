@@ -1,4 +1,4 @@
-"""Tokenizers: a model's own where it can be had, else one that is trained on the grammar's text."""
+"""Tokenizers: a model's own if it has one, else one that is trained on the grammar's text."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ SPECIAL = {
 """The tokens that are no text, in the order of their numbers."""
 PLAIN_INPUTS = ("input_ids", "attention_mask")
 INPUTS = dict.fromkeys(("bert", "electra", "mobilebert", "albert"), ("input_ids", "token_type_ids", "attention_mask"))
-"""Architectures that are also told to which of two texts a token belongs."""
+"""Architectures with an input that says to which of two texts a token belongs."""
 FREE_RUNNING = "[CLS]"
-"""What begins and ends a text that is generated."""
+"""The marks around a generated text."""
 
 
 def tokenizer_recipe(subject: Subject) -> Recipe:
@@ -68,7 +68,7 @@ def _train(target: Path, architecture: str | None, *, generates: bool) -> None:
     Args:
         target: the folder.
         architecture: of the model, which may want more than the tokens.
-        generates: whether it is for a model that goes on writing: such a text has no marks around it.
+        generates: whether it is for a model that continues it: such a text has no marks around it.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast

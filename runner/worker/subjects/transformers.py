@@ -16,17 +16,17 @@ from runner.worker.subjects.models import declare_torchvision_operators
 from runner.worker.subjects.tokenizers import open_tokenizer, tokenizer_recipe
 
 UNLIMITED = 1 << 20
-"""Tokens of a text at most where neither the model nor its tokenizer says: no text is as long."""
+"""Tokens of a text at most if neither the model nor its tokenizer sets a limit: no text is as long."""
 
 
 def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Any]:
     """Return a job's data set and its checkpoint.
 
     Raises:
-        JobFailure: they cannot be had.
+        JobFailure: they are not available.
         Missing: from `fetch`.
     """
-    declare_torchvision_operators()  # whatever of Transformers or Optimum is imported from here on imports torchvision
+    declare_torchvision_operators()  # Transformers and Optimum import torchvision
     subject, seed = job.subject, job.run.seed
     dataset = _open_data(subject, job.data, seed, fetch)
     fitted = dataset
@@ -56,14 +56,14 @@ FITTED_ON = {
     "question-answering": "questions",
     "text-generation": "passages",
 }
-"""What a probe is fitted on where the job's own samples cannot tell."""
+"""What a probe is fitted on if the job's own samples are not enough."""
 
 
 def _texts(subject: Subject, data: Data, seed: int, fetch: Fetch) -> Dataset:
     """Return texts, as a model's tokenizer makes them.
 
     Raises:
-        BadInput: they are longer than the model takes, or fewer than are asked for.
+        BadInput: they are longer than the model takes, or fewer than requested.
     """
     tokenizer = open_tokenizer(fetch(tokenizer_recipe(subject)))
     # A published model's tokenizer knows how much the model takes, if anything does.

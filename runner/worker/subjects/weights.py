@@ -48,7 +48,7 @@ def open_weights(subject: Subject, seed: int, dataset: Dataset, fetch: Fetch) ->
 
 
 def _digits(image_size: int, seed: int, fetch: Fetch) -> Dataset:
-    """Return the digits: what the probe is fitted on where the job's own images have no labels."""
+    """Return the digits: what the probe is fitted on if the job's own images have no labels."""
     training, evaluation = BUNDLED_SAMPLES["digits"]
     digits = Data("digits", evaluation_samples=evaluation, calibration_samples=training)
     return open_dataset(digits, image_size, seed, fetch)
@@ -86,7 +86,7 @@ class PretrainedWeights:
         except OSError as error:  # urllib's and the hub's errors are all OSErrors
             raise Unavailable(
                 f"pretrained weights of {self.subject.name} could not be fetched "
-                f"({type(error).__name__}): take weights=probe, or fill the hub's cache where there is a network"
+                f"({type(error).__name__}): take weights=probe, or fill the hub's cache on a machine with a network"
             ) from error
 
 
