@@ -1,9 +1,9 @@
 """Artifacts that are costly to make, cached by what they depend on.
 
 An entry is a folder named after a hash of everything that goes into it. It is made under a temporary name and renamed
-into place, one maker at a time; a digest of its files is stored beside them, and an entry that does not match it is made
-again. Whoever uses an entry holds a shared lock on its digest until the process ends, and sets the file's time:
-the host removes what nobody holds and has not been used for longest (:mod:`runner.results.artifacts`).
+into place, one maker at a time; a digest of its files is stored beside them, and an entry that does not match it is
+made again. A process that uses an entry holds a shared lock on its digest until it ends, and sets the file's time: the
+host removes what no process holds and has not been used for longest (:mod:`runner.results.artifacts`).
 """
 
 from __future__ import annotations
