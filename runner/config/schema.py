@@ -131,6 +131,10 @@ class BackendConfig:
     """Keywords of the backend's constructor; the names are checked against it before anything is launched."""
     openmp: bool = False
     """Whether its threads are OpenMP's: only then do OMP_* settings reach its worker."""
+    pytorch: bool = False
+    """Whether it computes in PyTorch's own buffers: only then do settings of PyTorch's memory have an effect."""
+    bf16_needs_hardware: bool = False
+    """Whether it computes bf16 in fp32 on a processor without bf16 arithmetic; such a run is then unsupported."""
     env: dict[str, str] = field(default_factory=dict)
     """Environment variables that the runtime needs in every run."""
     interpreter: str | None = None
@@ -166,6 +170,10 @@ class HugepagesConfig:
     """Whether large buffers ask the kernel for transparent huge pages."""
 
     name: str = MISSING
+    pytorch: bool = False
+    """Whether it acts on PyTorch's buffers."""
+    c_library: bool = False
+    """Whether it acts on the heap of the C library's own allocator."""
     env: dict[str, str] = field(default_factory=dict)
 
 

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner.config import backend_registry
 from runner.config.labels import describe
 from runner.config.schema import RunConfig
 from runner.machine.facts import Machine
 from runner.machine.libraries import find_library
 from runner.paths import import_folder, interpreter, library_prefix
 from runner.processes.placement import bind, share, threads_of
+from runner.processes.refusals import refuse
 from runner.protocol import BACKENDS_VARIABLE, Data, Engine, Expectations, Job, RunSettings, Subject
 from runner.results.artifacts import cache_folder
 from runner.results.status import RunFailed, Status
@@ -43,6 +43,9 @@ QUIET = {
     # began, made 60,000 page faults a batch where the candidate made 68,000, run after run).
     "PYTHONSAFEPATH": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    # Else NumPy requests huge pages for its own large arrays, and the evidence of hugepages=torch would count them:
+    # https://numpy.org/doc/stable/reference/global_state.html
+    "NUMPY_MADVISE_HUGEPAGE": "0",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
@@ -76,18 +79,7 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
         RunFailed: `unavailable` if an interpreter, a program or a library is not found, `unsupported` if a
             setting would have nothing to act on.
     """
-    if (config.threading.env or config.threading.libraries) and not config.backend.openmp:
-        raise RunFailed(
-            Status.unsupported,
-            f"threading={config.threading.name} sets OpenMP, which backend={config.backend.name} does not use: "
-            "take threading=all_cores",
-        )
-    if config.backend.name not in backend_registry.backend_options(hub=config.model.is_transformers):
-        raise RunFailed(
-            Status.unsupported,
-            f"backend={config.backend.name} does not run models of {config.model.source}: take backend=torch, ort or "
-            "openvino",
-        )
+    refuse(config, machine)
     threads = config.threading.threads
     physical = config.threading.physical_cores
     cores = share(machine, config.instances, instance, physical=physical)

@@ -1,0 +1,66 @@
+"""What ends as unsupported before anything is launched, and what does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from runner.config.composition import compose_settings, typed
+from runner.machine.facts import this_machine
+from runner.processes.refusals import refuse
+from runner.results.status import RunFailed, Status
+
+X86 = replace(this_machine(), architecture="x86_64", isa=["AVX2"])
+
+
+@pytest.fixture(autouse=True)
+def _composing(hydra_context):
+    """Every test here composes real command lines."""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["backend=ort", "threading=intel_openmp"], "sets OpenMP, which backend=ort does not use"),
+        (["backend=ipex", "model=distilbert"], "backend=ipex does not run models of transformers"),
+        (["backend=openvino", "precision=bf16"], "backend=openvino would compute in fp32: take precision=fp32 or int8"),
+        (["backend=openvino", "hugepages=torch"], "PyTorch's buffers, and backend=openvino has none"),
+        (["backend=ort", "hugepages=torch"], "take hugepages=off"),
+        (["hugepages=glibc", "allocator=tcmalloc"], "the C library's heap, which allocator=tcmalloc replaces"),
+        (["backend=ort", "hugepages=glibc", "allocator=jemalloc"], "which allocator=jemalloc replaces"),
+        (["backend=ort", "hugepages=thp", "allocator=mimalloc"], "has none, and on the C library's heap, which"),
+    ],
+)
+def test_a_setting_with_nothing_to_act_on_is_unsupported(overrides, reason):
+    """With the reason, and what to take instead."""
+    with pytest.raises(RunFailed) as caught:
+        refuse(typed(compose_settings(overrides)), X86)
+    assert caught.value.status is Status.unsupported
+    assert reason in caught.value.reason
+    assert ": take " in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("overrides", "isa"),
+    [
+        (["backend=torch", "precision=bf16"], ["AVX2"]),  # emulated, and measured as such
+        (["backend=openvino", "precision=bf16"], ["AVX2", "AMX BF16"]),
+        (["backend=openvino", "precision=bf16"], ["AVX-512 BF16"]),
+        (["hugepages=torch", "allocator=tcmalloc"], ["AVX2"]),
+        (["hugepages=thp", "allocator=tcmalloc"], ["AVX2"]),  # PyTorch's part has an effect
+        (["backend=openvino", "hugepages=thp"], ["AVX2"]),  # the C library's has
+        (["backend=openvino", "hugepages=glibc"], ["AVX2"]),
+        (["backend=ort", "threading=physical_cores"], ["AVX2"]),
+    ],
+)
+def test_what_has_an_effect_is_not_refused(overrides, isa):
+    """In part, or emulated, is enough."""
+    refuse(typed(compose_settings(overrides)), replace(X86, isa=isa))
+
+
+def test_another_architecture_is_not_judged_by_the_sets_of_x86():
+    """The worker finds out there."""
+    refuse(
+        typed(compose_settings(["backend=openvino", "precision=bf16"])), replace(X86, architecture="aarch64", isa=[])
+    )
