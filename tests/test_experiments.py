@@ -13,7 +13,7 @@ from runner.config.schema import RunConfig
 from runner.machine.facts import this_machine
 from runner.paths import PROJECT
 from runner.processes.placement import share
-from runner.results.rows import row as record_row
+from runner.results.metrics import row as record_row
 from tests.conftest import FAKE, TESTS, RunProgram
 
 ROWS = sorted(f"{file.parent.name}={file.stem}" for file in (PROJECT / "experiments").glob("*/*.yaml"))

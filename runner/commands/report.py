@@ -16,8 +16,8 @@ from runner.errors import ConfigurationError
 from runner.protocol import Finding
 from runner.reporting.table import csv_table, markdown_table, print_evidence, print_table, rows_of
 from runner.results.locate import LAST, find_sweep
+from runner.results.metrics import Row, row, word
 from runner.results.result import Result
-from runner.results.rows import Row, row, word
 from runner.results.store import NOTES_FILE, SweepStore, read_results
 from runner.tracking.client import TrackingError, tracking_uri
 from runner.tracking.reader import read_evidence, read_notes, read_sweep, sweep_of_run

@@ -24,7 +24,7 @@ from runner.machine.lock import measurement_lock
 from runner.measuring.progress import say
 from runner.measuring.sweep import Sweep
 from runner.planning import inventory
-from runner.planning.resume import Command, stored_command
+from runner.planning.resume import Command, reusable_runs, stored_command
 from runner.processes.launch import build_launches
 from runner.processes.peak import measure_peaks
 from runner.processes.process_tree import Reaper
@@ -35,10 +35,10 @@ from runner.reporting.notes import time_line
 from runner.reporting.table import print_evidence, print_table, write_tables
 from runner.results.artifacts import Artifacts, cache_folder
 from runner.results.files import write_json
+from runner.results.metrics import row
 from runner.results.noise_floor import calibrate
 from runner.results.plan import Plan
 from runner.results.result import Result
-from runner.results.rows import row
 from runner.results.status import HARMLESS, RunFailed
 from runner.results.store import MACHINE_FILE, SweepStore, make_sweep_folder
 from runner.tracking.recorder import Tracker
@@ -119,11 +119,11 @@ def prepare(command: Command, plans: Sequence[Plan], folder: Path, console: Cons
         NothingLaunched: the sweep's folder cannot be written, or is another command's.
     """
     start, config, machine = time.monotonic(), plans[0].config, this_machine()
-    store = _open_store(command, plans, folder)
+    store, messages = _open_store(command, plans, folder)
     log.info("sweep %s: %d runs", store.folder, len(plans))
     if config.resume:
         say(console, f"resuming {store.folder.name}")
-    for line in store.messages:
+    for line in messages:
         say(console, line)
     if config.measure.guards:
         for disturbance in at_rest(machine.cores):
@@ -188,8 +188,11 @@ def exit_code(results: Sequence[Result]) -> int:
     return exit_codes.OK if all(result.status in HARMLESS for result in results) else exit_codes.FAILED
 
 
-def _open_store(command: Command, plans: Sequence[Plan], folder: Path) -> SweepStore:
+def _open_store(command: Command, plans: Sequence[Plan], folder: Path) -> tuple[SweepStore, list[str]]:
     """Make the folder of a new sweep, or open that of a resumed one; write the machine and the plan into it.
+
+    Returns:
+        The sweep's store, and messages about earlier results that are not reused.
 
     Raises:
         NothingLaunched: the folder cannot be written, or is another command's.
@@ -204,11 +207,12 @@ def _open_store(command: Command, plans: Sequence[Plan], folder: Path) -> SweepS
             folder = make_sweep_folder(folder)
         found = [asdict(entry) for entry in inventory.take(this_machine(), cache_folder(config))]
         write_json(folder / MACHINE_FILE, as_dict(this_machine()) | {"inventory": found})
-        store = SweepStore(folder, plans)
+        reused, messages = reusable_runs(folder, plans)
+        store = SweepStore(folder, plans, reused)
         store.write_plan(command.as_json())
     except OSError as error:
         raise NothingLaunched(f"{error.filename or folder} cannot be written: {error.strerror}") from error
-    return store
+    return store, messages
 
 
 def _peaks(plans: Sequence[Plan], store: SweepStore, console: Console) -> Peaks | None:

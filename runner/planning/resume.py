@@ -1,4 +1,4 @@
-"""A command line that can be given again: what a resumed sweep continues with.
+"""What a resumed sweep continues with: its command line, and the finished runs that it reuses.
 
 ``resume=true`` alone stands for the whole command that started the newest unfinished sweep, ``resume=NAME`` for that of
 a named one. Beside other settings, ``resume=true`` continues the newest sweep of this very command, if there is one.
@@ -16,11 +16,16 @@ from runner.config.redaction import hide_in_override
 from runner.config.schema import SESSION_FIELDS, RunConfig
 from runner.errors import ConfigurationError, Mistake
 from runner.results.locate import find_sweep, sweep_folders
-from runner.results.store import SweepStore
+from runner.results.plan import Plan
+from runner.results.result import Result
+from runner.results.status import Status
+from runner.results.store import SweepStore, read_results
 
 YES, NO = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0", "null", "")
 ONE_SHOT_FIELDS = ("resume", "fresh", "budget")
 """Fields that a resumed command does not inherit."""
+SETTLED = frozenset({Status.ok, Status.unsupported})
+"""Statuses of runs that are reused; a run with any other has no number, or a remedy, and is measured again."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,35 @@ def stored_command(folder: Path) -> tuple[Command, list[str]]:
     """Return the command that started a sweep, and the fields that were not stored of it."""
     stored = SweepStore.read_plan(folder)["command"]
     return Command(stored["overrides"], stored["config_dir"]), stored["left_out"]
+
+
+def reusable_runs(folder: Path, plans: Sequence[Plan]) -> tuple[dict[int, tuple[Path, Result]], list[str]]:
+    """Return which finished runs of a sweep a resumed one reuses: those of the same fingerprint that are settled.
+
+    Args:
+        folder: of the sweep.
+        plans: one per run, in order.
+
+    Returns:
+        By the numbers of their plans, the folder and the result of each reusable run; and messages about results that
+        cannot be read, or are of another fingerprint.
+    """
+    messages: list[str] = []
+    settled: dict[str, list[tuple[Path, Result]]] = {}
+    for path, result in read_results(folder):
+        if not isinstance(result, Result):
+            messages.append(f"{path.parent.name}: {path.name} cannot be read ({result}): the run is measured again")
+        elif result.status in SETTLED:
+            settled.setdefault(result.fingerprint, []).append((path.parent, result))
+    reusable = {}
+    for number, plan in enumerate(plans):
+        if same := settled.get(plan.fingerprint):
+            reusable[number] = same.pop(0)
+    others = sum(len(rest) for rest in settled.values())
+    if others:
+        what = "of another configuration, code, packages or machine"
+        messages.append(f"{others} finished {'run is' if others == 1 else 'runs are'} {what}: stored, not merged")
+    return reusable, messages
 
 
 def _newest(output_dir: Path, command: Command, *, ended: bool) -> Path | None:

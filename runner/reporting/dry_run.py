@@ -13,8 +13,8 @@ from runner.config.durations import in_words
 from runner.config.labels import describe
 from runner.machine.facts import this_machine
 from runner.planning.estimate import RunEstimate, estimate
+from runner.planning.resume import reusable_runs
 from runner.results.plan import Plan
-from runner.results.store import SweepStore
 
 NO_TERMINAL_WIDTH = 200
 """Columns of the table if the output is not a terminal."""
@@ -25,7 +25,7 @@ def print_dry_run(plans: Sequence[Plan]) -> None:
     config = plans[0].config
     output_dir = Path(config.output_dir)
     estimates = estimate(plans, output_dir)
-    store = SweepStore(output_dir / "sweeps" / config.resume, plans) if config.resume else None
+    reused = reusable_runs(output_dir / "sweeps" / config.resume, plans)[0] if config.resume else {}
     console = Console()
     if not console.is_terminal:
         console.width = NO_TERMINAL_WIDTH
@@ -36,7 +36,7 @@ def print_dry_run(plans: Sequence[Plan]) -> None:
         table.add_column(name, justify="right" if name in ("#", "expected time", "peak memory") else "left")
     left: list[RunEstimate] = []
     for number, (plan, one) in enumerate(zip(plans, estimates, strict=True)):
-        if store is not None and store.reused(number) is not None:
+        if number in reused:
             cells = ["0 s", "–", "already measured: reused"]
         else:
             left.append(one)

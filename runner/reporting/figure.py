@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.results.rows import number
+from runner.results.metrics import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ def draw(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
     """Draw a table's rows into figure.png and figure.svg, and return both; nothing if nothing was measured.
 
     Args:
-        rows: as :func:`runner.results.rows.row` makes them.
+        rows: as :func:`runner.results.metrics.row` makes them.
         title: above the figure.
         folder: for the files.
     """

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from runner.analysis.statistics import Verdict
+from runner.results.metrics import DASH, Row, number, word
 from runner.results.result import Result
-from runner.results.rows import DASH, Row, number, word
-
-if TYPE_CHECKING:
-    pass
 
 
 def notes(rows: Sequence[Row]) -> list[str]:

@@ -13,7 +13,7 @@ from rich.table import Table
 from runner.analysis import findings
 from runner.protocol import Finding
 from runner.reporting.notes import notes
-from runner.results.rows import DASH, Row, number, word
+from runner.results.metrics import DASH, Row, number, word
 from runner.results.store import NOTES_FILE
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def write_tables(
     """Write the table, its notes, and the figure if the rows are a published table's.
 
     Args:
-        rows: as :func:`runner.results.rows.row` makes them.
+        rows: as :func:`runner.results.metrics.row` makes them.
         title: of the figure.
         conclusions: drawn from all rows.
         folder: of the sweep.

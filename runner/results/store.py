@@ -10,39 +10,34 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runner.results.files import RESULT_FILE, load, write_json
 from runner.results.plan import Plan
 from runner.results.result import Result
 from runner.results.status import HARMLESS, Status
 
-if TYPE_CHECKING:
-    pass
-
 PLAN_FILE = "plan.json"
 EARLIER = "earlier"
 """Folder of a sweep with runs that were made again: interrupted, without a number, or of another fingerprint."""
-SETTLED = frozenset({Status.ok, Status.unsupported})
-"""How a run ends that need not be made again; every other has no number, or a remedy."""
 MAX_NAME = 80
 
 
 class SweepStore:
     """A sweep's folder."""
 
-    def __init__(self, folder: Path, plans: Sequence[Plan]) -> None:
-        """Read what the folder holds.
+    def __init__(self, folder: Path, plans: Sequence[Plan], reused: Mapping[int, tuple[Path, Result]]) -> None:
+        """Keep the plans and what is already measured.
 
         Args:
             folder: of the sweep.
             plans: one per run, in order.
+            reused: by the numbers of their plans, the folders and results of runs that are not measured again; see
+                :func:`runner.planning.resume.reusable_runs`.
         """
         self.folder = folder
-        self.messages: list[str] = []
-        """What was found that is not as it should be."""
         self._plans = plans
-        self._reused = self._find_reusable()
+        self._reused = dict(reused)
         self._made: set[int] = set()
 
     @staticmethod
@@ -123,28 +118,6 @@ class SweepStore:
         folder.mkdir(parents=True)
         self._made.add(number)
         return folder
-
-    def _find_reusable(self) -> dict[int, tuple[Path, Result]]:
-        """Return by number the folder and the result of each run that need not be made again."""
-        found: dict[str, list[tuple[Path, Result]]] = {}
-        for path, result in read_results(self.folder):
-            if not isinstance(result, Result):
-                self.messages.append(
-                    f"{path.parent.name}: {path.name} cannot be read ({result}): the run is made again"
-                )
-            elif result.status in SETTLED:
-                found.setdefault(result.fingerprint, []).append((path.parent, result))
-        reused = {}
-        for number, plan in enumerate(self._plans):
-            if same := found.get(plan.fingerprint):
-                reused[number] = same.pop(0)
-        others = sum(len(rest) for rest in found.values())
-        if others:
-            what = "of another configuration, code, packages or machine"
-            self.messages.append(
-                f"{others} finished {'run is' if others == 1 else 'runs are'} {what}: stored, not merged"
-            )
-        return reused
 
 
 def make_sweep_folder(wanted: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from runner.config.redaction import hide_in_text
 from runner.config.schema import RunConfig, TrackingConfig
-from runner.results import rows
+from runner.results import metrics
 from runner.results.files import RESULT_FILE
 from runner.results.result import Result
 from runner.results.status import Status
@@ -136,7 +136,7 @@ class Recorder:
             run_name=result.label,
         )
         run_id = str(child.info.run_id)
-        measured = [Metric(name, value, now, 0) for name, value in rows.metrics(result).items()]
+        measured = [Metric(name, value, now, 0) for name, value in metrics.metrics(result).items()]
         if result.shown is not None:
             rounds = enumerate(result.shown.round_throughput)
             measured += [Metric("round_throughput", value, now, step) for step, value in rounds]
@@ -146,11 +146,11 @@ class Recorder:
         if (folder / LOG_FILE).is_file():
             log = hide_in_text((folder / LOG_FILE).read_text(encoding="utf-8", errors="replace"))
             self._client.log_text(run_id, log, LOG_FILE)
-        words = rows.tags(result) | {DIGEST_TAG: digest}
+        words = metrics.tags(result) | {DIGEST_TAG: digest}
         self._client.log_batch(
             run_id,
             metrics=measured,
-            params=[Param(name, value) for name, value in rows.params(result).items()],
+            params=[Param(name, value) for name, value in metrics.params(result).items()],
             tags=[RunTag(name, value[:MAX_TAG]) for name, value in words.items()],
         )
         self._client.set_terminated(run_id, ENDED.get(result.status, FAILED), end_time=now)

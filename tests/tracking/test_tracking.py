@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from runner.commands import report
-from runner.results import rows
+from runner.results import metrics
 from runner.results.result import Result
 from runner.tracking.client import open_client
 from runner.tracking.reader import read_sweep
@@ -139,8 +139,8 @@ def test_what_the_fake_has_not_is_recorded_by_its_name_too(recorded):
     whole: Result = dataclasses.replace(
         result, artifact_mib=44.5, accuracy=dataclasses.replace(result.accuracy, sqnr_db=23.25)
     )
-    assert not NOT_OF_THE_FAKE & set(rows.metrics(result))
-    assert {name: rows.metrics(whole)[name] for name in NOT_OF_THE_FAKE} == {"artifact_mib": 44.5, "sqnr_db": 23.25}
+    assert not NOT_OF_THE_FAKE & set(metrics.metrics(result))
+    assert {name: metrics.metrics(whole)[name] for name in NOT_OF_THE_FAKE} == {"artifact_mib": 44.5, "sqnr_db": 23.25}
 
 
 def test_every_round_is_a_step(recorded, store):

@@ -15,8 +15,8 @@ from runner.worker.backends.base import Answers, Settings, Step
 from runner.worker.data.datasets import CALIBRATION_BATCH, Dataset, Images
 from runner.worker.evidence import arithmetic
 from runner.worker.evidence.arithmetic import Work
-from runner.worker.subjects.export import ONNX_FILE, onnx_recipe
 from runner.worker.subjects.models import Network
+from runner.worker.subjects.onnx_export import ONNX_FILE, onnx_recipe
 
 # Importing OpenVINO or NNCF would try to report usage over the network, from inside the measured process; both do
 # without the module that does it.

@@ -19,8 +19,8 @@ from runner.worker.data.datasets import CALIBRATION_BATCH, Dataset, Images
 from runner.worker.evidence import ort_profile
 from runner.worker.evidence.isa import has_vnni
 from runner.worker.failures import Unsupported
-from runner.worker.subjects.export import INPUT, ONNX_FILE, OUTPUT, onnx_recipe
 from runner.worker.subjects.models import Network
+from runner.worker.subjects.onnx_export import INPUT, ONNX_FILE, OUTPUT, onnx_recipe
 
 Feed = dict[str, NDArray[Any]]
 """A batch, by the names of a model's inputs."""

@@ -15,7 +15,7 @@ from runner.worker.data.datasets import CALIBRATION_BATCH, Dataset
 from runner.worker.evidence.isa import cpu_flags, has_vnni
 from runner.worker.failures import Unsupported
 from runner.worker.subjects.checkpoint import AUTO_CLASSES, Checkpoint
-from runner.worker.subjects.export import ONNX_FILE
+from runner.worker.subjects.onnx_export import ONNX_FILE
 
 EXPORT_VERSION = 1
 """Raised when the way of exporting or quantising changes, so that cached models are no longer found."""

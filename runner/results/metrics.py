@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runner.analysis.findings import summary
 from runner.analysis.published import compare, missing_isa
 from runner.analysis.statistics import Verdict
 from runner.results.result import Result
-
-if TYPE_CHECKING:
-    pass
 
 CHOICES = {
     "model": "model.name",
