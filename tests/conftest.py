@@ -108,7 +108,7 @@ RunProgram = Callable[..., Finished]
 
 @pytest.fixture
 def environment() -> Iterator[dict[str, str]]:
-    """The environment of a user who has the fake backends, on a machine where nobody else measures."""
+    """The environment of a user who has the fake backends, on a machine without another measurement."""
     ambient = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     with tempfile.TemporaryDirectory(prefix="runner-tests-") as own:  # the machine's lock lies there
         yield ambient | {"RUNNER_BACKENDS": str(TESTS / "backends"), "RUNNER_LOCK": f"{own}/lock"}

@@ -50,7 +50,7 @@ def test_values_of_the_environments_secrets_are_hidden_wherever_they_stand(monke
 
 
 def test_no_file_of_a_sweep_and_no_store_holds_a_secret(run_program: RunProgram):
-    """They reach the worker's environment, and nothing that is kept."""
+    """They reach the worker's environment, and nothing that is stored."""
     done = run_program(
         *(word for word in FAKE if word != "tracking=none"),
         *(f"+backend.env.MY_API_KEY={SECRET}", "+backend.env.WHERE=${oc.env:PLACE_TOKEN}"),

@@ -17,6 +17,8 @@ from runner.results.result import Measurement, Result
 from runner.results.status import Status
 
 RESULT_FILE = "result.json"
+RENAMED = {"rounds_disturbed": "rounds_contaminated"}
+"""Fields of a measurement under the names that version 0.1.0 wrote."""
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -75,6 +77,9 @@ def load(path: Path) -> Result:
         for name in ("throughput", "baseline_throughput", "speedup"):
             measurement[name] = Estimate(**measurement[name])
         measurement["verdict"] = Verdict(measurement["verdict"])
+        for old, new in RENAMED.items():
+            if old in measurement:
+                measurement[new] = measurement.pop(old)
         fields["measurement"] = Measurement(**measurement)
     fields["evidence"] = [Finding(**finding) for finding in fields["evidence"]]
     if accuracy is not None:

@@ -32,10 +32,10 @@ from runner.worker.session import Session
 
 
 def main() -> None:
-    """Connect to the host and serve it."""
+    """Connect to the host and answer its requests."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     warnings.simplefilter("default")
-    die_with_parent()  # the host, or a launcher that itself ends with the host
+    die_with_parent()  # the parent is the host, or a launcher that ends with the host
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
         channel.connect(os.environ.pop(CHANNEL_VARIABLE))
         with channel.makefile("rwb") as stream:
@@ -43,7 +43,11 @@ def main() -> None:
 
 
 def serve(stream: BinaryIO) -> None:
-    """Answer requests until the channel closes, the host says stop, or one cannot be carried out."""
+    """Answer requests until the channel closes, the host sends Stop, or a request fails.
+
+    Args:
+        stream: the channel to the host: a message per line in both directions.
+    """
 
     def send(message: Message) -> None:
         stream.write(encode(message))
@@ -70,7 +74,11 @@ def serve(stream: BinaryIO) -> None:
 
 
 def answer(session: Session, request: Message) -> Message:
-    """Carry out one request on a loaded session."""
+    """Return the reply to one request.
+
+    Raises:
+        RuntimeError: the message is not a request for a loaded session.
+    """
     if isinstance(request, WarmUp):
         return session.warm_up(request)
     if isinstance(request, RunSlice):

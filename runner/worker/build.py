@@ -1,8 +1,8 @@
-"""Making a job's artifacts, in a process of its own: ``python -m runner.worker.build JOB REPLY``.
+"""Make a job's artifacts in a separate process: ``python -m runner.worker.build JOB REPLY``.
 
-Exporting and quantising a network leaves a process with other memory and other threads than loading the result does.
-So the measured process never makes an artifact: if one is missing it starts this module, waits, and loads what is
-then there. It is the same process with a cold and with a warm cache.
+Exporting and quantising a network leaves a process with other memory and threads than loading the result does.
+So the measured process never makes an artifact: if one is missing, it starts this module, waits, and loads the result.
+The measured process is therefore the same with a cold and with a warm cache.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from runner.worker.subjects.transformers import open_subject as open_hub
 from runner.worker.subjects.weights import open_weights
 
 NOT_FOR_BUILDING = ("LD_PRELOAD", "OMP_", "KMP_", "GLIBC_TUNABLES", "MALLOC_", "THP_")
-"""Settings under measurement, by how their names begin: an artifact must not depend on them."""
+"""Prefixes of environment variables that are under measurement: artifacts must not depend on them."""
 
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """The parts of a job, their artifacts in the cache."""
+    """The parts of a job, with all artifacts in the cache."""
 
     settings: Settings
     runtime: Runtime
     dataset: Dataset
     network: Any
-    """A Network, or a Checkpoint of Transformers: the runtime is of the kind that takes it."""
+    """A Network, or a Checkpoint for runtimes of Transformers models."""
     artifact: Path | None
-    """The folder with what the runtime loads."""
+    """The folder that the runtime loads; None if it loads no files."""
 
 
 def gather(job: Job, fetch: Fetch) -> Gathered:
-    """Bring together the parts of a job.
+    """Return the parts of a job.
 
     Args:
         job: what to run.
-        fetch: gets artifacts; it decides whether missing ones are made.
+        fetch: returns an artifact's folder, and decides whether a missing artifact is made.
 
     Raises:
-        JobFailure: the job cannot be run.
+        JobFailure: the job cannot run.
         ModuleNotFoundError: a library is not installed.
         Missing: from `fetch`.
     """
@@ -76,18 +76,18 @@ def gather(job: Job, fetch: Fetch) -> Gathered:
 
 
 def _open_network(job: Job, fetch: Fetch) -> tuple[Dataset, Any]:
-    """Return the images of a job, and its network of torchvision or timm."""
+    """Return the images of a job, and its torchvision or timm network."""
     subject, seed = job.subject, job.run.seed
     dataset = open_dataset(job.data, subject.image_size, seed, fetch)
     weights = open_weights(subject, seed, dataset, fetch)
     return dataset, Network(subject.source, subject.name, subject.image_size, weights)
 
 
-def build_apart(job: Job) -> list[str]:
-    """Have the job's missing artifacts made by another process; return their kinds.
+def build_in_subprocess(job: Job) -> list[str]:
+    """Make the job's missing artifacts in another process, and return their kinds.
 
     Raises:
-        JobFailure: they could not be made; the reason is the other process's.
+        BuildFailed: the other process failed; the reason is its own.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_BUILDING)}
     with tempfile.TemporaryDirectory(prefix="runner-build-") as folder:
@@ -97,7 +97,7 @@ def build_apart(job: Job) -> list[str]:
         code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
         if not reply.exists():
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-            raise BuildFailed(Failure("crashed" if code < 0 else "failed", f"making the artifacts ended {how}"))
+            raise BuildFailed(Failure("crashed" if code < 0 else "failed", f"the process that makes the artifacts ended {how}"))
         answer = decode(reply.read_bytes())
     if isinstance(answer, Built):
         return answer.kinds
@@ -106,12 +106,17 @@ def build_apart(job: Job) -> list[str]:
 
 
 def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent ends: that reaches a frozen process too."""
+    """Request that the kernel kills this process when its parent ends, even if this process is frozen."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def main(request: Path, reply: Path) -> None:
-    """Make the artifacts of the job in `request`, and write what came of it to `reply`."""
+    """Make the artifacts of a job, and write Built or Failure.
+
+    Args:
+        request: a file with a Load message.
+        reply: the file to write.
+    """
     die_with_parent()
     message = decode(request.read_bytes())
     assert isinstance(message, Load)
@@ -119,7 +124,7 @@ def main(request: Path, reply: Path) -> None:
     try:
         gather(message.job, cache.get)
         answer: Built | Failure = Built(cache.made)
-    except Exception as error:  # the reply is how the host learns of it
+    except Exception as error:  # the reply reports it to the host
         answer = as_failure(error)
     reply.write_bytes(encode(answer))
 

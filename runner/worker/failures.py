@@ -1,9 +1,9 @@
-"""Reasons for which a worker cannot do what it was asked, each the status of its row.
+"""Reasons why a worker cannot run a job; each has the status of the row in the table.
 
 JobFailure
-├── Unsupported   this combination cannot exist
+├── Unsupported   the combination of settings cannot exist
 ├── Unavailable   something is not installed
-├── BadInput      a file that the user named cannot be used (status: failed)
+├── BadInput      the user's file or setting is not usable (status: failed)
 └── BuildFailed   the process that makes artifacts failed; its failure is the job's
 """
 
@@ -15,13 +15,13 @@ from runner.protocol import Failure
 
 
 class JobFailure(Exception):
-    """A reason in one line: what is the matter, and what to do now."""
+    """A job cannot run. The text is one line: the problem and its remedy."""
 
     status = "failed"
 
 
 class Unsupported(JobFailure):
-    """This combination cannot exist; the reason names the nearest one that can."""
+    """The combination of settings cannot exist; the reason names the nearest one that can."""
 
     status = "unsupported"
 
@@ -33,14 +33,14 @@ class Unavailable(JobFailure):
 
 
 class BadInput(JobFailure):
-    """A file that the user named cannot be used."""
+    """A file or a setting of the user is not usable."""
 
 
 class BuildFailed(JobFailure):
-    """The process that makes artifacts failed: its failure is the job's."""
+    """The process that makes artifacts failed; its failure is the job's."""
 
     def __init__(self, failure: Failure) -> None:
-        """Keep the other process's failure."""
+        """Store the other process's failure."""
         super().__init__(failure.reason)
         self.failure = failure
 

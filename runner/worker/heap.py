@@ -13,15 +13,16 @@ import ctypes
 import random
 
 BLOCKS = 50
+"""Blocks that are held at a time."""
 MIN_BLOCK, MAX_BLOCK = 16, 200_000
-"""Bytes of a block: from a Python object's to a small tensor's."""
+"""Limits of a block's size in bytes: from a Python object to a small tensor."""
 
 
 class Heap:
-    """The process's own malloc, and the blocks that are held in it to shift what is allocated next."""
+    """The process's malloc, and the blocks allocated from it that shift later allocations."""
 
     def __init__(self) -> None:
-        """Find the functions of whichever allocator the process uses."""
+        """Find malloc and free of the allocator in use, preloaded or not."""
         self._library = ctypes.CDLL(None)
         self._library.malloc.restype = ctypes.c_void_p
         self._library.malloc.argtypes = [ctypes.c_size_t]
@@ -29,10 +30,13 @@ class Heap:
         self._blocks: list[int] = []
 
     def redraw(self, seed: int) -> list[int]:
-        """Hand free memory back to the kernel, and hold blocks of other sizes than before.
+        """Return free memory to the kernel, and replace the held blocks by blocks of random sizes.
+
+        Args:
+            seed: of the sizes.
 
         Returns:
-            The sizes of the blocks that are held now, in bytes.
+            The sizes of the held blocks, in bytes.
         """
         for block in self._blocks:
             self._library.free(block)

@@ -1,8 +1,7 @@
-"""What this machine's arithmetic can do at most (matrix products in fp32, bf16, int8), and what a network asks of it.
+"""The machine's peak arithmetic (matrix products in fp32, bf16, int8), and a network's operations per sample.
 
 ``python -m runner.worker.peak JOB REPLY`` writes :class:`runner.protocol.Peaks`. It runs alone, before anything is
-measured. The products are PyTorch's (oneDNN), large enough to live from arithmetic and not from memory; the best of
-several repetitions counts, as for any peak.
+measured. The products are PyTorch's (oneDNN), large enough to be compute-bound; the fastest repetition counts.
 """
 
 from __future__ import annotations
@@ -20,13 +19,18 @@ from runner.worker.build import die_with_parent
 from runner.worker.subjects.models import count_operations
 
 SIZE = 2048
-"""Rows and columns: 16 MiB in fp32, 17 billion operations."""
+"""Rows and columns of each matrix: 16 MiB in fp32, and 17 billion operations per product."""
 SECONDS = 1.0
-"""Time for each product."""
+"""Seconds spent on each product."""
 
 
 def main(request: Path, reply: Path) -> None:
-    """Measure the peaks, and count the network's operations."""
+    """Measure the peaks, count the network's operations, and write Peaks.
+
+    Args:
+        request: a file with a Load message.
+        reply: the file to write.
+    """
     die_with_parent()
     message = decode(request.read_bytes())
     assert isinstance(message, Load)
@@ -50,7 +54,7 @@ Product = Callable[[], object]
 
 
 def _floating(dtype: torch.dtype) -> list[Product]:
-    """Return a product by torch's BLAS and one by oneDNN: which is faster depends on the processor."""
+    """Return a product by PyTorch's BLAS and one by oneDNN: the processor decides which is faster."""
     one = torch.randn(SIZE, SIZE).to(dtype)
     onednn = torch.ops.mkldnn._linear_pointwise
     return [lambda: torch.mm(one, one), lambda: onednn(one, one, None, "none", [], "")]
@@ -69,13 +73,13 @@ PRODUCTS: dict[str, Callable[[], list[Product]]] = {
 
 
 def _measure(precision: str, threads: int) -> float:
-    """Return the most operations per second, in units of 10⁹; a product and its addition are two."""
+    """Return the highest rate in 10⁹ operations per second; a multiply-add counts as two."""
     torch.set_num_threads(threads)
     return max(2 * SIZE**3 / _fastest(product) / 1e9 for product in PRODUCTS[precision]())
 
 
 def _fastest(product: Product) -> float:
-    """Return the seconds of the fastest of the repetitions that fit into the time."""
+    """Return the seconds of the fastest repetition within SECONDS."""
     product()
     best = float("inf")
     end = time.monotonic() + SECONDS

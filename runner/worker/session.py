@@ -1,4 +1,4 @@
-"""One job inside the measured process: from what was asked to a step that can be timed."""
+"""One job in the measured process: load, warm up, time, observe, evaluate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from runner.protocol import (
 from runner.worker import timing
 from runner.worker.artifacts.cache import Cache, Missing, Recipe, package_versions
 from runner.worker.backends.base import Answers, Step
-from runner.worker.build import Gathered, build_apart, gather
+from runner.worker.build import Gathered, build_in_subprocess, gather
 from runner.worker.evidence.busy import observe
 from runner.worker.evidence.isa import cpu_flags
 from runner.worker.evidence.settings import collect, guarded
@@ -41,14 +41,14 @@ from runner.worker.heap import Heap
 
 ANSWERS_FILE = "answers.npz"
 REFERENCE_VERSION = 3
-"""Raised when the way the reference is computed changes, so that cached ones are no longer found."""
+"""Part of the cache key. Increment it when the computation of the reference changes: cached ones become invalid."""
 
 
 class Session:
-    """A loaded job, answering the host's requests."""
+    """The job of a worker, and the host's requests on it as methods."""
 
     def __init__(self, job: Job, on_phase: Callable[[str], None]) -> None:
-        """Keep the job; nothing is imported or loaded yet.
+        """Store the job; :meth:`load` imports and loads it.
 
         Args:
             job: what to run.
@@ -64,10 +64,10 @@ class Session:
         self._steps: list[Step]
 
     def load(self) -> Loaded:
-        """Load, prepare and infer once.
+        """Load and prepare the job, and run the first inference.
 
         Raises:
-            JobFailure: the job cannot be run; any other exception is a defect of a library or of this program.
+            JobFailure: the job cannot run; any other exception is a defect of a library or of this program.
         """
         begin = time.monotonic()
         self._on_phase("load")
@@ -77,7 +77,7 @@ class Session:
         except Missing:
             self._on_phase("build")
             building = time.monotonic()
-            rebuilt = build_apart(self._job)
+            rebuilt = build_in_subprocess(self._job)
             building_s = time.monotonic() - building
             self._parts = gather(self._job, self._cache.require)
         runtime, network, dataset = self._parts.runtime, self._parts.network, self._parts.dataset
@@ -89,7 +89,7 @@ class Session:
         images, _ = next(dataset.batches(dataset.evaluation, self._job.run.batch_size))
         requests = runtime.requests()
         if self._job.engine.scenario == "async" and requests == 1:
-            raise Unsupported("with one request in flight scenario=async is scenario=sync: take that, or more threads")
+            raise Unsupported("with one request in flight scenario=async is scenario=sync: take scenario=sync, or more threads")
         self._steps = [runtime.bind(images) for _ in range(requests)]
         self._steps[0]()
         inferred = time.monotonic()
@@ -108,7 +108,7 @@ class Session:
     def warm_up(self, request: WarmUp) -> Warm:
         """Run untimed batches until the speed is steady."""
         begin = time.monotonic()
-        with timing.undisturbed():
+        with timing.garbage_collector_off():
             steady, iterations = timing.warm_up(
                 self._steps, maximum_ns=round(request.maximum_s * 1e9), tolerance=request.tolerance
             )
@@ -119,7 +119,7 @@ class Session:
         if self._before_timing is None:
             self._before_timing = self._parts.runtime.counters()
         self._heap.redraw(request.heap_seed)
-        with timing.undisturbed():
+        with timing.garbage_collector_off():
             before = resource.getrusage(resource.RUSAGE_SELF)
             stamps = timing.run_steps(
                 self._steps,
@@ -138,7 +138,7 @@ class Session:
         )
 
     def observe(self, request: Observe) -> Observed:
-        """Tell what took effect: what must not have changed while it was timed, the settings, the arithmetic."""
+        """Report what took effect: counters that must not change between slices, the settings, the arithmetic."""
         job, parts = self._job, self._parts
         before = self._before_timing
         found = [_recompilations(before, parts.runtime.counters())] if before else []
@@ -161,7 +161,7 @@ class Session:
         answers = _read(self._cache.get(recipe) / ANSWERS_FILE) if cached else self._answer_evaluation_set()
         labels = dataset.labels(dataset.evaluation)
         if labels.size and answers["logits"].shape[1] != dataset.source.classes:
-            labels = labels[:0]  # the model's classes are not the data's: a label means nothing to it
+            labels = labels[:0]  # the model has other classes than the data: its labels do not apply
         known = dataset.source.answers
         right = [] if known is None else [json.dumps(known[index]) for index in dataset.evaluation]
         first, *others = dataset.evaluation
@@ -205,7 +205,7 @@ class Session:
 
 
 def _join(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return the answers to batches, one after the other; texts of fewer tokens are filled up with zeros."""
+    """Concatenate the answers to batches along the first axis; shorter texts are padded with zeros along the last."""
     width = max(part.shape[-1] for part in parts)
     if parts[0].ndim == 1 or all(part.shape[-1] == width for part in parts):
         return np.concatenate(parts)

@@ -1,4 +1,4 @@
-"""The timed loop, and what brings a process to the state in which timing it means something."""
+"""The timed loop, and the warm-up that precedes it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ Clock = Callable[[], int]
 """Nanoseconds of a monotonic clock."""
 
 WINDOW_NS = 250_000_000
-"""A warm-up window: long enough to hold several batches of most models, short enough to end soon after steadiness."""
+"""Minimum length of a warm-up window: several batches of most models, and warm-up still ends soon after the speed is
+steady."""
 WINDOW_ITERATIONS = 3
+"""Minimum batches in a warm-up window."""
 STEADY_WINDOWS = 3
-"""So many windows in a row must agree: two agree by chance too often."""
+"""Consecutive windows that must agree; two agree by chance too often."""
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Keep the cyclic garbage collector out of a timed phase, as :mod:`timeit` does."""
+def garbage_collector_off() -> Iterator[None]:
+    """Disable the cyclic garbage collector during a timed phase, as :mod:`timeit` does."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -76,7 +78,7 @@ def run_steps(
             settle(step)
             stamps = time_it(step)
         finally:
-            enough.set()  # a step that fails must not keep the others in flight
+            enough.set()  # also if the step fails: the others must end
         while not all(other.is_set() for other in done):
             step()
             stamps.append(clock())
@@ -88,10 +90,10 @@ def run_steps(
 
 
 def run_for(step: Step, *, minimum_ns: int, minimum_iterations: int, clock: Clock = time.monotonic_ns) -> list[int]:
-    """Run batches for a time and a number at least.
+    """Run batches until a minimum time and a minimum number are reached.
 
     Returns:
-        The clock before the first batch and after each batch, in nanoseconds: one more stamp than batches.
+        The clock before the first batch and after each batch, in nanoseconds: batches + 1 stamps.
     """
     stamps = [clock()]
     end = stamps[0] + minimum_ns

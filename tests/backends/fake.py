@@ -14,7 +14,7 @@ from runner.worker.failures import Unsupported
 
 
 class Runtime:
-    """Sleeps for every batch, and fails where it is told to."""
+    """Sleeps for every batch, and fails where the options tell it to."""
 
     def __init__(self, settings, *, batch_s=0.002, fault="", at="load"):
         """Keep the options.

@@ -6,7 +6,7 @@ from runner.worker.backends.torch import Runtime as Torch
 
 
 class Runtime(Torch):
-    """Fails where it is told to."""
+    """Fails where the options tell it to."""
 
     def __init__(self, settings, *, fault="", at="load", serial=0):
         """Keep the options; `serial` makes configurations differ that do the same."""

@@ -1,4 +1,4 @@
-"""Every configuration composes, and every mistake is told in one line: field, received, allowed, remedy."""
+"""Every configuration composes, and every mistake is reported in one line: field, received, allowed, remedy."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ def test_tracking_uri_of_the_environment_is_checked_too(monkeypatch):
     ],
 )
 def test_mistakes_of_composing(overrides, lines):
-    """What Hydra refuses is told in our own lines, all mistakes together."""
+    """What Hydra refuses is reported in our own lines, all mistakes together."""
     error = diagnostics.diagnose(overrides, ValueError("not composed"))
     told = str(error)
     for line in lines:
@@ -281,7 +281,7 @@ def test_mistakes_of_composing(overrides, lines):
 
 @pytest.mark.usefixtures("user_files")
 def test_what_is_right_in_company_is_no_mistake():
-    """weights.path goes with weights=file, model.name with model=timm: only the real mistake is told."""
+    """weights.path goes with weights=file, model.name with model=timm: only the real mistake is reported."""
     overrides = ["weights=file", "weights.path=weights.pt", "model=timm", "model.name=convnext_tiny", "batch_size=abc"]
     [mistake] = diagnostics.diagnose(overrides, ValueError("not composed")).mistakes
     assert mistake.field == "batch_size"

@@ -107,7 +107,7 @@ class Struck:
                 host.kill()
 
     def resume(self, outputs: Path) -> subprocess.CompletedProcess[str]:
-        """Give the command that goes on, and nothing else."""
+        """Give the command that continues, and nothing else."""
         return subprocess.run(
             [sys.executable, "-m", "runner", "resume=true", f"output_dir={outputs}"],
             cwd=PROJECT, env=self._environment, capture_output=True, text=True, check=False, timeout=300,

@@ -1,4 +1,4 @@
-"""Cached artifacts that are not what they were: made again, and the run is as it would be."""
+"""Cached artifacts that are not what they were: remade, and the run is as it would be."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ STATUSES = [Status.unsupported, Status.ok]
 
 
 def test_full_from_every_write_on(struck: Struck, tmp_path):
-    """One line says so and no traceback; with room again one command goes on (tried at every third step)."""
+    """One line says so and no traceback; with room again one command continues (tried at every third step)."""
     for number, (nth, step) in enumerate(struck.steps(TWO)):
         outputs = tmp_path / f"{nth:03d}"
         done = struck.run(outputs, TWO, action="full", nth=nth)

@@ -1,4 +1,4 @@
-"""The host killed at every step, told to end, and interrupted: nobody is left, nothing is lost, one command goes on."""
+"""The host killed at every step, asked to end, and interrupted: nothing is left or lost, and one command continues."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_interrupted_once_it_finishes_the_slice_and_saves(struck: Struck, tmp_pa
 
 
 def test_interrupted_twice_it_ends_at_once(struck: Struck, tmp_path):
-    """It does not wait for a slice of an hour; nobody is left, and what was finished is there."""
+    """It does not wait for a slice of an hour; no one is left, and what was finished is there."""
     outputs = tmp_path / "outputs"
     host = struck.begin(outputs, faults("batch_s: 0.001", "batch_s: 3600"), "measure.request_timeout_s=4000")
     wait_for_text(outputs, "sweeps/*/002_*/candidate.log", "fake: this line")
@@ -139,7 +139,7 @@ def test_a_torn_result_is_told_and_measured_again(struck: Struck, tmp_path):
 
 
 def test_a_torn_plan_is_no_plan(struck: Struck, tmp_path):
-    """Nothing goes on from it, and it is said; the finished rows stay."""
+    """Nothing continues from it, and it is reported; the finished rows stay."""
     outputs = tmp_path / "outputs"
     assert struck.run(outputs, TWO).returncode == 0
     [plan] = outputs.glob(f"sweeps/*/{PLAN_FILE}")

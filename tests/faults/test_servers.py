@@ -46,7 +46,7 @@ def serve(status: int, delay_s: float) -> http.server.ThreadingHTTPServer:
 
 @pytest.fixture(autouse=True)
 def own_lock(monkeypatch, environment) -> None:
-    """Let what runs in this process wait for nobody else's measurement."""
+    """Let what runs in this process wait for no one else's measurement."""
     monkeypatch.setenv(LOCK_VARIABLE, environment[LOCK_VARIABLE])
 
 

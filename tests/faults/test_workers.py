@@ -1,4 +1,4 @@
-"""Whatever happens to a worker is the status of its row, the others are as they would be, and nobody is left."""
+"""Whatever happens to a worker is the status of its row, the others are as they would be, and no one is left."""
 
 from __future__ import annotations
 
@@ -116,5 +116,5 @@ def test_counters_of_both_versions_of_control_groups(tmp_path, cgroup, file, con
 
 
 def test_a_kernel_without_counters(tmp_path):
-    """Nothing is told, and nothing raised."""
+    """Nothing is reported, and nothing raised."""
     assert read_oom_kills(tmp_path) == OomKills(0, 0)

@@ -145,7 +145,7 @@ def test_a_hog_that_stays_leaves_no_verdict(environment, tmp_path):
 
 
 def test_rounds_beside_a_hog_that_ends_are_measured_again(environment, tmp_path):
-    """Three seconds of it: its rounds are kept in the record and do not count."""
+    """Three seconds of it: its rounds are stored in the record and do not count."""
     measured = hogged(environment, tmp_path, "measure.rounds_min=30", "measure.rounds_max=30", seconds=3)
     assert measured.rounds == 30
     assert measured.rounds_contaminated >= 2

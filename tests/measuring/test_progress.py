@@ -60,7 +60,7 @@ def test_a_line_per_finished_run():
 
 
 def test_a_label_is_not_markup_and_is_never_folded():
-    """However long it is, and whatever brackets it holds."""
+    """However long it is, whatever brackets it holds."""
     label = "ViT [/int8] [red]" + "x" * 200
     assert shown((result(label, measurement=MEASURED), False, None))[0].startswith(f"[1/3] {label}: ok, ")
 

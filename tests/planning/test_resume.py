@@ -1,4 +1,4 @@
-"""Going on with a sweep: what is kept, what is measured again, and which sweep is meant."""
+"""Going on with a sweep: what is stored, what is measured again, and which sweep is meant."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sweeps(done: Finished) -> list[str]:
 
 
 def test_the_same_command_measures_nothing_twice(run_program: RunProgram):
-    """With resume=true what is valid is kept, and one row more is measured; fresh=true measures all."""
+    """With resume=true valid results are reused, and one row more is measured; fresh=true measures all."""
     first = run_program(*FAKE, TWO)
     before = contents(first.output_dir)
     again = run_program(*FAKE, TWO, "resume=true")
@@ -39,7 +39,7 @@ def test_the_same_command_measures_nothing_twice(run_program: RunProgram):
 
 
 def test_without_resume_a_command_measures_anew(run_program: RunProgram):
-    """A number is what the machine did now, unless one asks for what it did then."""
+    """A number is what the machine did now, unless one requests what it did then."""
     run_program(*FAKE)
     assert len(sweeps(run_program(*FAKE))) == 2
 
@@ -102,7 +102,7 @@ def test_a_file_that_changes_is_another_question(tmp_path, hydra_context):
 
 
 def test_packages_of_another_interpreter_are_in_the_fingerprint(tmp_path, hydra_context):
-    """A backend may have an environment of its own, as IPEX has: its versions are told from its folder."""
+    """A backend may have an environment of its own, as IPEX has: its versions are read from its folder."""
     installed = tmp_path / "lib/python3.11/site-packages"
     (installed / "torch").mkdir(parents=True)
     found = []
@@ -130,7 +130,7 @@ def test_code_of_a_backend_outside_is_in_the_fingerprint(tmp_path, monkeypatch):
 
 
 def test_a_budget_ends_a_sweep_between_two_runs(run_program: RunProgram):
-    """No run is begun that would not end in time; the exit code is that of the rows, and one command goes on."""
+    """No run is started that would not end in time; the exit code is that of the rows, and one command continues."""
     done = run_program(*FAKE, faults("batch_s: 0.001", "batch_s: 0.002", "batch_s: 0.003"), "budget=0.1s")
     assert done.code == 0, done.err
     assert len(done.results()) <= 1
@@ -162,7 +162,7 @@ def test_true_alone_is_the_newest_unfinished_sweep(tmp_path):
 
 
 def test_beside_settings_it_is_the_newest_sweep_of_this_command(tmp_path):
-    """Another order of what is not measured does not matter; where there is none yet, it is begun."""
+    """Another order of what is not measured does not matter; if there is none yet, it is started."""
     plan(tmp_path, "2026-01-01", "backend=ort", "verbose=true")
     plan(tmp_path, "2026-01-02", "backend=torch")
     outputs = f"output_dir={tmp_path}"
@@ -196,7 +196,7 @@ def test_mistakes_of_resuming(tmp_path, overrides, told):
 
 
 def test_a_secret_is_given_again(tmp_path):
-    """Alone with the sweep's name, or with the whole command: the sweep goes on."""
+    """Alone with the sweep's name, or with the whole command: the sweep continues."""
     plan(tmp_path, "2026-01-01", "backend=ort,torch", left_out=("backend.env.API_KEY",))
     outputs, secret = f"output_dir={tmp_path}", "+backend.env.API_KEY=abc"
     for words in (["resume=2026-01-01", secret], ["resume=true", "backend=ort,torch", secret]):

@@ -125,7 +125,7 @@ def test_the_run_folder_is_not_searched_for_modules(tmp_path):
 
 
 def test_allocator_is_preloaded_from_where_it_is_found(libraries):
-    """The best of its names is taken, and the worker is told the real file behind a link, as its maps will show it."""
+    """The best of its names is taken, and the worker gets the real file behind a link, as its maps show it."""
     (libraries / "libjemalloc.so.2.1").touch()
     (libraries / "libjemalloc.so.2").symlink_to("libjemalloc.so.2.1")
     (libraries / "libjemalloc.so").touch()
@@ -198,7 +198,7 @@ def test_instances_keep_to_their_memory_where_a_machine_has_several_nodes():
 
 
 def test_pytorchs_launcher_stands_before_the_worker(libraries):
-    """It is told of the allocator and of the instance, and finds its libraries in this virtual environment."""
+    """It gets the allocator and the instance, and finds its libraries in this virtual environment."""
     for name in ("libiomp5.so", "libtcmalloc.so.4"):
         (libraries / name).touch()
     config = configure("threading=xeon_run_cpu", "allocator=tcmalloc", "instances=3")
@@ -288,7 +288,7 @@ def test_threads(threading, threads, variable):
 
 
 def test_huge_pages_are_asked_for_by_environment():
-    """Both variables with hugepages=thp, neither without, and the worker is told what to verify."""
+    """Both variables with hugepages=thp, neither without, and the worker gets what to verify."""
     names = ("THP_MEM_ALLOC_ENABLE", "GLIBC_TUNABLES")
     with_pages, without = launched("hugepages=thp"), launched("hugepages=off", ambient=HARMLESS | HARMFUL)
     assert [with_pages.env.get(name) for name in names] == ["1", "glibc.malloc.hugetlb=1"]

@@ -76,7 +76,7 @@ def test_an_ablation_that_was_interrupted_tells_what_it_has(hydra_context):
 
 
 def test_parts_that_were_not_begun_are_missed(hydra_context):
-    """Two of three are not all, whichever is missing; and nobody's parts are another's."""
+    """Two of three are not all, whichever is missing; and no one's parts are another's."""
     words = ["backend=openvino", "precision=bf16", "allocator=tcmalloc", "ablate=true"]
     plans = make_plans([words, [*words, "batch_size=1"]])
     results = [measured(6.0), measured(2.0), None, measured(3.0), None, measured(2.0), measured(3.0), measured(1.0)]

@@ -16,7 +16,7 @@ NOW = 1_800_000_000
 
 
 def make(folder, name: str, used_at: float):
-    """Make an artifact of SIZE bytes that nobody holds, as if it had been used at a time; return its folder."""
+    """Make an artifact of SIZE bytes that no one holds, as if it had been used at a time; return its folder."""
     entry = Cache(folder).get(
         Recipe("thing", {"name": name}, lambda into: (into / "x").write_bytes(b"x" * SIZE) and None)
     )
@@ -34,12 +34,12 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path):
     entries = [make(tmp_path, str(number), NOW + number) for number in (3, 1, 2, 4)]
     [told] = Artifacts(tmp_path).trim(limit(2))
     assert [entry.exists() for entry in entries] == [True, False, False, True]
-    assert "not used for longest are removed" in told
+    assert "the longest unused, were removed" in told
     assert Artifacts(tmp_path).trim(limit(2)) == []
 
 
 def test_what_this_sweep_has_used_stays(tmp_path):
-    """Made or only used since it began, whatever the clock says; that there is no room for it is told."""
+    """Made or only used since it began, whatever the clock says; that there is no room for it is reported."""
     unused, used = make(tmp_path, "unused", NOW), make(tmp_path, "used", NOW)
     artifacts = Artifacts(tmp_path)
     os.utime(used / DIGEST_FILE, (NOW - 7200, NOW - 7200))
@@ -89,7 +89,7 @@ def test_clean_removes_all_but_the_noise_floors(tmp_path, capsys, monkeypatch):
 
 
 def test_clean_waits_for_no_sweep(tmp_path, capsys, monkeypatch):
-    """A running sweep needs what lies there: nothing is removed, and it is said."""
+    """A running sweep needs what lies there: nothing is removed, and it is reported."""
     monkeypatch.setenv(LOCK_VARIABLE, str(tmp_path / "lock"))
     entry = make(tmp_path / "cache", "a", NOW)
     with measurement_lock(wait=False, report=pytest.fail):

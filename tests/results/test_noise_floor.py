@@ -1,4 +1,4 @@
-"""A/A runs: the noise floor they give, where it is kept, and which verdicts use it."""
+"""A/A runs: the noise floor they give, where it is stored, and which verdicts use it."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from runner.worker.timing import WINDOW_ITERATIONS, WINDOW_NS, run_for, run_steps, undisturbed, warm_up
+from runner.worker.timing import WINDOW_ITERATIONS, WINDOW_NS, garbage_collector_off, run_for, run_steps, warm_up
 
 
 class Bench:
@@ -68,7 +68,7 @@ def test_garbage_collector_is_off_while_timing():
     import gc
 
     def fail():
-        with undisturbed():
+        with garbage_collector_off():
             assert not gc.isenabled()
             raise KeyError
 

@@ -1,1 +1,1 @@
-"""Artifacts that are costly to make, cached by what they depend on."""
+"""The cache of artifacts: exported and quantised models, fitted weights, data sets, reference answers."""

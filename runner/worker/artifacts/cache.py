@@ -31,49 +31,49 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one artifact is made, and everything that it depends on."""
+    """How to make one artifact, and everything that it depends on."""
 
     kind: str
-    """What it is, in a word that may be a file name."""
+    """The kind of artifact: a word that is valid in a file name."""
     key: dict[str, Any]
-    """Everything that the artifact depends on; must be JSON."""
+    """Everything that the artifact depends on, as JSON values."""
     build: Callable[[Path], None]
-    """Makes the artifact's files in the empty folder it is given."""
+    """Writes the artifact's files to an empty folder."""
 
     @property
     def identity(self) -> str:
-        """The entry's name: the kind and a hash of the key."""
+        """The entry's name: the kind, and 20 hexadecimal digits of the key's SHA-256."""
         text = json.dumps(self.key, sort_keys=True)
         return f"{self.kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
 
 class Missing(Exception):
-    """An artifact is not in the cache, and this process must not make it."""
+    """An artifact is not in the cache, and this process must not make it; the text is its identity."""
 
 
 Fetch = Callable[[Recipe], Path]
-"""Returns an artifact's folder: :meth:`Cache.get` makes what is missing, :meth:`Cache.require` refuses to."""
+"""Returns an artifact's folder: :meth:`Cache.get` makes a missing artifact, :meth:`Cache.require` raises Missing."""
 
 
 class Cache:
-    """A folder of artifacts, shared by all processes of this machine."""
+    """A folder of artifacts that all processes of this machine may share."""
 
     def __init__(self, folder: Path) -> None:
-        """Keep the folder; it is made when the first artifact is."""
+        """Store the folder; the first artifact creates it."""
         self._folder = folder
-        self._held: dict[str, _Hold] = {}
-        """Verified entries."""
+        self._locks: dict[str, _SharedLock] = {}
+        """By identity, the entries that this object verified."""
         self.made: list[str] = []
         """Kinds of the artifacts that this object made."""
 
     def find(self, recipe: Recipe) -> Path | None:
-        """Return the artifact's folder if it exists and is whole, else None."""
+        """Return the artifact's folder if it exists and matches its digest, else None."""
         entry = self._folder / recipe.identity
-        if recipe.identity in self._held:
+        if recipe.identity in self._locks:
             return entry
         digest = entry / DIGEST_FILE
         try:
-            hold = _Hold(digest)  # before the files are looked at: what is held is not removed
+            lock = _SharedLock(digest)  # before the files are read: a locked entry is not removed
             whole = _digest_files(entry) == json.loads(digest.read_text())["files"]
         except FileNotFoundError:
             return None
@@ -83,9 +83,9 @@ class Cache:
         if not whole:
             log.warning("cache entry %s does not match its digest: making it again", recipe.identity)
             return None
-        with contextlib.suppress(PermissionError):  # of another user's cache, which can be used all the same
+        with contextlib.suppress(PermissionError):  # another user's cache is usable without updating the time
             os.utime(digest)
-        self._held[recipe.identity] = hold
+        self._locks[recipe.identity] = lock
         return entry
 
     def require(self, recipe: Recipe) -> Path:
@@ -100,7 +100,7 @@ class Cache:
         return found
 
     def get(self, recipe: Recipe) -> Path:
-        """Return the artifact's folder, making it if it does not exist."""
+        """Return the artifact's folder; make the artifact if it is not in the cache."""
         found = self.find(recipe)
         if found is not None:
             return found
@@ -119,7 +119,7 @@ class Cache:
                 digest = {"key": recipe.key, "files": _digest_files(partial)}
                 (partial / DIGEST_FILE).write_text(json.dumps(digest, indent=1))
                 _sync(partial)
-                shutil.rmtree(entry, ignore_errors=True)  # an entry that did not match its digest
+                shutil.rmtree(entry, ignore_errors=True)  # if it exists, it does not match its digest
                 partial.rename(entry)
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -128,20 +128,20 @@ class Cache:
         return self.require(recipe)
 
 
-class _Hold:
-    """A shared lock on a file, as long as this object lives."""
+class _SharedLock:
+    """A shared lock on a file, held as long as this object exists."""
 
     def __init__(self, file: Path) -> None:
         """Wait for the lock.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: the file does not exist.
         """
         self._descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def __del__(self) -> None:
-        """Release the lock, if there is one."""
+        """Release the lock, if it was acquired."""
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
 
@@ -156,7 +156,7 @@ def _digest_files(folder: Path) -> dict[str, str]:
 
 
 def _sync(folder: Path) -> None:
-    """Bring the files to the disk before the rename makes them visible."""
+    """Flush the files to disk before the rename makes them visible."""
     for file in folder.rglob("*"):
         if file.is_file():
             with file.open("rb") as stream:

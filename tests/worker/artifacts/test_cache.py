@@ -1,4 +1,4 @@
-"""Artifacts: made once, whole or not at all, made again where they do not match their digest."""
+"""Artifacts: made once, whole or not at all, remade where they do not match their digest."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def test_another_key_is_another_artifact(tmp_path):
 
 
 def test_require_never_makes(tmp_path):
-    """A measured process is told that something is missing."""
+    """A measured process raises that something is missing."""
     calls = []
     with pytest.raises(Missing):
         Cache(tmp_path).require(recipe(calls))

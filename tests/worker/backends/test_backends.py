@@ -23,7 +23,7 @@ from runner.protocol import Evaluate, Evaluated, Job, Load, Loaded
 from runner.worker.artifacts.cache import Cache, Missing
 from runner.worker.backends.base import Settings
 from runner.worker.backends.torch_module import TorchModule
-from runner.worker.build import Gathered, build_apart, gather
+from runner.worker.build import Gathered, build_in_subprocess, gather
 from runner.worker.evidence.isa import cpu_flags
 from runner.worker.failures import Unsupported
 from tests.jobs import change_job, make_job
@@ -57,7 +57,7 @@ def opened(job: Job) -> Gathered:
     try:
         parts = gather(job, cache.require)
     except Missing:
-        build_apart(job)
+        build_in_subprocess(job)
         parts = gather(job, cache.require)
     parts.runtime.load(parts.network, parts.artifact)
     return parts
@@ -173,7 +173,7 @@ def test_step_keeps_its_images_alive(job, backend, precision):
 
 @pytest.mark.parametrize("backend", ["torch", "ort", "openvino"])
 def test_each_step_infers_its_own_images(job, reference, backend):
-    """Two steps bound to two batches do not mix them up, whatever the order in which they run."""
+    """Two steps bound to two batches do not mix them up, in whatever order they run."""
     parts = opened(change_job(job, backend=backend))
     batches = [images for images, _ in parts.dataset.batches(parts.dataset.evaluation, BATCH)]
     steps = [parts.runtime.bind(images) for images in batches]

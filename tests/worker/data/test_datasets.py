@@ -10,7 +10,7 @@ from PIL import Image
 
 from runner.analysis.accuracy import compare
 from runner.worker.artifacts.cache import Cache, Missing
-from runner.worker.build import build_apart, gather
+from runner.worker.build import build_in_subprocess, gather
 from runner.worker.data.datasets import IMAGENET_MEAN, IMAGENET_STD, Dataset, open_dataset
 from runner.worker.failures import BadInput
 from tests.jobs import change_job, make_job
@@ -191,7 +191,7 @@ def test_probe_classifies_digits(tmp_path_factory):
     try:
         parts = gather(job, cache.require)
     except Missing:
-        build_apart(job)
+        build_in_subprocess(job)
         parts = gather(job, cache.require)
     parts.runtime.load(parts.network, parts.artifact)
     data = parts.dataset
@@ -220,7 +220,7 @@ def test_probe_is_the_same_for_the_same_seed(open_data):
 
 
 def test_probe_refuses_a_network_without_a_linear_classifier():
-    """The last layer with one output per class is taken; where there is none, the remedy is named."""
+    """The last layer with one output per class is taken; if there is none, the remedy is named."""
     from torch import nn
 
     from runner.worker.subjects.probe import find_classifier

@@ -77,7 +77,7 @@ def images_of(parts) -> object:
     ids=["OMP_NUM_THREADS overridden", "affinity shrunk", "recompilation", "KMP with libgomp"],
 )
 def test_a_planted_lie_makes_the_run_invalid(run_program: RunProgram, overrides, told):
-    """Its number is kept in result.json and shown nowhere; reason and remedy are one line."""
+    """Its number is stored in result.json and shown nowhere; reason and remedy are one line."""
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core leaves nothing to lie about")
     done = run_program(*LIAR, *overrides)
@@ -139,7 +139,7 @@ def test_evidence_that_fails_is_unknown_and_loses_nothing(run_program: RunProgra
 
 
 def test_a_preload_that_does_not_exist(job, tmp_path):
-    """ld.so goes on without it."""
+    """ld.so continues without it."""
     missing = "/nowhere/libtcmalloc.so"
     lying = change_job(job, allocator="tcmalloc", allocator_library=missing)
     finding = observed(lying, tmp_path / "log", {"LD_PRELOAD": missing})["allocator"]
@@ -174,7 +174,7 @@ def test_int8_left_unquantised(job, backend):
 
 
 def test_torch_autocast_left_out(job, monkeypatch):
-    """bf16 was asked for, and the module runs as it is."""
+    """bf16 was requested, and the module runs as it is."""
     import torch
 
     parts = opened(change_job(job, backend="torch", precision="bf16"))

@@ -1,0 +1,41 @@
+"""result.json: what is written reads back, and so does what the first version wrote."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from runner.results.files import load, save
+from runner.results.result import Result
+from runner.results.status import Status
+from tests.measuring.test_progress import MEASURED
+
+RESULT = Result(
+    label="ort int8", status=Status.ok, reason="", fingerprint="0123", settings={"batch_size": 8}, measurement=MEASURED
+)
+
+
+def test_a_result_reads_back_as_itself(tmp_path):
+    """Every field, enums and estimates included."""
+    assert load(save(RESULT, tmp_path)) == RESULT
+
+
+def test_a_result_of_the_first_version(tmp_path):
+    """It called contaminated rounds disturbed."""
+    path = save(RESULT, tmp_path)
+    content = json.loads(path.read_text())
+    del content["measurement"]["rounds_contaminated"]
+    path.write_text(json.dumps(content | {"measurement": content["measurement"] | {"rounds_disturbed": 3}}))
+    found = load(path).measurement
+    assert found is not None
+    assert found.rounds_contaminated == 3
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"status": "ok"}', '{"status": "nothing"}'])
+def test_what_is_no_result_raises(tmp_path, content):
+    """Truncated, of another kind, or without its fields: never a result with holes."""
+    path = tmp_path / "result.json"
+    path.write_text(content)
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        load(path)
