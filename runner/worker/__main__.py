@@ -1,7 +1,7 @@
-"""The measured process: dial back, then answer requests until told to stop.
+"""The measured process: connect to the host, then answer its requests until it sends Stop.
 
-``python -m runner.worker``, with the channel's path in the environment. What libraries print goes to standard
-output and standard error, which the host has turned into a log file.
+``python -m runner.worker``, with the socket's path in the environment. Libraries print to standard output and standard
+error, which the host redirects to a log file.
 """
 
 from __future__ import annotations

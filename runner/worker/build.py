@@ -97,7 +97,8 @@ def build_in_subprocess(job: Job) -> list[str]:
         code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
         if not reply.exists():
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-            raise BuildFailed(Failure("crashed" if code < 0 else "failed", f"the process that makes the artifacts ended {how}"))
+            reason = f"the process that makes the artifacts ended {how}"
+            raise BuildFailed(Failure("crashed" if code < 0 else "failed", reason))
         answer = decode(reply.read_bytes())
     if isinstance(answer, Built):
         return answer.kinds

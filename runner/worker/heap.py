@@ -1,10 +1,10 @@
-"""A fresh heap for every slice, so that one accident of memory does not last as long as a process.
+"""A new heap layout for every slice, so that the layout is a random effect of the slice and not of the process.
 
-Whether glibc hands a batch's freed activations back to the kernel depends on which small block happens to follow
-them, and that on every allocation since the process began: eager ResNet-50 then makes 52,000 or 62,000 page faults a
-batch, for as long as nothing moves. Such accidents of layout pass for effects of what is compared. Drawing the layout
-anew turns them into noise of the rounds, which the interval holds (Curtsinger and Berger, "Stabilizer: Statistically
-Sound Performance Evaluation", ASPLOS 2013, who do so for code, stack and heap).
+Whether glibc returns a batch's freed activations to the kernel depends on which small block follows them, and so on
+every allocation since the process started: eager ResNet-50 makes either 52,000 or 62,000 page faults a batch, the same
+number until something moves. Such a difference is mistaken for an effect of the settings that are compared. A new
+layout for every slice turns it into noise between rounds, which the confidence interval covers (Curtsinger and Berger,
+"Stabilizer: Statistically Sound Performance Evaluation", ASPLOS 2013, who randomise code, stack and heap).
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Session:
 
         Args:
             job: what to run.
-            on_phase: called with the name of each phase as it starts.
+            on_phase: called with the name of each phase when it starts.
         """
         self._job = job
         self._on_phase = on_phase
@@ -89,7 +89,9 @@ class Session:
         images, _ = next(dataset.batches(dataset.evaluation, self._job.run.batch_size))
         requests = runtime.requests()
         if self._job.engine.scenario == "async" and requests == 1:
-            raise Unsupported("with one request in flight scenario=async is scenario=sync: take scenario=sync, or more threads")
+            raise Unsupported(
+                "with one request in flight scenario=async is scenario=sync: take scenario=sync, or more threads"
+            )
         self._steps = [runtime.bind(images) for _ in range(requests)]
         self._steps[0]()
         inferred = time.monotonic()
@@ -115,7 +117,7 @@ class Session:
         return Warm(steady=steady, seconds=time.monotonic() - begin, iterations=iterations)
 
     def run_slice(self, request: RunSlice) -> Slice:
-        """Time one slice, on a redrawn heap, after untimed batches that bring caches and memory back."""
+        """Time one slice, on a newly drawn heap layout, after untimed batches that refill caches and memory."""
         if self._before_timing is None:
             self._before_timing = self._parts.runtime.counters()
         self._heap.redraw(request.heap_seed)
@@ -148,11 +150,11 @@ class Session:
         return Observed(found + guarded("precision", lambda: parts.runtime.evidence(images)))
 
     def evaluate(self, path: str, *, cached: bool) -> Evaluated:
-        """Write logits and labels of the evaluation set to an .npz file.
+        """Write answers and labels of the evaluation set to an .npz file; see :class:`runner.protocol.Evaluate`.
 
         Args:
-            path: of the file.
-            cached: take the logits from the cache, or leave them there: for the fp32 reference only.
+            path: the file to write.
+            cached: read the answers from the cache, or store them there: for the fp32 reference only.
         """
         begin = time.monotonic()
         dataset, network = self._parts.dataset, self._parts.network
@@ -218,7 +220,12 @@ def _read(path: Path) -> Answers:
 
 
 def _recompilations(before: dict[str, int], after: dict[str, int]) -> Finding:
-    """Report whether anything was compiled between the first timed slice and the last."""
+    """Report whether a counter of compilations changed since the first timed slice.
+
+    Args:
+        before: the runtime's counters before the first timed slice.
+        after: the same counters after the last.
+    """
     changed = {name: after[name] - count for name, count in before.items() if after[name] != count}
     return Finding(
         "recompilations",

@@ -48,23 +48,23 @@ def run_steps(
     minimum_iterations: int,
     clock: Clock = time.monotonic_ns,
 ) -> list[list[int]]:
-    """Run one step over and over, or several at once, each on a thread of its own; settle first, then time.
+    """Repeat one step, or several concurrently, each on its own thread: first untimed, then timed.
 
-    Each of several continues until all have their time and their number, so that the others never run alone.
+    Every concurrent step continues until all have reached their minimum, so that none runs alone while it is timed.
 
     Args:
-        steps: one, or as many as are to be in flight.
-        settle_ns: untimed nanoseconds at least.
-        settle_iterations: untimed batches of each step at least.
-        minimum_ns: timed nanoseconds of each step at least.
-        minimum_iterations: timed batches of each step at least.
-        clock: nanoseconds of a monotonic clock.
+        steps: one per request in flight.
+        settle_ns: minimum untimed nanoseconds of each step.
+        settle_iterations: minimum untimed batches of each step.
+        minimum_ns: minimum timed nanoseconds of each step.
+        minimum_iterations: minimum timed batches of each step.
+        clock: returns nanoseconds of a monotonic clock.
 
     Returns:
-        For each step the clock before its first timed batch and after each.
+        For each step, the clock before its first timed batch and after each timed batch.
 
     Raises:
-        Exception: any that a step raises.
+        Exception: any exception of a step.
     """
     settle = partial(run_for, minimum_ns=settle_ns, minimum_iterations=settle_iterations, clock=clock)
     time_it = partial(run_for, minimum_ns=minimum_ns, minimum_iterations=minimum_iterations, clock=clock)
@@ -106,10 +106,16 @@ def run_for(step: Step, *, minimum_ns: int, minimum_iterations: int, clock: Cloc
 def warm_up(
     steps: Sequence[Step], *, maximum_ns: int, tolerance: float, clock: Clock = time.monotonic_ns
 ) -> tuple[bool, int]:
-    """Run batches until the last windows' median times are within `tolerance` of each other.
+    """Run batches until the median batch times of the last STEADY_WINDOWS windows agree.
+
+    Args:
+        steps: one per request in flight.
+        maximum_ns: stop after this many nanoseconds.
+        tolerance: relative spread at which the windows agree: largest median ≤ smallest × (1 + tolerance).
+        clock: returns nanoseconds of a monotonic clock.
 
     Returns:
-        Whether the speed became steady within `maximum_ns`, and how many batches ran.
+        Whether the speed became steady within `maximum_ns`, and the number of batches that ran.
     """
     medians: list[float] = []
     iterations = 0

@@ -1,9 +1,9 @@
-"""Artifacts that are costly to make, cached by what they depend on.
+"""A cache of artifacts on disk, keyed by everything that they depend on.
 
-An entry is a folder named after a hash of everything that goes into it. It is made under a temporary name and renamed
-into place, one maker at a time; a digest of its files is stored beside them, and an entry that does not match it is
-made again. A process that uses an entry holds a shared lock on its digest until it ends, and sets the file's time: the
-host removes what no process holds and has not been used for longest (:mod:`runner.results.artifacts`).
+An entry is a folder named after a hash of its key. One process at a time makes it, under a temporary name, and renames
+it into place. A file in it has the digests of the other files; an entry that does not match them is made again. A
+process that uses an entry holds a shared lock on that file until it ends, and updates the file's time: the host removes
+entries that are not locked, the least recently used first (:mod:`runner.results.artifacts`).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Cache:
         """Return the artifact's folder.
 
         Raises:
-            Missing: it does not exist.
+            Missing: it is not in the cache.
         """
         found = self.find(recipe)
         if found is None:

@@ -1,1 +1,1 @@
-"""Data sets: the images and texts that calibrate a model and that it is judged on."""
+"""Data sets: images and texts for calibration and for accuracy."""

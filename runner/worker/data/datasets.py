@@ -1,9 +1,9 @@
-"""Samples and labels: what int8 ranges are calibrated on, and what accuracy is computed on.
+"""Samples and labels: for the calibration of int8 ranges, and for accuracy.
 
-Every data set is split once, by its seed, into evaluation and training samples; calibration samples are the first of
-the training samples. The two never share one. Samples are images here, and texts in
-:mod:`runner.worker.data.texts`. Images are float32, channels × size × size, normalised with
-ImageNet's mean and standard deviation, and made on demand.
+Every data set is split once, by its seed, into evaluation and training samples. They are disjoint; the calibration
+samples are the first of the training samples. Samples are images in this module, and texts in
+:mod:`runner.worker.data.texts`. Images are float32 arrays, channels × size × size, normalised with ImageNet's mean and
+standard deviation, and made on demand.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 FITTING_SAMPLES = 1000
-"""Training images that fit the probe's classifier, at most; 500 lose a ResNet one to two points of top-1."""
+"""Maximum number of training images that fit the probe's classifier; 500 cost a ResNet one to two points of top-1."""
 CALIBRATION_BATCH = 8
-"""Images per calibration batch: ranges that are averaged over batches must not depend on the batch that is served."""
+"""Images per calibration batch. Ranges are averaged over batches, so they must not depend on the run's batch size."""
 
 CENTRE_CROP = 0.875
-"""Share of the shorter side that remains, as in the published evaluation of ImageNet models (224 of 256)."""
+"""Share of the shorter side that the crop keeps, as in the published evaluation of ImageNet models (224 of 256)."""
 
 
 class Source(Protocol):
-    """Where single samples come from; the split and the batching are :class:`Dataset`'s."""
+    """A source of single samples; :class:`Dataset` splits and batches them."""
 
     classes: int
     labels: Labels | None
-    """One label per sample, or None if labels would mean nothing."""
+    """One label per sample; None if the samples have no labels."""
     answers: Sequence[tuple[str, ...]] | None
-    """For each question all that is right; None if nothing is asked."""
+    """All right answers to each question; None if the samples are not questions."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
 
     def batch(self, indices: Sequence[int]) -> Any:
-        """Return the samples at `indices` as a network takes them: images stacked, texts with their tokens."""
+        """Return the samples at `indices` as a network takes them: stacked images, or texts with their tokens."""
 
     def fingerprint(self, index: int) -> bytes:
-        """Return bytes that change when the sample or its label changes."""
+        """Return bytes that change if the sample or its label changes."""
 
     def notes(self, indices: Sequence[int]) -> list[str]:
-        """Return what whoever reads a result must know of the samples at `indices`."""
+        """Return remarks on the samples at `indices`, for readers of the result."""
 
 
 class ImageSource(ABC):
-    """What all sources of images share."""
+    """Base of all sources of images."""
 
     answers: Sequence[tuple[str, ...]] | None = None
 
@@ -73,8 +73,8 @@ class ImageSource(ABC):
         """Return the images at `indices`, stacked: samples × 3 × size × size."""
         return np.stack([self.image(index) for index in indices])
 
-    def notes(self, indices: Sequence[int]) -> list[str]:  # noqa: ARG002 -- texts need them
-        """Return nothing."""
+    def notes(self, indices: Sequence[int]) -> list[str]:  # noqa: ARG002 -- part of the interface
+        """Return no notes."""
         return []
 
 
@@ -89,16 +89,16 @@ class Dataset:
 
     @property
     def calibration(self) -> Sequence[int]:
-        """The training samples that int8 ranges are calibrated on."""
+        """The training samples for the calibration of int8 ranges."""
         return self.training[: self.calibration_samples]
 
     @cached_property
     def digest(self) -> str:
-        """A hash over the evaluation and the calibration samples and their labels."""
+        """SHA-256 of the evaluation and the calibration samples and their labels."""
         return self.digest_of(self.evaluation, self.calibration)
 
     def digest_of(self, *parts: Sequence[int]) -> str:
-        """Return a hash over parts of the data set: their samples and labels, in order."""
+        """Return the SHA-256 of parts of the data set, in order: samples and labels."""
         digest = hashlib.sha256()
         for part in parts:
             for index in part:
@@ -113,9 +113,13 @@ class Dataset:
         return self.source.labels[np.asarray(indices, dtype=np.int64)]
 
     def batches(self, indices: Sequence[int], batch_size: int) -> Iterator[tuple[Any, int]]:
-        """Yield full batches and how many of their samples count.
+        """Yield full batches, each with its number of valid samples.
 
-        The last batch is filled up by repeating its last sample, so that a compiled model sees one shape only.
+        The last batch is padded by repeating its last sample, so that a compiled model always sees the same shape.
+
+        Args:
+            indices: the samples, in order.
+            batch_size: samples per batch, padding included.
         """
         for start in range(0, len(indices), batch_size):
             part = list(indices[start : start + batch_size])
@@ -123,7 +127,14 @@ class Dataset:
 
 
 def normalise(pixels: NDArray[np.uint8]) -> Images:
-    """Return height × width × 3 pixels in 0…255 as a normalised 3 × height × width image."""
+    """Return an image normalised for ImageNet models.
+
+    Args:
+        pixels: height × width × 3, values 0…255.
+
+    Returns:
+        3 × height × width, float32.
+    """
     scaled = (pixels.astype(np.float32) / 255.0 - IMAGENET_MEAN) / IMAGENET_STD
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
@@ -134,7 +145,7 @@ class Digits(ImageSource):
     classes = 10
 
     def __init__(self, size: int, fetch: Fetch) -> None:
-        """Load the digits from the cache, so that scikit-learn is imported only once."""
+        """Load the digits from the cache; only the process that makes them imports scikit-learn."""
         self._size = size
         with np.load(fetch(digits_recipe()) / "digits.npz") as stored:
             self._pixels: NDArray[np.uint8] = stored["pixels"]
@@ -145,7 +156,7 @@ class Digits(ImageSource):
         return len(self._pixels)
 
     def image(self, index: int) -> Images:
-        """Return one digit, enlarged bicubically to 3 × size × size."""
+        """Return one digit, enlarged bicubically: 3 × size × size."""
         from PIL import Image
 
         enlarged = Image.fromarray(self._pixels[index]).resize((self._size, self._size), Image.Resampling.BICUBIC)
@@ -159,7 +170,7 @@ class Digits(ImageSource):
 
 
 def digits_recipe() -> Recipe:
-    """Return how the digits get into the cache."""
+    """Return the recipe of the digits: ``digits.npz`` with pixels and labels."""
 
     def build(folder: Path) -> None:
         from sklearn.datasets import load_digits
@@ -168,18 +179,18 @@ def digits_recipe() -> Recipe:
         pixels = np.round(digits.images * (255.0 / 16.0)).astype(np.uint8)  # scikit-learn's range is 0…16
         np.savez(folder / "digits.npz", pixels=pixels, labels=digits.target.astype(np.int64))
 
-    # Not keyed by versions: an interpreter with other packages uses the same images. What is in them has a digest.
+    # The key has no versions: an interpreter with other packages uses the same images, and Dataset.digest covers them.
     return Recipe("digits", {}, build)
 
 
 class Synthetic(ImageSource):
-    """Normally distributed noise of a seed: for speed only, so it has no labels."""
+    """Normally distributed noise from a seed. It has no labels: it is for speed only."""
 
     classes = 10
     labels: Labels | None = None
 
     def __init__(self, size: int, count: int, seed: int) -> None:
-        """Keep the size, the number of images and the seed."""
+        """Store the size in pixels, the number of images and the seed."""
         self._size, self._count, self._seed = size, count, seed
 
     def __len__(self) -> int:
@@ -192,15 +203,15 @@ class Synthetic(ImageSource):
         return generator.standard_normal((3, self._size, self._size), np.float32)
 
     def fingerprint(self, index: int) -> bytes:
-        """Return what the noise is made from."""
+        """Return what determines the noise: seed, index and size."""
         return f"{self._seed}:{index}:{self._size}".encode()
 
 
 class ImageFolder(ImageSource):
-    """A folder with one folder of images per class; classes are numbered in the order of their names."""
+    """A folder with one subfolder of images per class. Classes are numbered in the order of the folders' names."""
 
     def __init__(self, path: Path, size: int) -> None:
-        """List the images; none is read yet."""
+        """List the images; :meth:`image` reads them."""
         self._size = size
         folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
         found = [
@@ -218,7 +229,7 @@ class ImageFolder(ImageSource):
         return len(self._files)
 
     def image(self, index: int) -> Images:
-        """Return one image: its shorter side scaled, the centre cropped to 3 × size × size."""
+        """Return one image, scaled by its shorter side and cropped at the centre: 3 × size × size."""
         from PIL import Image
 
         with Image.open(self._files[index]) as opened:
@@ -230,7 +241,7 @@ class ImageFolder(ImageSource):
         return normalise(np.asarray(picture.crop((left, top, left + self._size, top + self._size))))
 
     def fingerprint(self, index: int) -> bytes:
-        """Return a hash of the file, and the label."""
+        """Return the SHA-256 of the file, and the label."""
         assert self.labels is not None
         return hashlib.sha256(self._files[index].read_bytes()).digest() + str(self.labels[index]).encode()
 
@@ -238,8 +249,14 @@ class ImageFolder(ImageSource):
 def open_dataset(data: Data, image_size: int, seed: int, fetch: Fetch) -> Dataset:
     """Return the images of a data set, split by a seed.
 
+    Args:
+        data: which images.
+        image_size: height and width in pixels.
+        seed: of the split, and of synthetic images.
+        fetch: gets the digits.
+
     Raises:
-        BadInput: the kind is unknown, or the source holds fewer images than requested.
+        BadInput: the data set has no images, or fewer than requested.
     """
     source: Source
     if data.name == "digits":
@@ -249,25 +266,30 @@ def open_dataset(data: Data, image_size: int, seed: int, fetch: Fetch) -> Datase
     elif data.name == "image_folder" and data.path is not None:
         source = ImageFolder(Path(data.path), image_size)
     else:
-        raise BadInput(f"data={data.name} has no images")
+        raise BadInput(f"data={data.name} has no images: take data=digits, synthetic or image_folder")
     return split(source, data, seed)
 
 
 def split(source: Source, data: Data, seed: int) -> Dataset:
     """Return a source's samples, split by a seed.
 
+    Args:
+        source: the samples.
+        data: how many of them to use.
+        seed: of the order.
+
     Raises:
-        BadInput: there are fewer than asked for.
+        BadInput: the source holds fewer samples than requested.
     """
     order = np.random.default_rng(seed).permutation(len(source)).tolist()
     evaluation, training = order[: data.evaluation_samples], order[data.evaluation_samples :]
     if data.name in BUNDLED_SAMPLES:
-        # the same training samples, however many are evaluated: the probe does not change with it
+        # The training samples do not depend on evaluation_samples, so the probe does not either.
         fixed, _ = BUNDLED_SAMPLES[data.name]
         evaluation, training = order[fixed:][: data.evaluation_samples], order[:fixed]
     if len(evaluation) < data.evaluation_samples or len(training) < data.calibration_samples:
         raise BadInput(
             f"data={data.name} holds {len(source)} samples, fewer than data.evaluation_samples and "
-            "data.calibration_samples ask for: lower them"
+            "data.calibration_samples request: lower them"
         )
     return Dataset(source, evaluation, training, data.calibration_samples)

@@ -1,8 +1,7 @@
-"""Text from a grammar of this program's own, so that language models can be asked something with no download.
+"""Generated text, so that language models have a task without any download.
 
-Opinions whose class no single word tells: half the sentences with a kind adjective are unkind, because they negate it.
-Questions after somebody's name, in a text that has only one. And plain text, to go on writing. Everything follows from
-a seed.
+Opinions whose class no single word gives away: half of the sentences with a positive adjective are negated. Questions
+about who did something, with a text that names one person. And passages to continue. A seed determines everything.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ NOUNS = [
     "lesson",
     "speech",
 ]
-KIND = [
+POSITIVE = [
     "great",
     "lovely",
     "brilliant",
@@ -48,7 +47,7 @@ KIND = [
     "pleasant",
     "fresh",
 ]
-UNKIND = [
+NEGATIVE = [
     "awful",
     "boring",
     "dreadful",
@@ -115,72 +114,94 @@ LAST_NAMES = [
 ]
 DEEDS = ["repaired", "bought", "painted", "sold", "found", "cleaned", "borrowed", "hid", "measured", "described"]
 SENTENCES = 2400
-"""Opinions of one seed. All are different."""
+"""Opinions per seed, all different."""
 QUESTIONS = 1200
+"""Questions per seed."""
 PASSAGES = 1200
+"""Passages per seed."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question after a part of a text."""
+    """A question about a text."""
 
     question: str
     context: str
     answers: tuple[str, ...]
-    """What is right, any of them; none where the text does not tell."""
+    """All right answers; empty if the text has none."""
 
 
 def opinions(seed: int, count: int = SENTENCES) -> tuple[list[str], list[int]]:
-    """Return different sentences, and for each whether it is an opinion in favour (1) or against (0)."""
+    """Return different sentences and their labels.
+
+    Args:
+        seed: determines the sentences.
+        count: number of sentences.
+
+    Returns:
+        The sentences, and for each 1 if the opinion is positive, else 0.
+    """
     generator = np.random.default_rng(seed)
     found: dict[str, int] = {}
     while len(found) < count:
-        sentence, kind = _opinion(generator)
-        found.setdefault(sentence, kind)
+        sentence, label = _opinion(generator)
+        found.setdefault(sentence, label)
     return list(found), list(found.values())
 
 
 def questions(seed: int, count: int = QUESTIONS) -> list[Question]:
-    """Return questions after who did something; each text names one person, between other sentences."""
+    """Return questions about who did something; each text names one person, among other sentences.
+
+    Args:
+        seed: determines the questions.
+        count: number of questions.
+    """
     generator = np.random.default_rng([seed, 1])
     return [_question(generator) for _ in range(count)]
 
 
 def passages(seed: int, words: int, count: int = PASSAGES) -> list[str]:
-    """Return texts of at least so many words, opinions and deeds one after the other."""
+    """Return texts made of opinions and deeds.
+
+    Args:
+        seed: determines the texts.
+        words: minimum number of words per text.
+        count: number of texts.
+    """
     generator = np.random.default_rng([seed, 2])
     return [" ".join(_story(generator, words)) for _ in range(count)]
 
 
 def corpus(seed: int = 0) -> Iterator[str]:
-    """Yield text with every word that the grammar knows: what a tokenizer is trained on."""
+    """Yield text with every word of the grammar, for training a tokenizer."""
     yield from opinions(seed)[0]
     for one in questions(seed):
         yield from (one.question, one.context)
 
 
 def _opinion(generator: np.random.Generator) -> tuple[str, int]:
-    kind, negated = bool(generator.integers(2)), bool(generator.integers(2))
+    positive, negated = bool(generator.integers(2)), bool(generator.integers(2))
     pattern = _one(generator, NEGATED if negated else AFFIRMED)
     words = {"noun": _one(generator, NOUNS), "degree": _one(generator, DEGREES)}
-    return pattern.format(adjective=_one(generator, KIND if kind else UNKIND), **words), int(kind != negated)
+    adjective = _one(generator, POSITIVE if positive else NEGATIVE)
+    return pattern.format(adjective=adjective, **words), int(positive != negated)
 
 
 def _question(generator: np.random.Generator) -> Question:
     person = f"{_one(generator, FIRST_NAMES)} {_one(generator, LAST_NAMES)}"
     deed, noun = _one(generator, DEEDS), _one(generator, NOUNS)
-    told = [_opinion(generator)[0] for _ in range(int(generator.integers(2, 6)))]
-    told.insert(int(generator.integers(len(told) + 1)), f"{person} {deed} the {noun}")
-    return Question(f"who {deed} the {noun} ?", " . ".join(told) + " .", (person,))
+    sentences = [_opinion(generator)[0] for _ in range(int(generator.integers(2, 6)))]
+    sentences.insert(int(generator.integers(len(sentences) + 1)), f"{person} {deed} the {noun}")
+    return Question(f"who {deed} the {noun} ?", " . ".join(sentences) + " .", (person,))
 
 
 def _story(generator: np.random.Generator, words: int) -> Iterator[str]:
-    told = 0
-    while told < words:
+    length = 0
+    while length < words:
         sentence = _opinion(generator)[0]
         if generator.integers(3) == 0:
             sentence = f"{_one(generator, FIRST_NAMES)} {_one(generator, DEEDS)} the {_one(generator, NOUNS)}"
-        told += len(sentence.split()) + 1
+        length += len(sentence.split()) + 1
         yield f"{sentence} ."
 
 

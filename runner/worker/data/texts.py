@@ -1,4 +1,4 @@
-"""Text as a model takes it: the sources that data sets draw from, encoded by the model's tokenizer."""
+"""Texts as a model takes them: sources for data sets, encoded by the model's tokenizer."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TextBatch:
-    """Some texts, as a pipeline takes them, and as a model does."""
+    """Texts, as a pipeline takes them and as a model does."""
 
     texts: list[Any]
-    """Strings, or for question answering dicts of question and context."""
+    """Strings; for question answering dicts with ``question`` and ``context``."""
     inputs: dict[str, Integers]
-    """What the tokenizer makes of them, by the model's names: samples × tokens."""
+    """The tokenizer's output by input name: samples × tokens, int64."""
     offsets: Integers | None = None
-    """For question answering, where each token of the context starts and ends in it: samples × tokens × 2; −1 if a
-    token is none of the context's."""
+    """For question answering, start and end of each token in the context, in characters: samples × tokens × 2; −1 if a
+    token is not part of the context."""
 
     def __len__(self) -> int:
         """Return the number of texts."""
@@ -38,32 +38,32 @@ class TextBatch:
 
     @property
     def places(self) -> Integers:
-        """The offsets, of a batch that has them."""
+        """The offsets of a batch that has them."""
         assert self.offsets is not None
         return self.offsets
 
 
 class Encoder:
-    """A tokenizer, and how long texts may become."""
+    """A tokenizer for a task, with a limit on the length of texts."""
 
     def __init__(self, tokenizer: Any, task: str, length: int | None, limit: int | None) -> None:
-        """Keep the tokenizer.
+        """Store the tokenizer, and set its padding side.
 
         Args:
-            tokenizer: of Transformers, one of the fast ones.
-            task: a word of ``runner.config.schema.Task``.
-            length: tokens of every text, by padding and cutting; None pads to the longest of a batch.
-            limit: tokens that the model takes at most, those that it generates not counted.
+            tokenizer: a fast tokenizer of Transformers.
+            task: a value of ``runner.config.schema.Task``.
+            length: tokens per text, reached by padding and truncation; None pads to the longest text of a batch.
+            limit: maximum number of tokens that the model takes, without those that it generates; None if unknown.
         """
         self.tokenizer = tokenizer
         self.task = task
         self.length = length
         self._limit = length or limit or min(tokenizer.model_max_length, 1 << 20)
-        # Generated tokens follow the text: there must be no padding between.
+        # Generated tokens follow the text directly: padding must come before it.
         tokenizer.padding_side = "left" if task == "text-generation" else "right"
 
     def encode(self, texts: list[Any]) -> TextBatch:
-        """Return texts with their tokens."""
+        """Return the texts with their tokens."""
         asks = self.task == "question-answering"
         parts = ([one["question"] for one in texts], [one["context"] for one in texts]) if asks else (texts,)
         found = self.tokenizer(
@@ -84,7 +84,7 @@ class Encoder:
         return TextBatch(texts, inputs, offsets)
 
     def is_cut(self, text: Any) -> bool:
-        """Return whether a text is longer than what the model is given of it."""
+        """Return whether a text has more tokens than the limit, so that :meth:`encode` truncates it."""
         parts = (text["question"], text["context"]) if isinstance(text, dict) else (text,)
         return len(self.tokenizer(*parts, truncation=False, verbose=False)["input_ids"]) > self._limit
 
@@ -101,14 +101,14 @@ class Texts:
         answers: Sequence[tuple[str, ...]] | None = None,
         classes: int = 2,
     ) -> None:
-        """Keep the texts.
+        """Store the texts.
 
         Args:
-            items: strings, or dicts of question and context.
-            encoder: makes tokens of them.
-            labels: a class for each, if they have one.
-            answers: for each question all that is right; an empty tuple if nothing is.
-            classes: how many classes there are.
+            items: strings, or dicts with ``question`` and ``context``.
+            encoder: makes the tokens.
+            labels: a class per text; None if the texts have none.
+            answers: all right answers to each question, an empty tuple if there are none; None without questions.
+            classes: number of classes.
         """
         self._items = items
         self._encoder = encoder
@@ -125,7 +125,7 @@ class Texts:
         return self._encoder.encode([self._items[index] for index in indices])
 
     def fingerprint(self, index: int) -> bytes:
-        """Return the text and what is known of it: its tokens follow from the tokenizer."""
+        """Return the text, its label and its answers; the tokens follow from the tokenizer."""
         known = [
             self._items[index],
             None if self.labels is None else int(self.labels[index]),
@@ -134,9 +134,9 @@ class Texts:
         return json.dumps(known).encode()
 
     def notes(self, indices: Sequence[int]) -> list[str]:
-        """Return in words how many of the texts at `indices` are cut."""
+        """Return a note with the number of truncated texts among `indices`; no note if there are none."""
         cut = sum(self._encoder.is_cut(self._items[index]) for index in indices)
-        return [f"{cut} of {len(indices)} texts are longer than what the model is given, and were cut"] if cut else []
+        return [f"{cut} of {len(indices)} texts exceed the model's limit and were truncated"] if cut else []
 
 
 def open_texts(data: Data, seed: int, encoder: Encoder) -> Texts:
@@ -144,17 +144,17 @@ def open_texts(data: Data, seed: int, encoder: Encoder) -> Texts:
 
     Args:
         data: which texts.
-        seed: of those that are generated.
-        encoder: for a task, and texts of a length.
+        seed: of generated texts.
+        encoder: makes the tokens; its task and length choose the texts too.
 
     Raises:
-        BadInput: a file of texts cannot be used.
+        BadInput: the data set has no texts for the task, or a file of texts is not usable.
     """
     if data.name == "sentences":
         sentences, labels = opinions(seed)
         return Texts(sentences, encoder, labels=labels)
     if data.name == "questions":
-        return _asked(questions(seed), encoder)
+        return _question_texts(questions(seed), encoder)
     if data.name == "passages":
         return Passages(passages(seed, words=2 * (encoder.length or 64)), encoder)
     if data.name == "one_text" and data.text is not None:
@@ -165,36 +165,36 @@ def open_texts(data: Data, seed: int, encoder: Encoder) -> Texts:
 
 
 class Passages(Texts):
-    """Texts that are made longer than any that is requested, to be cut: no note is made of that."""
+    """Generated texts, longer than requested so that truncation fills every token; it is not reported."""
 
-    def notes(self, indices: Sequence[int]) -> list[str]:  # noqa: ARG002 -- a source's method
-        """Return nothing."""
+    def notes(self, indices: Sequence[int]) -> list[str]:  # noqa: ARG002 -- part of the interface
+        """Return no notes."""
         return []
 
 
-def _asked(items: Sequence[Question], encoder: Encoder) -> Texts:
+def _question_texts(items: Sequence[Question], encoder: Encoder) -> Texts:
     texts = [{"question": one.question, "context": one.context} for one in items]
     return Texts(texts, encoder, answers=[one.answers for one in items])
 
 
 def _read(path: Path, task: str, encoder: Encoder) -> Texts:
-    """Return the texts of a CSV file or one of JSON lines; their columns were checked before anything was launched.
+    """Return the texts of a CSV file or a file of JSON lines. The host checks the columns before launch.
 
-    SQuAD's own nesting of answers (``{"text": [...], "answer_start": [...]}``) is understood.
+    SQuAD's nested answers (``{"text": [...], "answer_start": [...]}``) are accepted.
 
     Raises:
-        BadInput: a line is empty instead of text, or holds no JSON.
+        BadInput: a record has an empty field or an invalid label, or is not JSON.
     """
     records = _records(path)
     needed = ("question", "context") if task == "question-answering" else ("text",)
     for number, record in enumerate(records, 1):
         if task == "question-answering" and record.get("answers") is None:
-            raise BadInput(f"data.path={path}: record {number} has no answers: give an empty list if there is none")
+            raise BadInput(f"data.path={path}: record {number} has no answers: give an empty list if there are none")
         for column in needed:
             if not str(record.get(column) or "").strip():
-                raise BadInput(f"data.path={path}: record {number} has an empty {column}: fill it in or take it out")
+                raise BadInput(f"data.path={path}: record {number} has an empty {column}: fill it in or remove it")
     if task == "question-answering":
-        return _asked(
+        return _question_texts(
             [Question(str(one["question"]), str(one["context"]), _answers(one.get("answers"))) for one in records],
             encoder,
         )
@@ -204,9 +204,9 @@ def _read(path: Path, task: str, encoder: Encoder) -> Texts:
     try:
         labels = [int(one["label"]) for one in records]
     except (KeyError, ValueError, TypeError) as error:
-        raise BadInput(f"data.path={path}: a label is not a whole number from 0 ({error})") from error
+        raise BadInput(f"data.path={path}: a label is not an integer ({error}); allowed: integers from 0") from error
     if min(labels) < 0:
-        raise BadInput(f"data.path={path}: a label is {min(labels)}; allowed: whole numbers from 0")
+        raise BadInput(f"data.path={path}: a label is {min(labels)}; allowed: integers from 0")
     return Texts(texts, encoder, labels=labels, classes=max(2, max(labels) + 1))
 
 
@@ -221,18 +221,16 @@ def _records(path: Path) -> list[dict[str, Any]]:
             try:
                 records.append(dict(json.loads(line)))
             except (ValueError, TypeError) as error:
-                raise BadInput(
-                    f"data.path={path}: line {number} is not a JSON object: mend it or take it out"
-                ) from error
+                raise BadInput(f"data.path={path}: line {number} is not a JSON object: fix or remove it") from error
         return records
 
 
 def _answers(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) and value.startswith(("[", "{")):  # nested, in a CSV file
+    if isinstance(value, str) and value.startswith(("[", "{")):  # nested answers in a CSV file
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise BadInput(f"answers are no JSON ({value[:40]}): write the data set as JSON lines") from error
+            raise BadInput(f"answers are not valid JSON ({value[:40]}): write the data set as JSON lines") from error
     if isinstance(value, dict):
         value = value.get("text", [])
     if isinstance(value, str):

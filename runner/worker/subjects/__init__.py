@@ -1,1 +1,1 @@
-"""What is run: architectures, their weights, and Transformers checkpoints."""
+"""What is measured: architectures, weights, and Transformers checkpoints."""

@@ -1,4 +1,4 @@
-"""A model as a folder in Transformers' format, from which every runtime starts."""
+"""A Transformers model as a folder in Transformers' format, which every runtime loads or exports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runner.protocol import DIGEST_FILE, Engine, Subject
 from runner.worker.artifacts.cache import Fetch, Recipe, package_versions
 from runner.worker.data.datasets import FITTING_SAMPLES, Dataset
 from runner.worker.failures import BadInput, Unsupported
-from runner.worker.subjects.hub import bare_config, fetch_model, fresh_config, origin
+from runner.worker.subjects.hub import architecture_config, fetch_model, fresh_config, origin
 from runner.worker.subjects.models import count_gops, declare_torchvision_operators
 from runner.worker.subjects.tokenizers import open_tokenizer, tokenizer_recipe
 from runner.worker.subjects.weights import read_state
@@ -27,19 +27,19 @@ AUTO_CLASSES = {
     "text-generation": "CausalLM",
     "image-classification": "ImageClassification",
 }
-"""Tasks, and what Transformers', ONNX Runtime's and OpenVINO's classes of models are called after their `For`."""
+"""By task, the suffix of the model classes of Transformers (``AutoModelFor…``) and Optimum (``ORTModelFor…``)."""
 CHECKPOINT_VERSION = 1
-"""Raised when the way checkpoints are made changes, so that cached ones are no longer found."""
+"""Part of the cache key. Increment it when the way of making checkpoints changes: cached ones become invalid."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model's folder, and how it is to be asked."""
+    """A model's folder, and how to call the model."""
 
     folder: Path
-    """config.json, weights as .safetensors, and the tokenizer's files if it takes text."""
+    """config.json, weights as .safetensors, and the tokenizer's files if the model takes text."""
     digest: str
-    """Of all its files: weights, configuration and tokenizer."""
+    """SHA-256 of all its files: weights, configuration and tokenizer."""
     task: str
     scope: str
     """``model``: tensors in, tensors out. ``pipeline``: text in, answers out."""
@@ -50,12 +50,12 @@ class Checkpoint:
 
     @property
     def weights(self) -> Checkpoint:
-        """Itself: a network's weights have a digest."""
+        """The checkpoint itself: it has a digest, as the weights of a Network do."""
         return self
 
     @property
     def key(self) -> dict[str, Any]:
-        """What everything that is made of it depends on."""
+        """Everything that artifacts made from the checkpoint depend on, as JSON values."""
         return {"checkpoint": self.digest, "task": self.task, "packages": package_versions("torch", "transformers")}
 
     def module(self) -> nn.Module:
@@ -72,13 +72,13 @@ class Checkpoint:
         return open_tokenizer(self.folder)
 
     def refuse_unexportable(self, exporter: str) -> None:
-        """Refuse an architecture that Optimum cannot export.
+        """Reject an architecture that Optimum cannot export.
 
         Args:
             exporter: onnx or openvino.
 
         Raises:
-            Unsupported: with the nearest that it can.
+            Unsupported: the reason names the most similar architectures that Optimum can export.
         """
         import optimum.exporters.onnx.model_configs  # tells the tasks manager what each can
         import optimum.exporters.openvino  # noqa: F401
@@ -97,7 +97,7 @@ class Checkpoint:
 
 
 def auto_class(task: str) -> Any:
-    """Return Transformers' class that loads models for a task."""
+    """Return the class of Transformers that loads models for a task."""
     declare_torchvision_operators()  # transformers imports torchvision
     import transformers
 
@@ -105,18 +105,22 @@ def auto_class(task: str) -> Any:
 
 
 def count_hub_operations(subject: Subject, scope: str) -> float:
-    """Return the operations of one sample's inference in units of 10⁹, as PyTorch's FlopCounterMode counts them.
+    """Return the operations per sample in units of 10⁹, as PyTorch's FlopCounterMode counts them.
 
-    0 if they are not known: of a model that generates, or of one that is known by its id only; of texts whose
-    length is not fixed.
+    Args:
+        subject: the model.
+        scope: model or pipeline.
+
+    Returns:
+        0 if the number is unknown: for text generation, pipelines, published models, and texts of variable length.
     """
     import torch
 
-    untold = subject.task == "text-generation" or subject.architecture is None or subject.weights == "pretrained"
+    unknown = subject.task == "text-generation" or subject.architecture is None or subject.weights == "pretrained"
     images = subject.task == "image-classification"
-    if untold or scope == "pipeline" or (not images and subject.sequence_length is None):
+    if unknown or scope == "pipeline" or (not images and subject.sequence_length is None):
         return 0.0
-    config = fresh_config(subject, None, 2) if images else bare_config(subject)
+    config = fresh_config(subject, None, 2) if images else architecture_config(subject)
     module = auto_class(subject.task).from_config(config).eval()
     if images:
         inputs = {"pixel_values": torch.zeros(1, 3, subject.image_size, subject.image_size)}
@@ -126,12 +130,12 @@ def count_hub_operations(subject: Subject, scope: str) -> float:
 
 
 def checkpoint_recipe(subject: Subject, seed: int, dataset: Dataset, fetch: Fetch) -> Recipe:
-    """Return how the checkpoint of a model is made.
+    """Return the recipe of a model's checkpoint.
 
     Args:
         subject: the model.
-        seed: of the weights that are random, and of the probe.
-        dataset: the job's; a probe is fitted on its training samples.
+        seed: of random weights and of the probe.
+        dataset: a probe is fitted on its training samples.
         fetch: gets the tokenizer.
     """
     text = subject.task != "image-classification"
@@ -173,9 +177,15 @@ def checkpoint_recipe(subject: Subject, seed: int, dataset: Dataset, fetch: Fetc
 def _make(subject: Subject, seed: int, tokenizer: Any, dataset: Dataset) -> Any:
     """Return a model with its weights.
 
+    Args:
+        subject: the model.
+        seed: of random weights and of the probe.
+        tokenizer: the model's; None for images.
+        dataset: a probe is fitted on its training samples.
+
     Raises:
-        BadInput: the file of weights does not fit.
-        Unavailable: published weights are not available.
+        BadInput: the file of weights does not fit the model.
+        Unavailable: the published model is not available.
     """
     import torch
 
@@ -190,7 +200,7 @@ def _make(subject: Subject, seed: int, tokenizer: Any, dataset: Dataset) -> Any:
     if subject.weights == "file" and subject.weights_path is not None:
         try:
             module.load_state_dict(read_state(Path(subject.weights_path)))
-        except RuntimeError as error:  # torch's one error for missing, unexpected and misshapen tensors
+        except RuntimeError as error:  # PyTorch's error for missing, unexpected and misshaped tensors
             wrong = " ".join(line.strip() for line in str(error).splitlines()[1:3])[:200]
             path, architecture = subject.weights_path, subject.architecture
             raise BadInput(f"weights.path={path} does not fit {architecture}: {wrong}") from error
@@ -201,8 +211,8 @@ def _load_published(subject: Subject) -> Any:
     """Return a published model.
 
     Raises:
-        BadInput: it cannot be loaded for the task, or is not configured as the job says.
-        Unavailable: it is not available.
+        BadInput: it does not load for the task, or its configuration is not the requested one.
+        Unavailable: it is neither in a folder nor reachable.
     """
     import torch
 
@@ -216,12 +226,18 @@ def _load_published(subject: Subject) -> Any:
         raise BadInput(f"model.id={subject.model_id} cannot be loaded for {subject.task}: {reason}") from error
     for name, value in subject.model_config.items():
         if (own := getattr(module.config, name, None)) != value:
-            raise BadInput(f"model.config.{name}: received {value}; allowed: {own}, what {subject.model_id} has")
+            raise BadInput(f"model.config.{name}: received {value}; allowed: {own}, the value of {subject.model_id}")
     return module.eval()
 
 
 def open_checkpoint(subject: Subject, engine: Engine, folder: Path) -> Checkpoint:
-    """Return the checkpoint in a folder of the cache."""
+    """Return a checkpoint of the cache.
+
+    Args:
+        subject: the model.
+        engine: its scope and pipeline_batch_size apply.
+        folder: the checkpoint's folder in the cache.
+    """
     return Checkpoint(
         folder=folder,
         digest=hashlib.sha256(json.dumps(json.loads((folder / DIGEST_FILE).read_text())["files"]).encode()).hexdigest(),

@@ -1,4 +1,4 @@
-"""Where a model of Transformers comes from: a folder, the Hub, or nothing but its architecture."""
+"""Where a Transformers model comes from: a folder, the Hugging Face Hub, or only the configuration of an architecture."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from runner.worker.failures import BadInput, Unavailable
 from runner.worker.subjects.models import declare_torchvision_operators
 
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
-"""What is fetched of a model: no pickles, and no weights for other frameworks."""
+"""Files to download: no pickles, and no weights for other frameworks."""
 
 
 def origin(subject: Subject) -> dict[str, str]:
-    """Return what identifies a published model: a folder by its content, one on the Hub by its name.
+    """Return what identifies a published model in a cache key: ``content`` of a folder, ``id`` of a model on the Hub.
 
-    It never looks at the network: a measured process asks it too.
+    It does not access the network: measured processes call it too.
     """
     assert subject.model_id is not None
     folder = Path(subject.model_id)
@@ -33,10 +33,10 @@ def origin(subject: Subject) -> dict[str, str]:
 
 
 def fetch_model(subject: Subject) -> Path:
-    """Return the folder with a published model: the one that `model.id` names, or the Hub's copy of it.
+    """Return the folder of a published model: `model_id` itself, or the Hub's cached copy of it.
 
     Raises:
-        Unavailable: it is neither a folder nor in the Hub's cache nor reachable.
+        Unavailable: it is not a folder, not in the Hub's cache, and not reachable.
     """
     from huggingface_hub import snapshot_download
 
@@ -45,7 +45,7 @@ def fetch_model(subject: Subject) -> Path:
         return Path(subject.model_id)
     try:
         return Path(snapshot_download(subject.model_id, allow_patterns=PATTERNS))
-    except Exception as error:  # requests', the Hub's and the cache's errors have no base of their own
+    except Exception as error:  # the errors of requests, the Hub and its cache have no common base
         raise Unavailable(
             f"model.id={subject.model_id} is neither a folder nor reachable ({type(error).__name__}): take "
             "weights=random or weights=probe with model.architecture, or model.id=FOLDER"
@@ -53,15 +53,15 @@ def fetch_model(subject: Subject) -> Path:
 
 
 def fresh_config(subject: Subject, tokenizer: Any, classes: int) -> Any:
-    """Return the configuration of a job's architecture, at its defaults but for what the job says.
+    """Return the configuration of a model with new weights: the architecture's defaults, and the subject's own fields.
 
     Args:
         subject: the model.
-        tokenizer: whose special tokens it takes over; None for images.
-        classes: outputs of a classifier.
+        tokenizer: its special tokens go into the configuration; None for images.
+        classes: number of outputs of a classifier.
 
     Raises:
-        BadInput: the architecture has no such field, or not such a value for one.
+        BadInput: the architecture has no such field, or rejects its value.
     """
     fields: dict[str, Any] = {"num_labels": classes}
     if tokenizer is None:
@@ -70,15 +70,19 @@ def fresh_config(subject: Subject, tokenizer: Any, classes: int) -> Any:
         marks = {"pad": tokenizer.pad_token_id, "bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id}
         fields |= {f"{name}_token_id": number for name, number in marks.items() if number is not None}
     if subject.task == "text-generation":
-        fields["tie_word_embeddings"] = False  # the probe's output weights would be its input's
-    return bare_config(subject, **fields)
+        fields["tie_word_embeddings"] = False  # fitting the probe's output weights must not change its input embeddings
+    return architecture_config(subject, **fields)
 
 
-def bare_config(subject: Subject, **fields: Any) -> Any:
-    """Return the configuration of a job's architecture at its defaults, but for the fields given and the job's own.
+def architecture_config(subject: Subject, **fields: Any) -> Any:
+    """Return the architecture's default configuration with the given fields and the subject's own.
+
+    Args:
+        subject: the model.
+        fields: fields of the configuration; those of the subject must differ from them.
 
     Raises:
-        BadInput: the architecture has no such field, or not such a value for one.
+        BadInput: the architecture has no such field, or rejects its value.
     """
     declare_torchvision_operators()  # transformers imports torchvision
     from transformers import AutoConfig
@@ -96,14 +100,14 @@ def bare_config(subject: Subject, **fields: Any) -> Any:
         raise BadInput(f"model.config does not suit {subject.architecture}: {error}".splitlines()[0]) from error
 
 
-def longest(config: Any) -> int | None:
-    """Return how many tokens a model takes at most, None if its configuration does not say."""
+def max_tokens(config: Any) -> int | None:
+    """Return the maximum number of tokens that a model takes, None if its configuration does not say."""
     positions = getattr(config, "max_position_embeddings", None)
     if positions is None:
         return None
-    # RoBERTa and its kin count positions from after the padding token's number.
     offset = config.pad_token_id + 1 if config.model_type in OFFSET_POSITIONS else 0
     return int(positions) - offset
 
 
 OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "roberta-prelayernorm"})
+"""Architectures whose positions start after the padding token's id."""

@@ -1,4 +1,4 @@
-"""Networks: built from their library's own definition, with the run's weights in them."""
+"""Networks of torchvision and timm, built by their library's definition, with the job's weights."""
 
 from __future__ import annotations
 
@@ -14,21 +14,28 @@ if TYPE_CHECKING:
 
 
 class Weights(Protocol):
-    """Where a network's weights come from."""
+    """A source of a network's weights."""
 
     @property
     def digest(self) -> str:
-        """Changes when the weights do; it is part of the key of everything made from them."""
+        """Changes if the weights do; part of the cache key of everything made from them."""
 
     def module(self) -> nn.Module:
         """Return the network with these weights, in evaluation mode, in fp32."""
 
 
 class Network:
-    """An architecture with its weights. Nothing is imported before `module` is called."""
+    """An architecture with its weights. :meth:`module` imports its library; nothing else does."""
 
     def __init__(self, source: str, name: str, image_size: int, weights: Weights) -> None:
-        """Keep what the network is made of."""
+        """Store the network's parts.
+
+        Args:
+            source: torchvision or timm.
+            name: the architecture's name in the source's registry.
+            image_size: height and width in pixels.
+            weights: the source of its weights.
+        """
         self.source = source
         self.name = name
         self.image_size = image_size
@@ -51,12 +58,12 @@ class Network:
 
 
 def build_module(source: str, name: str, image_size: int, classes: int) -> nn.Module:
-    """Return an architecture with freshly initialised weights, in evaluation mode.
+    """Return an architecture with newly initialised weights, in evaluation mode.
 
     Args:
         source: torchvision or timm.
-        name: what the source registers it under.
-        image_size: height and width in pixels; architectures with a position per patch must know it.
+        name: the architecture's name in the source's registry.
+        image_size: height and width in pixels; only architectures with position embeddings per patch depend on it.
         classes: number of outputs.
     """
     if source == "timm":
@@ -75,7 +82,7 @@ def build_module(source: str, name: str, image_size: int, classes: int) -> nn.Mo
 
 
 def count_operations(source: str, name: str, size: int) -> float:
-    """Return the operations of one image's inference in units of 10⁹, as PyTorch's FlopCounterMode counts them."""
+    """Return the operations per image in units of 10⁹, as PyTorch's FlopCounterMode counts them."""
     import torch
 
     with torch.device("meta"):
@@ -85,7 +92,7 @@ def count_operations(source: str, name: str, size: int) -> float:
 
 
 def count_gops(step: Callable[[], object]) -> float:
-    """Return the operations of a step, which is run once, in units of 10⁹; a product and its addition are two."""
+    """Run a step once and return its operations in units of 10⁹; a multiply-add counts as two."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -96,10 +103,10 @@ def count_gops(step: Callable[[], object]) -> float:
 
 
 def pretrained_module(source: str, name: str) -> nn.Module:
-    """Return an architecture with the weights its library publishes, in evaluation mode.
+    """Return an architecture with the weights that its library publishes, in evaluation mode.
 
     Raises:
-        OSError: they are not in the hub's cache and could not be fetched.
+        OSError: they are not in the hub's cache, and the download failed.
     """
     declare_torchvision_operators()
     if source == "timm":
@@ -123,11 +130,11 @@ def _takes_image_size(name: str) -> bool:
 
 @cache
 def declare_torchvision_operators() -> None:
-    """Make ``import torchvision`` possible beside a CPU build of torch.
+    """Make ``import torchvision`` possible with a CPU build of PyTorch.
 
-    torchvision's wheel on the public registry is built for CUDA. Beside a CPU build of torch its C++ library is not
-    loaded, and its import stops as it registers fake implementations of operators that then do not exist.
-    Declaring the schemas is enough for classification models, which use none of them.
+    torchvision's wheel on PyPI is built for CUDA. With a CPU build of PyTorch its C++ library does not load, and its import
+    fails when it registers fake implementations of operators that are not defined. Declaring the schemas is enough for
+    classification models, which use none of these operators.
     """
     import importlib.util
 
@@ -136,10 +143,10 @@ def declare_torchvision_operators() -> None:
 
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
-        return  # not installed: its import will say so
+        return  # not installed: importing it reports that
     try:
         torch.ops.load_library(str(Path(spec.origin).with_name("_C.so")))
-    except OSError:  # built for another torch
+    except OSError:  # built for another PyTorch
         declared = library.Library("torchvision", "DEF")
         declared.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         declared.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -147,4 +154,4 @@ def declare_torchvision_operators() -> None:
 
 
 _keep_alive: list[Any] = []
-"""A declaration lasts as long as its library object."""
+"""Library objects: a declaration is valid as long as its object exists."""

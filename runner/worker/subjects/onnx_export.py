@@ -1,4 +1,4 @@
-"""The network as ONNX: what ONNX Runtime runs, and what OpenVINO converts."""
+"""The network as ONNX: ONNX Runtime runs it, and OpenVINO converts it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from runner.worker.subjects.models import Network
 ONNX_FILE = "model.onnx"
 INPUT, OUTPUT = "images", "logits"
 EXPORT_VERSION = 1
-"""Raised when the way of exporting changes, so that cached exports are no longer found."""
+"""Part of the cache key. Increment it when the way of exporting changes: cached exports become invalid."""
 
 
 def onnx_recipe(network: Network, batch_size: int) -> Recipe:
-    """Return how a network is exported with a dynamic batch.
+    """Return the recipe of a network's ONNX export, with a dynamic batch dimension.
 
     Args:
-        network: what is exported.
-        batch_size: of the example that is traced; the exported graph takes any.
+        network: the network to export.
+        batch_size: of the example input for tracing; the exported graph takes any from 1 to 4096.
     """
 
     def build(folder: Path) -> None:

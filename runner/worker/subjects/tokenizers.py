@@ -1,4 +1,4 @@
-"""Tokenizers: a model's own if it has one, else one that is trained on the grammar's text."""
+"""Tokenizers: a published model's own, else one trained on generated text."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from runner.worker.subjects.hub import fetch_model, origin
 from runner.worker.subjects.models import declare_torchvision_operators
 
 TRAINING_VERSION = 1
-"""Raised when the way of training changes, so that cached tokenizers are no longer found."""
+"""Part of the cache key. Increment it when the training changes: cached tokenizers become invalid."""
 VOCABULARY = 2000
-"""Tokens at most; the grammar has fewer words than that, and what it has not is spelled in bytes."""
-SPECIAL = {
+"""Maximum number of tokens. The grammar has fewer words; other words are encoded as bytes."""
+SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",
     "cls_token": "[CLS]",
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
-"""The tokens that are no text, in the order of their numbers."""
+"""Special tokens, in the order of their ids."""
 PLAIN_INPUTS = ("input_ids", "attention_mask")
 INPUTS = dict.fromkeys(("bert", "electra", "mobilebert", "albert"), ("input_ids", "token_type_ids", "attention_mask"))
-"""Architectures with an input that says to which of two texts a token belongs."""
-FREE_RUNNING = "[CLS]"
-"""The marks around a generated text."""
+"""Inputs of architectures that also take the index of the text (first or second) to which each token belongs."""
+TEXT_BOUNDARY = "[CLS]"
+"""The token before and after a text for generation."""
 
 
 def tokenizer_recipe(subject: Subject) -> Recipe:
-    """Return how a model's tokenizer gets into the cache."""
+    """Return the recipe of a model's tokenizer."""
     key: dict[str, Any] = {"packages": package_versions("tokenizers", "transformers"), "version": TRAINING_VERSION}
     if subject.weights == "pretrained":
         return Recipe("tokenizer", key | origin(subject), lambda target: _copy(fetch_model(subject), target))
@@ -45,7 +45,7 @@ def tokenizer_recipe(subject: Subject) -> Recipe:
 
 
 def open_tokenizer(folder: Path) -> Any:
-    """Return the tokenizer in a folder."""
+    """Return the tokenizer of a folder."""
     declare_torchvision_operators()  # transformers imports torchvision
     from transformers import AutoTokenizer
 
@@ -56,19 +56,19 @@ def _copy(source: Path, target: Path) -> None:
     try:
         tokenizer = open_tokenizer(source)
     except (OSError, ValueError) as error:
-        raise BadInput(f"{source} holds no tokenizer that can be read: {str(error).splitlines()[0]}") from error
-    if tokenizer.pad_token is None:  # GPT-2 has none: batches need one
+        raise BadInput(f"{source} holds no readable tokenizer: {str(error).splitlines()[0]}") from error
+    if tokenizer.pad_token is None:  # for example GPT-2's; batches need one
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.save_pretrained(target)
 
 
 def _train(target: Path, architecture: str | None, *, generates: bool) -> None:
-    """Train byte-level pairs on the grammar's text, and save them as Transformers does.
+    """Train byte-level byte-pair encoding on the grammar's text, and save it in Transformers' format.
 
     Args:
         target: the folder.
-        architecture: of the model, which may want more than the tokens.
-        generates: whether it is for a model that continues it: such a text has no marks around it.
+        architecture: of the model; it decides the tokenizer's outputs.
+        generates: whether the model generates text; texts then have no [CLS] and [SEP] around them.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -78,22 +78,22 @@ def _train(target: Path, architecture: str | None, *, generates: bool) -> None:
     trained.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=list(SPECIAL.values()),
+        special_tokens=list(SPECIAL_TOKENS.values()),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     trained.train_from_iterator(corpus(), trainer)
     if not generates:
-        marks = [(SPECIAL[name], trained.token_to_id(SPECIAL[name])) for name in ("cls_token", "sep_token")]
+        marks = [(SPECIAL_TOKENS[name], trained.token_to_id(SPECIAL_TOKENS[name])) for name in ("cls_token", "sep_token")]
         trained.post_processor = processors.TemplateProcessing(
             single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=marks
         )
-    ends = {"bos_token": FREE_RUNNING, "eos_token": FREE_RUNNING} if generates else {}
+    ends = {"bos_token": TEXT_BOUNDARY, "eos_token": TEXT_BOUNDARY} if generates else {}
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=trained,
         model_input_names=list(INPUTS.get(architecture or "", PLAIN_INPUTS)),
         clean_up_tokenization_spaces=False,
-        **SPECIAL,
+        **SPECIAL_TOKENS,
         **ends,
     )
     tokenizer.save_pretrained(target)

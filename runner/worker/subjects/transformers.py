@@ -1,4 +1,4 @@
-"""From a job to what is run and on what: a checkpoint, and images or texts for it."""
+"""From a job of a Transformers model to its data set and checkpoint."""
 
 from __future__ import annotations
 
@@ -11,27 +11,31 @@ from runner.worker.data.datasets import Dataset, open_dataset, split
 from runner.worker.data.texts import Encoder, open_texts
 from runner.worker.failures import BadInput
 from runner.worker.subjects.checkpoint import checkpoint_recipe, open_checkpoint
-from runner.worker.subjects.hub import fresh_config, longest
+from runner.worker.subjects.hub import fresh_config, max_tokens
 from runner.worker.subjects.models import declare_torchvision_operators
 from runner.worker.subjects.tokenizers import open_tokenizer, tokenizer_recipe
 
 UNLIMITED = 1 << 20
-"""Tokens of a text at most if neither the model nor its tokenizer sets a limit: no text is as long."""
+"""Maximum number of tokens of a text if neither the model nor its tokenizer has a limit: more than any text has."""
 
 
 def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Any]:
     """Return a job's data set and its checkpoint.
 
+    Args:
+        job: what to run.
+        fetch: gets artifacts.
+
     Raises:
-        JobFailure: they are not available.
+        JobFailure: they are not available, or do not fit each other.
         Missing: from `fetch`.
     """
     declare_torchvision_operators()  # Transformers and Optimum import torchvision
     subject, seed = job.subject, job.run.seed
     dataset = _open_data(subject, job.data, seed, fetch)
     fitted = dataset
-    if subject.weights == "probe" and _tells_nothing(subject, job.data, dataset):
-        own = FITTED_ON[subject.task]
+    if subject.weights == "probe" and _cannot_fit_probe(subject, job.data, dataset):
+        own = PROBE_DATA[subject.task]
         training, evaluation = BUNDLED_SAMPLES[own]
         labelled = replace(job.data, name=own, evaluation_samples=evaluation, calibration_samples=training)
         fitted = _open_data(subject, labelled, seed, fetch)
@@ -45,36 +49,36 @@ def _open_data(subject: Subject, data: Data, seed: int, fetch: Fetch) -> Dataset
     return _texts(subject, data, seed, fetch)
 
 
-def _tells_nothing(subject: Subject, data: Data, dataset: Dataset) -> bool:
-    """Return whether a probe cannot be fitted on a job's own samples: one text, or nothing known of them."""
+def _cannot_fit_probe(subject: Subject, data: Data, dataset: Dataset) -> bool:
+    """Return whether a data set cannot fit a probe: all samples are one text, or they have no labels."""
     return data.name == "one_text" or (subject.task.endswith("-classification") and dataset.source.labels is None)
 
 
-FITTED_ON = {
+PROBE_DATA = {
     "image-classification": "digits",
     "text-classification": "sentences",
     "question-answering": "questions",
     "text-generation": "passages",
 }
-"""What a probe is fitted on if the job's own samples are not enough."""
+"""By task, the data set that fits a probe if the job's own samples cannot."""
 
 
 def _texts(subject: Subject, data: Data, seed: int, fetch: Fetch) -> Dataset:
-    """Return texts, as a model's tokenizer makes them.
+    """Return texts, encoded by the model's tokenizer.
 
     Raises:
-        BadInput: they are longer than the model takes, or fewer than requested.
+        BadInput: they are longer than the model allows, or fewer than requested.
     """
     tokenizer = open_tokenizer(fetch(tokenizer_recipe(subject)))
-    # A published model's tokenizer knows how much the model takes, if anything does.
-    limit = None if subject.weights == "pretrained" else longest(fresh_config(subject, tokenizer, 2))
+    # For a published model the tokenizer has the limit, if it is known at all.
+    limit = None if subject.weights == "pretrained" else max_tokens(fresh_config(subject, tokenizer, 2))
     limit = min(limit or UNLIMITED, tokenizer.model_max_length, UNLIMITED)
     room = limit - (subject.new_tokens if subject.task == "text-generation" else 0)
     if subject.sequence_length is not None and subject.sequence_length > room:
         generated = f" beside {subject.new_tokens} new ones" if room < limit else ""
         raise BadInput(
             f"model.sequence_length: received {subject.sequence_length}; allowed: at most {room}, "
-            f"what {subject.name} takes{generated}"
+            f"the limit of {subject.name}{generated}"
         )
     source = open_texts(data, seed, Encoder(tokenizer, subject.task, subject.sequence_length, room))
     return split(source, data, seed)

@@ -1,4 +1,4 @@
-"""Weights: made, fetched or read, and put into the network. Only tensors are ever read, never code."""
+"""Weights of torchvision and timm networks: made, downloaded or read from a file. Files may contain tensors only, no code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 PROBE_VERSION = 2
-"""Raised when the way the probe is made changes, so that cached ones are no longer found."""
+"""Part of the cache key. Increment it when the way of making probes changes: cached ones become invalid."""
 STATE_FILE = "state.pt"
 
 
@@ -27,9 +27,12 @@ def open_weights(subject: Subject, seed: int, dataset: Dataset, fetch: Fetch) ->
 
     Args:
         subject: the network.
-        seed: of the weights that are random, and of the probe.
-        dataset: the job's images; the probe's classifier is fitted on those for training.
+        seed: of random weights and of the probe.
+        dataset: the job's images; the probe's classifier is fitted on its training samples.
         fetch: gets the probe.
+
+    Raises:
+        BadInput: the kind of weights is unknown.
     """
     classes = dataset.source.classes
     if subject.weights == "probe":
@@ -44,11 +47,11 @@ def open_weights(subject: Subject, seed: int, dataset: Dataset, fetch: Fetch) ->
         return FileWeights(subject, seed, classes, path, hashlib.sha256(path.read_bytes()).hexdigest())
     if subject.weights == "pretrained":
         return PretrainedWeights(subject, f"pretrained {package_versions(subject.source)}")
-    raise BadInput(f"unknown weights {subject.weights!r}")
+    raise BadInput(f"weights={subject.weights}: unknown; allowed: probe, random, file, pretrained")
 
 
 def _digits(image_size: int, seed: int, fetch: Fetch) -> Dataset:
-    """Return the digits: what the probe is fitted on if the job's own images have no labels."""
+    """Return the digits, all of them: they fit the probe if the job's own images have no labels."""
     training, evaluation = BUNDLED_SAMPLES["digits"]
     digits = Data("digits", evaluation_samples=evaluation, calibration_samples=training)
     return open_dataset(digits, image_size, seed, fetch)
@@ -56,7 +59,7 @@ def _digits(image_size: int, seed: int, fetch: Fetch) -> Dataset:
 
 @dataclass(frozen=True)
 class RandomWeights:
-    """Random weights of the job's seed."""
+    """Random weights from a seed."""
 
     subject: Subject
     seed: int
@@ -64,26 +67,26 @@ class RandomWeights:
     digest: str
 
     def module(self) -> nn.Module:
-        """Return the network as its library initialises it."""
+        """Return the network with its library's initialisation."""
         return _fresh(self.subject, self.seed, self.classes)
 
 
 @dataclass(frozen=True)
 class PretrainedWeights:
-    """The library's own pretrained weights, from its hub or the hub's cache."""
+    """The pretrained weights of the network's library, from its hub or the hub's cache."""
 
     subject: Subject
     digest: str
 
     def module(self) -> nn.Module:
-        """Return the network with the weights its library publishes.
+        """Return the network with the published weights.
 
         Raises:
-            Unavailable: they could not be fetched.
+            Unavailable: the download failed.
         """
         try:
             return pretrained_module(self.subject.source, self.subject.name)
-        except OSError as error:  # urllib's and the hub's errors are all OSErrors
+        except OSError as error:  # base class of the errors of urllib and the hub
             raise Unavailable(
                 f"pretrained weights of {self.subject.name} could not be fetched "
                 f"({type(error).__name__}): take weights=probe, or fill the hub's cache on a machine with a network"
@@ -104,13 +107,13 @@ class FileWeights:
         """Return the network with the file's weights.
 
         Raises:
-            BadInput: the file is damaged, holds more than tensors, or fits another network.
+            BadInput: the file is damaged, contains anything but tensors, or belongs to another network.
         """
         module = _fresh(self.subject, self.seed, self.classes)
         state = read_state(self.path)
         try:
             module.load_state_dict(state)
-        except RuntimeError as error:  # torch's one error for missing, unexpected and misshapen tensors
+        except RuntimeError as error:  # PyTorch's error for missing, unexpected and misshaped tensors
             lines = [line.strip() for line in str(error).splitlines()[1:3]]
             raise BadInput(
                 f"weights.path={self.path} does not fit {self.subject.name} with {self.classes} classes: "
@@ -120,10 +123,10 @@ class FileWeights:
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a .safetensors file, or of a state_dict that torch.save wrote.
+    """Return the tensors of a .safetensors file, or of a state_dict saved by torch.save.
 
     Raises:
-        BadInput: the file is damaged, or holds anything but tensors: a pickle may carry code, so it is refused.
+        BadInput: the file is damaged, or contains anything but tensors: a pickle may contain code, so it is rejected.
     """
     import torch
 
@@ -133,10 +136,10 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each damage has its own type: zip, pickle, EOF, safetensors, …
+    except Exception as error:  # each kind of damage has its own exception: zip, pickle, EOF, safetensors, …
         first_line = str(error).strip().splitlines()[0][:160] if str(error).strip() else ""
         raise BadInput(
-            f"weights.path={path} is not a whole state_dict of tensors only ({type(error).__name__}: {first_line}): "
+            f"weights.path={path} is damaged or not a state_dict of tensors only ({type(error).__name__}: {first_line}): "
             f"save it again with torch.save(model.state_dict(), …) or as .safetensors"
         ) from error
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
@@ -152,7 +155,13 @@ def _fresh(subject: Subject, seed: int, classes: int) -> nn.Module:
 
 
 def probe_recipe(subject: Subject, seed: int, dataset: Dataset) -> Recipe:
-    """Return how the probe of a network is made."""
+    """Return the recipe of a network's probe.
+
+    Args:
+        subject: the network.
+        seed: of the random directions.
+        dataset: the probe is fitted on its training samples.
+    """
 
     def build(folder: Path) -> None:
         import torch
@@ -168,7 +177,7 @@ def probe_recipe(subject: Subject, seed: int, dataset: Dataset) -> Recipe:
         "image_size": subject.image_size,
         "seed": seed,
         "training": dataset.digest_of(dataset.training[:FITTING_SAMPLES]),
-        # No package versions: an interpreter with another torch uses the same weights. What is in them has a digest.
+        # No package versions: an interpreter with another torch uses the same weights, and their digest covers the content.
         "version": PROBE_VERSION,
     }
     return Recipe("probe", key, build)

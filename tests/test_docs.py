@@ -1,0 +1,68 @@
+"""The documentation: its links exist, its commands too, and its example of a backend runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from runner.__main__ import verbs
+from runner.paths import PROJECT
+from tests.conftest import FAKE, RunProgram
+
+PAGES = sorted(
+    file
+    for pattern in ("*.md", "docs/**/*.md", "experiments/*/README.md")
+    for file in PROJECT.glob(pattern)
+)  # fmt: skip
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"\brunner ([a-z]+)\b(?![=./])")
+"""A word behind the program's name that is no override."""
+
+
+def code(page: Path) -> str:
+    """Return what a page shows as code, in blocks and in lines."""
+    text = page.read_text(encoding="utf-8")
+    blocks = "\n".join(block for _, block in FENCED.findall(text))
+    return blocks + "\n" + "\n".join(re.findall(r"`([^`\n]+)`", FENCED.sub("", text)))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_every_link_exists(page):
+    """Those to files of the project."""
+    targets = LINK.findall(page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_every_command_exists(page):
+    """Targets of make, and verbs."""
+    shown = code(page)
+    targets = set(re.findall(r"^([a-z][a-z0-9-]*):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z][a-z0-9-]*)(?!\S)", shown)) - targets == set()
+    assert set(COMMAND.findall(shown)) - set(verbs()) == set()
+
+
+def test_every_decision_is_in_the_index():
+    """A page that is not there is not found."""
+    folder = PROJECT / "docs" / "decisions"
+    linked = LINK.findall((folder / "README.md").read_text(encoding="utf-8"))
+    assert sorted(linked) == sorted(file.name for file in folder.glob("[0-9]*.md"))
+
+
+def test_the_example_of_a_backend_runs(run_program: RunProgram, tmp_path):
+    """Copied from CONTRIBUTING.md as it stands."""
+    blocks = FENCED.findall((PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    [module] = [block for language, block in blocks if language == "python"]
+    [yaml] = [block for language, block in blocks if language == "yaml"]
+    (tmp_path / "conf" / "backend").mkdir(parents=True)
+    (tmp_path / "conf" / "backend" / "sleepy.yaml").write_text(yaml)
+    (tmp_path / "backends").mkdir()
+    (tmp_path / "backends" / "sleepy.py").write_text(module)
+    fake = [word.replace("backend=fake", "backend=sleepy") for word in FAKE]
+    done = run_program(*fake, config_dir=tmp_path / "conf", RUNNER_BACKENDS=str(tmp_path / "backends"))
+    [result] = done.results()
+    assert done.code == 0, done.out + done.err
+    assert (result.status, result.evidence[-1].observed) == ("ok", "nothing is computed")
