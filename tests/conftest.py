@@ -18,16 +18,20 @@ import urllib.request
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import hydra
 import pytest
 
 from runner.config import composition
 from runner.paths import PROJECT
+from runner.processes.process_tree import PROCESS_TAG_VARIABLE
 from runner.results.files import load
 from runner.results.result import Result
 
 TESTS = PROJECT / "tests"
+TEST_TAG = f"tests-{uuid4().hex[:8]}-"
+"""Begins the tags of all processes that a sweep of this test session starts: other sessions may run beside it."""
 FAKE = (
     "backend=fake",
     "weights=random",
@@ -111,7 +115,8 @@ def environment() -> Iterator[dict[str, str]]:
     """The environment of a user who has the fake backends, on a machine without another measurement."""
     ambient = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     with tempfile.TemporaryDirectory(prefix="runner-tests-") as own:  # the machine's lock lies there
-        yield ambient | {"RUNNER_BACKENDS": str(TESTS / "backends"), "RUNNER_LOCK": f"{own}/lock"}
+        own_settings = {"RUNNER_BACKENDS": str(TESTS / "backends"), "RUNNER_LOCK": f"{own}/lock"}
+        yield ambient | own_settings | {PROCESS_TAG_VARIABLE: TEST_TAG}
 
 
 @pytest.fixture(scope="session")

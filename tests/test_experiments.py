@@ -54,6 +54,7 @@ def test_published_speedups_follow_from_published_throughputs(row):
 
 
 @pytest.mark.usefixtures("hydra_context")
+@pytest.mark.slow
 def test_what_the_article_ends_with():
     """18.36 × on ResNet-50 and 8.41 × on ViT; the latter is the only number for ViT."""
     rows = {row: composed(row)[0].row.published for row in ROWS if row.startswith("rand2025")}
@@ -65,6 +66,7 @@ def test_what_the_article_ends_with():
 
 
 @pytest.mark.usefixtures("hydra_context")
+@pytest.mark.slow
 def test_what_the_guide_claims():
     """Two to three times in fp32, four to six in int8, and 8.42 s against 3.15 s in the printed example."""
     rows = {row: composed(row)[0] for row in ROWS if row.startswith("optimum_cpu_guide")}

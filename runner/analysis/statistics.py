@@ -104,15 +104,3 @@ def judge(speedup: Estimate, noise_floor: float) -> Verdict:
     if low <= speedup.low and speedup.high <= high:
         return Verdict.no_effect
     return Verdict.inconclusive
-
-
-def rounds_to_settle(speedup: Estimate, noise_floor: float, rounds: int) -> int:
-    """Return about how many rounds more would settle an inconclusive speedup.
-
-    The interval shrinks with the square root of the number of rounds; it must become narrower than the distance from
-    the value to the nearer border of the noise floor.
-    """
-    margin = math.log(speedup.high / speedup.low) / 2
-    border = math.log1p(noise_floor)
-    distance = max(abs(abs(math.log(speedup.value)) - border), margin / 100)  # at most 10,000 times the rounds
-    return max(1, math.ceil(rounds * ((margin / distance) ** 2 - 1)))

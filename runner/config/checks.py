@@ -76,6 +76,10 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
     mistakes = [
         Mistake(name, value, f"{least} or more") for name, value, least in at_least if not least <= value < math.inf
     ]
+    longest = max(measure.warmup_s, measure.slice_s + measure.settle_s)
+    if measure.request_timeout_s <= longest:
+        allowed = f"more than {longest:g}, the longest of warm-up and slice"
+        mistakes.append(Mistake("measure.request_timeout_s", measure.request_timeout_s, allowed))
     threads, (cores, whose) = config.threading.threads, _usable_cores()
     if threads is not None and not 0 <= threads <= cores:
         allowed = f"1 to {cores}, {whose}; 0 for all of a process's own; null for the runtime's choice"

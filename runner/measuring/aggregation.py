@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from runner.analysis.accuracy import Accuracy
-from runner.analysis.statistics import Verdict, geometric_mean, judge, rounds_to_settle
+from runner.analysis.statistics import Verdict, geometric_mean, judge
 from runner.config.schema import MeasureConfig, RunConfig
 from runner.machine.facts import this_machine
 from runner.machine.interference import worst
@@ -69,7 +69,7 @@ def aggregate(plan: Plan, measured: Gathering) -> Measurement:
     speedup = estimate_speedup(rounds, seed)
     floor = noise_floor(plan.config, this_machine())
     verdict = Verdict.too_noisy if too_noisy else judge(speedup, floor)
-    times = np.array([time for one in rounds for time in batch_times_ms(one.candidate)])
+    times = np.array([time for one in measured.rounds for time in batch_times_ms(one.candidate)])
     p50, p90, p99 = np.percentile(times, (50, 90, 99)).tolist()
     return Measurement(
         throughput=geometric_mean(by_process(rounds, lambda one: float(np.log(one.candidate_throughput))), seed),
@@ -80,12 +80,12 @@ def aggregate(plan: Plan, measured: Gathering) -> Measurement:
         verdict=verdict,
         rounds=len(rounds),
         processes=len({one.process for one in rounds}),
-        rounds_more=rounds_to_settle(speedup, floor, len(rounds)) if verdict is Verdict.inconclusive else None,
         goal_reached=speedup.half_width <= measure.goal,
         latency_p50_ms=p50,
         latency_p90_ms=p90,
         latency_p99_ms=p99,
         latency_samples=len(times),
+        latency_max_ms=float(times.max()),
         round_throughput=[one.candidate_throughput for one in rounds],
         noise_floor=floor,
         **_token_times(rounds, plan.config),

@@ -7,6 +7,7 @@ as in a batch job's log: one plain line per finished run, when it finishes.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from runner.analysis.statistics import Estimate
 from runner.config.durations import in_words
 from runner.results.result import Result
 from runner.results.status import Status
+
+log = logging.getLogger(__name__)
 
 STATUS_STYLES = {Status.ok: "green", Status.unsupported: "dim", Status.unavailable: "yellow"}
 """Every other status is an error: red."""
@@ -76,7 +79,8 @@ class Progress:
         self.phase("start")
 
     def phase(self, name: str) -> None:
-        """Show which phase the run is in."""
+        """Show which phase the run is in, and log it."""
+        log.info("%s · %s", self._title, name)
         self._draw(name)
 
     def round(self, number: int, contaminated: int, limit: int, speedup: Estimate | None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from runner.measuring.slices import Round, lanes
+from runner.results.status import RunFailed
 
 
 def write_rounds(folder: Path, rounds: list[Round]) -> list[str]:
@@ -18,6 +19,15 @@ def write_rounds(folder: Path, rounds: list[Round]) -> list[str]:
     except OSError as error:  # a full disk: the numbers matter more
         return [f"its rounds could not be written: {error}"]
     return []
+
+
+def _throughputs(one: Round) -> list[str]:
+    """Return the throughputs of candidate and baseline and their ratio; empty if its instances did not overlap."""
+    try:
+        values = [one.candidate_throughput, one.baseline_throughput, float(np.exp(one.log_ratio))]
+    except RunFailed:  # it is the status of the run already
+        return ["", "", ""]
+    return [f"{value:.6g}" for value in values]
 
 
 def _write_rounds(folder: Path, rounds: list[Round]) -> None:
@@ -44,9 +54,7 @@ def _write_rounds(folder: Path, rounds: list[Round]) -> None:
                 [
                     one.process,
                     "candidate" if one.candidate_first else "baseline",
-                    f"{one.candidate_throughput:.6g}",
-                    f"{one.baseline_throughput:.6g}",
-                    f"{np.exp(one.log_ratio):.6g}",
+                    *_throughputs(one),
                     sum(part.major_faults for part in [*one.candidate, *one.baseline]),
                     sum(part.minor_faults for part in one.candidate),
                     sum(part.minor_faults for part in one.baseline),

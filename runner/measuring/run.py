@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
@@ -31,8 +32,10 @@ from runner.processes.launch import WorkerLaunch, build_launches
 from runner.protocol import Evaluate, Evaluated, Finding, Loaded, Observe, Observed, Warm, WarmUp
 from runner.results.files import write_json
 from runner.results.plan import Plan
-from runner.results.result import Result
+from runner.results.result import Measurement, Result
 from runner.results.status import RunFailed, Status, attribute_failure_to
+
+log = logging.getLogger(__name__)
 
 
 class Pool(Protocol):
@@ -167,6 +170,8 @@ def execute_run(run: Run, pool: Pool) -> Result:
         status, reason = Status.invalid, f"{error}: look at the weights and the log"
     finally:
         unwritten = write_rounds(run.folder, measured.rounds)
+    if measurement is None:
+        measurement = _salvage(run.plan, measured)
     loaded = measured.candidate.loaded if measured.candidate else None
     return Result(
         label=run.plan.label,
@@ -193,6 +198,17 @@ def execute_run(run: Run, pool: Pool) -> Result:
         exception=exception,
         log_tail=log_tail,
     )
+
+
+def _salvage(plan: Plan, measured: Gathering) -> Measurement | None:
+    """Return what the rounds before a failure say, for result.json: it is not shown, but not lost either."""
+    if len(measured.clean) < max(2, plan.config.measure.rounds_min):
+        return None
+    try:
+        return aggregate(plan, measured)
+    except RunFailed as failure:  # the instances of a round did not overlap
+        log.warning("%s: no measurement of its %d rounds: %s", plan.label, len(measured.rounds), failure.reason)
+        return None
 
 
 def _measure(run: Run, pool: Pool, measured: Gathering) -> None:

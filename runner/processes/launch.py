@@ -102,7 +102,7 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
         allocator_library=_real(allocator),
         openmp=_real(openmp),
         hugepages=config.hugepages.name,
-        layout="fixed" if fixed else "random",
+        layout=_layout(config, machine),
         cores=cores if bound else [],
         env=config.backend.env | config.allocator.env | config.hugepages.env | config.threading.env,
     )
@@ -222,6 +222,13 @@ def _build_job(config: RunConfig, threads: int | None, expectations: Expectation
         python=sys.executable,
     )
     return Job(subject, data, engine, run, expectations)
+
+
+def _layout(config: RunConfig, machine: Machine) -> str:
+    """Return which address layout is expected, in a word of :class:`runner.protocol.Expectations`."""
+    if not config.measure.fixed_layout:
+        return "random"
+    return "fixed" if machine.fixed_layout else "forbidden"
 
 
 def _real(preloaded: Sequence[Path]) -> str:

@@ -20,8 +20,9 @@ from uuid import uuid4
 
 PROCESS_TAG_VARIABLE = "RUNNER_PROCESS_TAG"
 """Environment variable that carries the tag."""
-PROCESS_TAG = uuid4().hex[:12]
-"""The tag of all that this process starts; a worker's own adds its number."""
+PROCESS_TAG = os.environ.get(PROCESS_TAG_VARIABLE, "") + uuid4().hex[:12]
+"""The tag of all that this process starts; a worker's own adds its number. A process that was itself started with a tag
+adds to it, so that whoever started it finds its processes too."""
 ANY = ""
 """The beginning of every tag."""
 AWAITED: set[int] = set()

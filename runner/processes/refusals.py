@@ -40,6 +40,8 @@ def _model(config: RunConfig) -> str:
         return ""
     what = f"backend={config.backend.name} does not run models of {config.model.source}"
     return f"{what}: take backend=torch, ort or openvino"
+
+
 def _bf16(config: RunConfig, machine: Machine) -> str:
     if config.precision.name is not Precision.bf16 or not config.backend.bf16_needs_hardware:
         return ""

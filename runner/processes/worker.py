@@ -7,6 +7,7 @@ libraries print lands in its log file and never in the channel. The host blocks 
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import select
 import shutil
@@ -39,6 +40,8 @@ from runner.results.status import RunFailed, Status
 
 DIAL_TIMEOUT_S = 60.0
 """A worker dials before it imports anything heavy; only a prefix that takes long comes near this."""
+KILL_TIMEOUT_S = 10.0
+"""A process in an uninterruptible sleep, as on a dead network file system, survives SIGKILL until that ends."""
 STOP_GRACE_S = 3.0
 """Between the request to stop, SIGTERM and SIGKILL. A worker has nothing to save: it may be killed."""
 LOG_TAIL_LINES = 20
@@ -48,6 +51,8 @@ MAX_LINE = 1 << 26
 
 Reply = TypeVar("Reply", bound=Message)
 OnPhase = Callable[[str], None]
+
+logger = logging.getLogger(__name__)
 
 _numbers = itertools.count(1)
 
@@ -204,6 +209,7 @@ class Worker:
                     start_new_session=True,
                 )
                 process_tree.AWAITED.add(process.pid)
+                logger.debug("started %d: %s", process.pid, self.launch.argv)
                 return process
             except OSError as error:
                 raise RunFailed(
@@ -312,8 +318,12 @@ class Worker:
         return ": ".join(part for part in (reason, read_oom_kills().since(self._oom_kills)) if part)
 
     def _kill(self) -> None:
+        """Kill the group and what has left it, and wait for its end, which a broken disk may delay for ever."""
         self._signal(signal.SIGKILL)
-        self._process.wait()
+        try:
+            self._process.wait(KILL_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            logger.error("process %d does not end %.0f s after SIGKILL", self._process.pid, KILL_TIMEOUT_S)
         self._groups.clear()  # their numbers may now become another's
         process_tree.AWAITED.discard(self._process.pid)
         if left := process_tree.kill_tagged(self._tag):  # what has left the group

@@ -28,6 +28,7 @@ def conclusions(plans: Sequence[Plan], made: Mapping[int, Result], machine: Mach
         *guarded("diagnosis", lambda: diagnosis.lines(ended, results, machine)),
         *guarded("ablation", lambda: contributions.lines(plans, [made.get(number) for number in range(len(plans))])),
         *guarded("noise floor", lambda: raised_floors(ended, results)),
+        *forbidden_layout(ended, machine),
     ]
 
 
@@ -48,6 +49,16 @@ def raised_floors(plans: Sequence[Plan], results: Sequence[Result]) -> list[str]
     }
     return [
         f"δ is {floor:.1%} here, by A/A runs on this machine (runner machine lists them)" for floor in sorted(floors)
+    ]
+
+
+def forbidden_layout(plans: Sequence[Plan], machine: Machine) -> list[str]:
+    """Report that this machine forbids the fixed address layout that the intervals of a mode rely on."""
+    if machine.fixed_layout or not any(plan.config.measure.fixed_layout for plan in plans):
+        return []
+    return [
+        "this machine forbids a fixed address layout (setarch --addr-no-randomize), and the intervals do not hold what "
+        "layouts do to processes: take measure=publish, or allow it in the seccomp profile"
     ]
 
 

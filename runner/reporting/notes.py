@@ -1,8 +1,7 @@
-"""The lines below the table: why a row has no number, what would settle it, and where the time went."""
+"""The lines below the table: why a row has no number, what limits it, and where the time went."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from runner.analysis.statistics import Verdict
@@ -22,39 +21,23 @@ def notes(rows: Sequence[Row]) -> list[str]:
         if word(row, "notes") != DASH:
             lines.append(f"{label}: {word(row, 'notes')}")
         if word(row, "verdict") == Verdict.too_noisy:
-            disturbed = number(row, "rounds_contaminated") or 0
+            contaminated = number(row, "rounds_contaminated") or 0
             lines.append(
-                f"{label}: too noisy: {disturbed:.0f} rounds were disturbed ({word(row, 'disturbances')}): "
-                "stop what else runs here, or measure at another time"
-            )
-        more = number(row, "rounds_more")
-        if more is not None:
-            lines.append(
-                f"{label}: inconclusive: about {more:.0f} more rounds would settle it: {_more_rounds(row, more)}"
+                f"{label}: too noisy: {contaminated:.0f} rounds were contaminated ({word(row, 'disturbances')}): "
+                "stop other programs, or measure at another time"
             )
         if number(row, "steady") == 0:
             lines.append(
                 f"{label}: its speed or the baseline's was not steady after warming up: raise measure.warmup_s"
             )
         if number(row, "goal_reached") == 0:
-            lines.append(
-                f"{label}: the interval is wider than the goal: raise measure.rounds_max or quieten the machine"
-            )
+            lines.append(f"{label}: the interval is wider than the goal: stop other programs, or take measure=publish")
         images = number(row, "accuracy_gate_samples")
         if "uncertain" in word(row, "accuracy_gate"):
             needed = "no number of" if images is None else f"about {images:.0f}"
             have = number(row, "accuracy_samples") or 0
             lines.append(f"{label}: the gate is uncertain on {have:.0f} samples: {needed} samples would decide it")
     return lines
-
-
-def _more_rounds(row: Row, more: float) -> str:
-    """Return the overrides that measure so many rounds more."""
-    rounds, processes = number(row, "rounds") or 0, number(row, "processes") or 1
-    if processes > 1:
-        wanted = math.ceil(processes * (rounds + more) / rounds)
-        return f"measure.processes_min={wanted} measure.processes_max={wanted}"
-    return f"measure.rounds_min={rounds + more:.0f} measure.rounds_max={rounds + more:.0f}"
 
 
 def time_line(results: Sequence[Result], wall_s: float, outside: Mapping[str, float] | None = None) -> str:

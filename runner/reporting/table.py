@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from runner.analysis import findings
 from runner.protocol import Finding
@@ -87,6 +88,14 @@ def _delta_of_task(row: Row) -> str:
     return _delta(" pp" if number(row, "perplexity") is None else " %")(row)
 
 
+def _tail(row: Row) -> str:
+    """Return the 99th percentile, or the slowest batch, named so, if there are too few for one."""
+    value, slowest = number(row, "latency_p99_ms"), number(row, "latency_max_ms")
+    if value is not None:
+        return f"{value:.1f}"
+    return DASH if slowest is None else f"{slowest:.1f} (max)"
+
+
 def _published_speedup(row: Row) -> str:
     value = number(row, "published_speedup")
     if value is None:
@@ -124,7 +133,7 @@ COLUMNS = (
     Column("speedup (95 % interval)", _interval("speedup", "speedup_ci_low", "speedup_ci_high", "{:.2f}", "×")),
     Column("verdict", lambda row: word(row, "verdict"), right=False),
     Column("p50 ms", _plain("latency_p50_ms", "{:.1f}")),
-    Column("p99 ms", _plain("latency_p99_ms", "{:.1f}")),
+    Column("p99 ms", _tail),
     Column("top-1", _quality),
     Column("Δ pp (95 % interval)", _delta()),
     Column("agree %", _plain("agreement_top1", "{:.1f}", 100)),
@@ -163,11 +172,11 @@ def rich_table(rows: Sequence[Row], title: str) -> Table:
 
 
 def _rich_table(rows: Sequence[Row], title: str, shown: Sequence[Column]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
     for column in shown:
-        table.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
+        table.add_column(Text(column.title), justify="right" if column.right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(column.show(row) for column in shown))
+        table.add_row(*(Text(column.show(row)) for column in shown))  # a label may hold what looks like markup
     return table
 
 

@@ -80,9 +80,15 @@ def load(path: Path) -> Result:
         for old, new in RENAMED.items():
             if old in measurement:
                 measurement[new] = measurement.pop(old)
-        fields["measurement"] = Measurement(**measurement)
+        fields["measurement"] = Measurement(**_known(Measurement, measurement))
     fields["evidence"] = [Finding(**finding) for finding in fields["evidence"]]
     if accuracy is not None:
         accuracy["gate"] = Gate(accuracy["gate"]) if accuracy["gate"] else None
-        fields["accuracy"] = Accuracy(**accuracy)
-    return Result(**fields)
+        fields["accuracy"] = Accuracy(**_known(Accuracy, accuracy))
+    return Result(**_known(Result, fields))
+
+
+def _known(kind: type, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that a dataclass has: those of a newer or an older version are ignored."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in fields.items() if name in names}

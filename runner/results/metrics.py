@@ -9,7 +9,7 @@ from typing import Any
 from runner.analysis.findings import summary
 from runner.analysis.published import compare, missing_isa
 from runner.analysis.statistics import Verdict
-from runner.results.result import Result
+from runner.results.result import MIN_P99_SAMPLES, Result
 
 CHOICES = {
     "model": "model.name",
@@ -60,10 +60,10 @@ def metrics(result: Result) -> dict[str, float]:
             "speedup_ci_high": measured.speedup.high,
             "latency_p50_ms": measured.latency_p50_ms,
             "latency_p90_ms": measured.latency_p90_ms,
-            "latency_p99_ms": measured.latency_p99_ms,
+            "latency_p99_ms": measured.latency_p99_ms if measured.latency_samples >= MIN_P99_SAMPLES else None,
+            "latency_max_ms": measured.latency_max_ms,
             "rounds": measured.rounds,
             "processes": measured.processes,
-            "rounds_more": measured.rounds_more,
             "goal_reached": measured.goal_reached,
             "latency_samples": measured.latency_samples,
             "noise_floor": measured.noise_floor,

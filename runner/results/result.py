@@ -12,6 +12,9 @@ from runner.machine.facts import this_machine
 from runner.protocol import Finding
 from runner.results.status import Status
 
+MIN_P99_SAMPLES = 1000
+"""Batches below which a 99th percentile rests on fewer than ten of them, and is not reported."""
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -24,18 +27,18 @@ class Measurement:
     verdict: Verdict
     rounds: int
     processes: int
-    rounds_more: int | None
-    """About how many rounds more would settle an inconclusive verdict."""
     goal_reached: bool
     latency_p50_ms: float
     latency_p90_ms: float
     latency_p99_ms: float
     latency_samples: int
-    """Batches that the percentiles come from: with fewer than 100, p99 is nearly the slowest one."""
+    """Batches that the percentiles come from: those of all rounds, contaminated ones too."""
     round_throughput: list[float]
     """The candidate's throughput in each round that counts, in order."""
     noise_floor: float
     """δ, within which a speedup is no effect: calibrated by A/A on this machine, else `measure.noise_floor`."""
+    latency_max_ms: float | None = None
+    """The slowest batch. Below MIN_P99_SAMPLES it is shown instead of p99, which would be little else."""
     first_token_ms: float | None = None
     """Median time from the start of a batch to its first tokens, if text is generated."""
     token_ms: float | None = None

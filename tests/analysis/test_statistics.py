@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runner.analysis.statistics import Estimate, Verdict, geometric_mean, judge, rounds_to_settle
+from runner.analysis.statistics import Estimate, Verdict, geometric_mean, judge
 
 
 def test_geometric_mean_of_rounds():
@@ -74,11 +74,3 @@ def test_interval_covers_the_truth(noise):
 def test_verdict(low, high, verdict):
     """A verdict needs the whole interval on one side of the noise floor."""
     assert judge(Estimate((low * high) ** 0.5, low, high), noise_floor=0.02) is verdict
-
-
-def test_rounds_to_settle():
-    """Half of the interval's width must shrink to the distance from the border: 4 times the rounds for half."""
-    margin = math.log(1.02)
-    value = math.exp(math.log(1.02) + margin / 2)
-    estimate = Estimate(value, value / math.exp(margin), value * math.exp(margin))
-    assert rounds_to_settle(estimate, 0.02, rounds=8) == 24

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_every_file_says_when_to_use_it_and_how(option):
     group, name = option.split("=")
     text = (PROJECT / "conf" / group / f"{name}.yaml").read_text()
     comment = "\n".join(itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()))
-    assert "python -m runner" in comment
+    assert re.search(r"\brunner [a-z'+-]", comment)
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("backend=")])
@@ -317,7 +318,7 @@ def test_weights_that_carry_code_are_never_executed(tmp_path):
     torch.save({"weight": Malicious()}, tmp_path / "weights.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Malicious()))
     for name in ("weights.pt", "plain.pt"):
-        with pytest.raises(BadInput, match="tensors only"):
+        with pytest.raises(BadInput, match="not a state_dict of tensors"):
             read_state(tmp_path / name)
     assert not (tmp_path / "executed").exists()
 

@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from runner.paths import PROJECT
-from runner.processes.process_tree import ANY, tagged_processes
+from runner.processes.process_tree import tagged_processes
 from runner.results.files import RESULT_FILE, load
 from runner.results.result import Result
-from tests.conftest import FAKE, TESTS, share_cache
+from tests.conftest import FAKE, TEST_TAG, TESTS, share_cache
 
 STRUCK = Path(__file__).with_name("struck.py")
 MAX_WAIT_S = 20
@@ -29,14 +29,14 @@ BRIEF = (*FAKE, "measure.rounds_min=2", "measure.rounds_max=2")
 
 
 def family() -> list[str]:
-    """Return every process that a sweep has started, in any state, its guards, and every zombie of this process."""
-    marked, found = tagged_processes(ANY), []
+    """Return every process that a sweep of these tests has started, in any state, and every zombie of this process."""
+    marked, found = tagged_processes(TEST_TAG), []
     for process in psutil.process_iter(["pid", "name", "status", "cmdline", "ppid"]):
         words = " ".join(process.info["cmdline"] or [])
         orphan = process.info["status"] == psutil.STATUS_ZOMBIE and process.info["ppid"] in (1, os.getpid())
         if (
             process.info["pid"] in marked
-            or "runner/processes/process_tree.py" in words
+            or f"runner/processes/process_tree.py {TEST_TAG}" in words
             or (orphan and process.info["name"] in ("python", "python3", "sh"))
         ):
             found.append(f"{process.info}")

@@ -18,7 +18,6 @@ MEASURED = Measurement(
     verdict=Verdict.faster,
     rounds=8,
     processes=1,
-    rounds_more=None,
     goal_reached=True,
     latency_p50_ms=43.7,
     latency_p90_ms=45.0,

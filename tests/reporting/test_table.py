@@ -180,24 +180,41 @@ def test_identical_logits_are_exact_and_lack_of_accuracy_is_a_dash():
     assert column.show({}) == "–"
 
 
-def test_notes_say_why_there_is_no_number_and_what_would_settle_it():
-    """One line each, and none for a run that needs none."""
+def test_too_few_batches_have_a_slowest_one_and_no_p99():
+    """The cell names it; with neither there is a dash."""
+    column = next(one for one in COLUMNS if one.title == "p99 ms")
+    slowest = {"metrics.latency_max_ms": 51.84}
+    assert [column.show(one) for one in (slowest, slowest | {"metrics.latency_p99_ms": 22.06}, {})] == [
+        "51.8 (max)",
+        "22.1",
+        "–",
+    ]
+
+
+def test_a_label_that_looks_like_markup_is_shown():
+    """Brackets are letters; a closing tag without an opening one once ended the program instead of the sweep."""
+    console = Console(file=io.StringIO(), width=300)
+    print_table(console, [MEASURED | {"tags.label": "ViT [/int8] [b]"}], "sweep [/x]")
+    shown = console.file.getvalue()
+    assert "ViT [/int8] [b]" in shown
+    assert "sweep [/x]" in shown
+
+
+def test_notes_say_why_there_is_no_number():
+    """One line each, and none for a run that needs none, nor advice to measure on until a verdict pleases."""
     uncertain = {"tags.label": "ort int8", "tags.accuracy_gate": "pass (uncertain)", "metrics.accuracy_samples": 400.0}
     rows = [
         MEASURED,
         FAILED,
-        {"tags.label": "ort fp32", "tags.status": "ok", "metrics.rounds_more": 12.0, "metrics.rounds": 8.0},
-        {"tags.label": "ort bf16", "metrics.rounds_more": 5.0, "metrics.rounds": 15.0, "metrics.processes": 3.0},
+        {"tags.label": "ort fp32", "tags.status": "ok", "tags.verdict": "inconclusive", "metrics.rounds": 8.0},
         {"tags.label": "slow", "metrics.steady": 0.0, "metrics.goal_reached": 0.0},
         uncertain | {"metrics.accuracy_gate_samples": 5210.0},
         uncertain | {"tags.accuracy_gate": "fail (uncertain)", "metrics.accuracy_gate_samples": NAN},
     ]
     assert notes(rows) == [
         "torch bf16: crashed: died by SIGABRT: free()",
-        "ort fp32: inconclusive: about 12 more rounds would settle it: measure.rounds_min=20 measure.rounds_max=20",
-        "ort bf16: inconclusive: about 5 more rounds would settle it: measure.processes_min=4 measure.processes_max=4",
         "slow: its speed or the baseline's was not steady after warming up: raise measure.warmup_s",
-        "slow: the interval is wider than the goal: raise measure.rounds_max or quieten the machine",
+        "slow: the interval is wider than the goal: stop other programs, or take measure=publish",
         "ort int8: the gate is uncertain on 400 samples: about 5210 samples would decide it",
         "ort int8: the gate is uncertain on 400 samples: no number of samples would decide it",
     ]
@@ -232,8 +249,8 @@ def test_a_noisy_row_says_so_below_the_table():
         "metrics.rounds_contaminated": 9.0,
     }
     assert notes([noisy]) == [
-        "ort int8: too noisy: 9 rounds were disturbed (other processes used 38% of the cores' time): "
-        "stop what else runs here, or measure at another time"
+        "ort int8: too noisy: 9 rounds were contaminated (other processes used 38% of the cores' time): "
+        "stop other programs, or measure at another time"
     ]
 
 

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from runner.commands import report
 from runner.results import metrics
-from runner.results.result import Result
+from runner.results.result import MIN_P99_SAMPLES, Result
 from runner.tracking.client import open_client
 from runner.tracking.reader import read_sweep
 from tests.conftest import FAKE, Finished, RunProgram
@@ -25,7 +25,7 @@ CASES = ("batch_s: 0.001", "batch_s: 0.003", "fault: raise")
 PARAMS = {"model", "backend", "precision", "allocator", "hugepages", "threading", "batch_size", "instances"}
 METRICS = {
     *("throughput", "throughput_ci_low", "throughput_ci_high", "baseline_throughput"),
-    *("speedup", "speedup_ci_low", "speedup_ci_high", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms"),
+    *("speedup", "speedup_ci_low", "speedup_ci_high", "latency_p50_ms", "latency_p90_ms", "latency_max_ms"),
     *("accuracy_top1", "accuracy_delta_pp", "agreement_top1", "sqnr_db"),
     *("load_s", "prepare_s", "first_inference_s", "rss_peak_mib", "artifact_mib", "round_throughput"),
 }
@@ -127,7 +127,9 @@ def test_metrics_are_the_numbers_of_the_result(recorded, store):
         assert metrics["baseline_throughput"] == result.measurement.baseline_throughput.value
         assert metrics["speedup"] == result.measurement.speedup.value
         assert metrics["speedup_ci_high"] == result.measurement.speedup.high
-        assert metrics["latency_p99_ms"] == result.measurement.latency_p99_ms
+        assert metrics["latency_max_ms"] == result.measurement.latency_max_ms
+        enough = result.measurement.latency_samples >= MIN_P99_SAMPLES
+        assert metrics.get("latency_p99_ms") == (result.measurement.latency_p99_ms if enough else None)
         assert metrics["accuracy_top1"] == result.accuracy.top1
         assert (metrics["agreement_top1"], metrics["accuracy_delta_pp"]) == (1, 0)
         assert metrics["rss_peak_mib"] == result.rss_peak_mib

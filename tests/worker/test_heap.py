@@ -1,10 +1,10 @@
-"""The heap that a slice begins with."""
+"""The heap layout at the start of a slice."""
 
 from runner.worker.heap import BLOCKS, MAX_BLOCK, MIN_BLOCK, Heap
 
 
-def test_a_seed_draws_one_heap_and_another_seed_another() -> None:
-    """The same seed holds blocks of the same sizes, within the limits; a further one does not."""
+def test_layout_depends_on_the_seed() -> None:
+    """Equal block sizes for the same seed, within the limits; different sizes for another."""
     heap = Heap()
     first, again, other = heap.redraw(1), heap.redraw(1), heap.redraw(2)
     assert first == again
@@ -13,8 +13,8 @@ def test_a_seed_draws_one_heap_and_another_seed_another() -> None:
     assert all(MIN_BLOCK <= size < MAX_BLOCK for size in first + other)
 
 
-def test_blocks_are_given_back() -> None:
-    """A thousand draws hold no more memory than one does."""
+def test_blocks_are_freed() -> None:
+    """A thousand draws hold no more memory than one."""
     heap = Heap()
     heap.redraw(0)
     before = resident_bytes()
@@ -24,7 +24,7 @@ def test_blocks_are_given_back() -> None:
 
 
 def resident_bytes() -> int:
-    """Return the resident memory of this process."""
+    """Return the resident memory of this process, in bytes."""
     from psutil import Process
 
     return int(Process().memory_info().rss)

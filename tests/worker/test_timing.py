@@ -1,4 +1,4 @@
-"""The timed loop, under a clock that the step moves: exact stamps."""
+"""The timed loop, with a clock that only steps advance, so that stamps are exact."""
 
 import contextlib
 import itertools
@@ -11,7 +11,7 @@ from runner.worker.timing import WINDOW_ITERATIONS, WINDOW_NS, garbage_collector
 
 
 class Bench:
-    """A clock that moves only when a step runs."""
+    """A clock that advances only when a step runs."""
 
     def __init__(self, durations):
         self.now = 1_000
@@ -24,28 +24,28 @@ class Bench:
         self.now += next(self._durations)
 
 
-def test_stamps_before_the_first_and_after_every_batch():
+def test_stamps_surround_every_batch():
     """Three batches give four stamps."""
     bench = Bench([10, 20, 30])
     assert run_for(bench.step, minimum_ns=0, minimum_iterations=3, clock=bench.clock) == [1000, 1010, 1030, 1060]
 
 
-def test_time_rules_where_batches_are_short():
+def test_minimum_time_decides_for_short_batches():
     """Batches run until the minimum time has passed."""
     bench = Bench([10] * 100)
     stamps = run_for(bench.step, minimum_ns=95, minimum_iterations=2, clock=bench.clock)
     assert len(stamps) - 1 == 10
 
 
-def test_number_rules_where_batches_are_long():
-    """A slice never holds fewer batches than asked for."""
+def test_minimum_number_decides_for_long_batches():
+    """A slice never has fewer batches than requested."""
     bench = Bench([1000] * 100)
     stamps = run_for(bench.step, minimum_ns=95, minimum_iterations=4, clock=bench.clock)
     assert len(stamps) - 1 == 4
 
 
 def test_warm_up_ends_when_three_windows_agree():
-    """Speeds up for two windows, then is steady: five windows in all."""
+    """Two windows of increasing speed, then steady: five windows in total."""
     slow, medium, fast = WINDOW_NS // 2, WINDOW_NS // 3 + 1, WINDOW_NS // 4
     durations = [slow] * 3 + [medium] * 3 + [fast] * 100
     bench = Bench(durations)
@@ -55,7 +55,7 @@ def test_warm_up_ends_when_three_windows_agree():
 
 
 def test_warm_up_gives_up():
-    """A speed that never settles is reported as not steady."""
+    """A speed that never becomes steady is reported as not steady."""
     durations = [WINDOW_NS * (1 + index // WINDOW_ITERATIONS % 2) for index in range(1000)]
     bench = Bench(durations)
     steady, _ = warm_up([bench.step], maximum_ns=20 * WINDOW_NS, tolerance=0.03, clock=bench.clock)
@@ -64,7 +64,7 @@ def test_warm_up_gives_up():
 
 
 def test_garbage_collector_is_off_while_timing():
-    """And on again afterwards, also where the timed phase raises."""
+    """It is enabled again afterwards, even if the timed phase raises."""
     import gc
 
     def fail():
@@ -78,7 +78,7 @@ def test_garbage_collector_is_off_while_timing():
 
 
 def test_one_step_settles_before_it_is_timed():
-    """Two batches settle, three are timed."""
+    """Two untimed batches, then three timed ones."""
     bench = Bench([5, 5, 10, 20, 30])
     lanes = run_steps(
         [bench.step], settle_ns=0, settle_iterations=2, minimum_ns=0, minimum_iterations=3, clock=bench.clock
@@ -86,8 +86,8 @@ def test_one_step_settles_before_it_is_timed():
     assert lanes == [[1010, 1020, 1040, 1070]]
 
 
-def test_several_steps_are_in_flight_together():
-    """Two steps that wait for each other can only end where both run at once; each has stamps of its own."""
+def test_several_steps_run_concurrently():
+    """Two steps that wait for each other end only if they run at once; each has its own stamps."""
     barrier = threading.Barrier(2, timeout=1)
 
     def step():
@@ -102,8 +102,8 @@ def test_several_steps_are_in_flight_together():
         assert min(after - before for before, after in itertools.pairwise(stamps)) >= 2_000_000
 
 
-def test_the_fast_one_goes_on_until_the_slow_one_has_enough():
-    """No step runs alone in the common window: the faster has more batches, and ends no earlier."""
+def test_fast_step_continues_until_the_slow_one_has_enough():
+    """No step runs alone while it is timed: the faster has more batches, and does not end earlier."""
     fast, slow = run_steps(
         [lambda: time.sleep(0.001), lambda: time.sleep(0.02)],
         settle_ns=0,
@@ -115,7 +115,7 @@ def test_the_fast_one_goes_on_until_the_slow_one_has_enough():
     assert fast[-1] >= slow[5]
 
 
-def test_what_a_thread_raises_is_raised():
+def test_exception_of_a_thread_is_raised():
     """A step that fails on its own thread ends the phase."""
 
     def fail():

@@ -1,4 +1,4 @@
-"""Models of Transformers, whole runs on tiny ones: each task through PyTorch, ONNX Runtime and OpenVINO."""
+"""Transformers models: whole runs of tiny ones, each task through PyTorch, ONNX Runtime and OpenVINO."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SIZES = {
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory) -> Path:
-    """One folder for all, so that a checkpoint and its export are made once."""
+    """One folder for all tests, so that a checkpoint and its export are made once."""
     return tmp_path_factory.mktemp("optimum")
 
 
@@ -70,8 +70,8 @@ def tiny(model: str) -> list[str]:
         ("gpt2", "openvino", "int8_weights"),
     ],
 )
-def test_every_task_runs_and_keeps_its_answers(run_program: RunProgram, outputs, model, backends, precisions):
-    """Measured, its precision proven, and in fp32 the same answers as PyTorch's."""
+def test_every_task_runs_with_the_right_answers(run_program: RunProgram, outputs, model, backends, precisions):
+    """Measured, precision verified, and in fp32 the same answers as PyTorch."""
     done = run_program(*tiny(model), f"backend={backends}", f"precision={precisions}", output_dir=outputs)
     assert done.code == 0, done.out + done.err
     for result in done.results():
@@ -85,7 +85,7 @@ def test_every_task_runs_and_keeps_its_answers(run_program: RunProgram, outputs,
             assert accuracy.sqnr_db is None or accuracy.sqnr_db > 60
         if model == "distilbert":
             assert accuracy.top1 is not None
-            assert accuracy.top1 > 0.8  # the probe has learnt what no single word tells
+            assert accuracy.top1 > 0.8  # no single word gives the class away
         if model == "roberta_squad2":
             assert accuracy.scores["f1"] > 0.6
         if model == "gpt2":
@@ -93,12 +93,12 @@ def test_every_task_runs_and_keeps_its_answers(run_program: RunProgram, outputs,
             measured = result.measurement
             assert measured is not None
             assert measured.new_tokens == 6
-            # Together they are the time of a batch, but for the medians' own rounding.
+            # They add up to a batch's time, except that each is a median of its own.
             assert measured.first_token_ms + 5 * measured.token_ms == pytest.approx(measured.latency_p50_ms, rel=0.2)
 
 
 def test_pipeline_goes_from_text_to_answers(run_program: RunProgram, outputs):
-    """The printed example: one sentence ten times, each by itself, tokenising included."""
+    """The example of the documentation: one sentence ten times, one at a time, including tokenisation."""
     done = run_program(
         *tiny("distilbert"), *("backend=ort", "scope=pipeline", "batch_size=10", "model.sequence_length=null"),
         *("data=one_text", "data.text='Optimum is great for CPU inference!'", "data.evaluation_samples=10"),
@@ -107,11 +107,11 @@ def test_pipeline_goes_from_text_to_answers(run_program: RunProgram, outputs):
     assert done.code == 0, done.out + done.err
     [result] = done.results()
     assert result.status is Status.ok, result.reason
-    assert result.accuracy.top1 is None  # nobody says what the sentence is
+    assert result.accuracy.top1 is None  # the sentence has no label
 
 
-def test_own_texts_are_cut_and_it_is_said(run_program: RunProgram, outputs, tmp_path):
-    """A CSV file with long texts, for a tiny published model in a folder."""
+def test_long_texts_are_truncated_and_reported(run_program: RunProgram, outputs, tmp_path):
+    """A CSV file with short and long texts."""
     with (tmp_path / "texts.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["text", "label"])
@@ -127,8 +127,8 @@ def test_own_texts_are_cut_and_it_is_said(run_program: RunProgram, outputs, tmp_
     assert note in done.out
 
 
-def test_a_model_that_cannot_be_had_is_unavailable():
-    """Neither a folder nor reachable: what to take instead is said."""
+def test_unreachable_model_is_unavailable():
+    """Neither a folder nor reachable: the reason names alternatives."""
     job = change_job(
         PROBE, source="transformers", name="x", model_id="nobody/nothing", weights="pretrained",
         task="text-classification", data="sentences",
@@ -141,7 +141,7 @@ def test_a_model_that_cannot_be_had_is_unavailable():
 
 @pytest.fixture
 def hub_job(tmp_path):
-    """Return a job of a tiny DistilBERT."""
+    """Return a job of a tiny DistilBERT with random weights."""
     config = {"n_layers": 1, "dim": 32, "hidden_dim": 64, "n_heads": 2, "vocab_size": 2000}
     return change_job(
         PROBE, source="transformers", name="tiny", architecture="distilbert", model_config=config,
@@ -149,20 +149,20 @@ def hub_job(tmp_path):
     )  # fmt: skip
 
 
-def test_more_tokens_than_the_model_takes(hub_job):
-    """Told with what it takes."""
-    with pytest.raises(BadInput, match="received 1000; allowed: at most 512, what tiny takes"):
+def test_sequence_length_above_the_limit(hub_job):
+    """The error names the limit."""
+    with pytest.raises(BadInput, match="received 1000; allowed: at most 512, the limit of tiny"):
         gather(change_job(hub_job, sequence_length=1000), Cache(Path(hub_job.run.cache_dir)).get)
 
 
-def test_a_field_that_the_architecture_has_not(hub_job):
-    """Named, before anything is built."""
+def test_unknown_field_of_the_configuration(hub_job):
+    """The error names the field, before anything is built."""
     with pytest.raises(BadInput, match=r"model.config.layers: distilbert has no such field"):
         gather(change_job(hub_job, model_config={"layers": 3}), Cache(Path(hub_job.run.cache_dir)).get)
 
 
-def test_an_architecture_that_optimum_cannot_export(hub_job):
-    """Unsupported, with the nearest that it can."""
+def test_architecture_that_optimum_cannot_export(hub_job):
+    """Unsupported; the reason names the most similar architecture."""
     cache = Cache(Path(hub_job.run.cache_dir))
     checkpoint = gather(hub_job, cache.get).network
     folder = Path(hub_job.run.cache_dir) / "other"
@@ -172,17 +172,17 @@ def test_an_architecture_that_optimum_cannot_export(hub_job):
         dataclasses.replace(checkpoint, folder=folder).refuse_unexportable("onnx")
 
 
-def test_a_text_that_is_empty(hub_job, tmp_path):
-    """Named by its number."""
+def test_empty_text(hub_job, tmp_path):
+    """The error names the record."""
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(json.dumps({"text": text, "label": 0}) + "\n" for text in ["fine"] * 60 + ["  "]))
     job = change_job(hub_job, data="text_file", data_path=str(path))
-    with pytest.raises(BadInput, match="record 61 has an empty text: fill it in or take it out"):
+    with pytest.raises(BadInput, match="record 61 has an empty text: fill it in or remove it"):
         gather(job, Cache(Path(hub_job.run.cache_dir)).get)
 
 
 @pytest.mark.parametrize(
-    ("backend", "precision_name", "told"),
+    ("backend", "precision_name", "reason"),
     [
         ("torch", "int8", "take precision=int8_dynamic"),
         ("ort", "bf16", "no bf16 arithmetic on x86"),
@@ -190,10 +190,10 @@ def test_a_text_that_is_empty(hub_job, tmp_path):
         ("openvino", "int8_dynamic", r"take precision=int8 \(calibrated\)"),
     ],
 )
-def test_precisions_that_a_runtime_has_not(hub_job, backend, precision_name, told):
-    """Refused with the nearest."""
+def test_unsupported_precision(hub_job, backend, precision_name, reason):
+    """The reason names the nearest supported precision."""
     job = change_job(hub_job, backend=backend, precision=precision_name)
-    with pytest.raises(Unsupported, match=told):
+    with pytest.raises(Unsupported, match=reason):
         gather(job, Cache(Path(hub_job.run.cache_dir)).get)
 
 
@@ -206,20 +206,20 @@ def test_precisions_that_a_runtime_has_not(hub_job, backend, precision_name, tol
         ({"asimd"}, "arm64"),
     ],
 )
-def test_plan_of_quantising_follows_the_processor(flags, plan):
+def test_quantisation_plan_follows_the_processor(flags, plan):
     assert best_plan(frozenset(flags)) == plan
 
 
 def test_best_span():
-    """The largest sum of a first and a last token, in order and inside the context; else no answer."""
+    """The largest sum of a start and an end logit, in order and inside the context; else no answer."""
     inside = np.array([False, True, True, True])
     assert best_span(np.array([0, 1, 5, 2.0]), np.array([0, 9, 1, 4.0]), inside) == (1, 1)
     assert best_span(np.array([0, 1, 5, 2.0]), np.array([0, 3, 1, 4.0]), inside) == (2, 3)
     assert best_span(np.array([9, 1, 5, 2.0]), np.array([9, 3, 1, 4.0]), inside) is None
 
 
-def test_integer_products_that_are_called_without_a_primitive():
-    """1024 × 768 × 3072 in int8: what torch._int_mm prints."""
+def test_integer_gemm_without_a_primitive():
+    """1024 × 768 × 3072 in int8: the verbose line of torch._int_mm."""
     line = (
         "onednn_verbose,v1,primitive,exec,cpu,gemm_api,,undef,src_u8::blocked:ab:f0 wei_s8::blocked:ba:f0 "
         "dst_s32::blocked:ab:f0,,,1024x768:768x3072,2.7"
@@ -228,8 +228,8 @@ def test_integer_products_that_are_called_without_a_primitive():
     assert (work.precision, work.amount) == ("int8", 1024 * 768 * 3072)
 
 
-def test_fused_attention_counts_its_products():
-    """8 texts of 4 tokens, 6 wide: 3 × 6 × 6 for queries, keys and values, and 2 × 4 × 6 with each other, per token."""
+def test_multiply_accumulates_of_fused_attention():
+    """8 texts of 4 tokens, width 6: per token 3 × 6 × 6 for queries, keys and values, and 2 × 4 × 6 for attention."""
     event = {
         "name": "attention_kernel_time",
         "dur": 5,
@@ -247,8 +247,8 @@ def test_fused_attention_counts_its_products():
     assert _multiply_accumulates(event, {}) == 8 * 4 * (3 * 36 + 2 * 4 * 6)
 
 
-def test_another_configuration_is_another_artifact(hub_job):
-    """With equal weights: as many numbers, drawn by the same seed, but two heads or four."""
+def test_checkpoint_digest_covers_the_configuration(hub_job):
+    """Equal weights, drawn by the same seed, but two heads or four."""
     cache = Cache(Path(hub_job.run.cache_dir))
     four = change_job(hub_job, model_config={**hub_job.subject.model_config, "n_heads": 4})
     digests = {gather(job, cache.get).network.digest for job in (hub_job, four)}
@@ -256,24 +256,24 @@ def test_another_configuration_is_another_artifact(hub_job):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         ('{"text": "fine", "label": -1}', "a label is -1; allowed: whole numbers from 0"),
         ('{"text": "fine", "label": "good"}', "a label is not a whole number"),
         ("[1, 2]", "line 1 is not a JSON object"),
     ],
 )
-def test_records_that_cannot_be_used(hub_job, tmp_path, text, told):
-    """Each in one line that names the file."""
+def test_invalid_records(hub_job, tmp_path, text, reason):
+    """The error is one line that names the file."""
     path = tmp_path / "texts.jsonl"
     path.write_text(f"{text}\n" * 60)
     job = change_job(hub_job, data="text_file", data_path=str(path))
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput, match=reason):
         gather(job, Cache(Path(hub_job.run.cache_dir)).get)
 
 
-def test_a_published_model_in_a_folder(hub_job):
-    """Its own tokenizer, weights and configuration; a configuration that it has not is refused."""
+def test_published_model_in_a_folder(hub_job):
+    """Its own tokenizer, weights and configuration; a different configuration is rejected."""
     cache = Cache(Path(hub_job.run.cache_dir))
     made = gather(hub_job, cache.get).network
     published = change_job(
@@ -282,7 +282,7 @@ def test_a_published_model_in_a_folder(hub_job):
     again = gather(published, cache.get).network
     for name, tensor in made.module().state_dict().items():
         np.testing.assert_array_equal(again.module().state_dict()[name].numpy(), tensor.numpy())
-    with pytest.raises(BadInput, match=r"model.config.n_layers: received 3; allowed: 1, what .* has"):
+    with pytest.raises(BadInput, match=r"model.config.n_layers: received 3; allowed: 1, the value of "):
         gather(change_job(published, model_config={"n_layers": 3}), cache.get)
 
 
@@ -299,7 +299,7 @@ SQUAD = [
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_questions_in_a_file(hub_job, tmp_path, suffix):
-    """SQuAD's own nesting of answers, in both kinds of file, and where in the context each token stands."""
+    """SQuAD's nested answers in both file formats, and the offsets of the context's tokens."""
     path = tmp_path / f"squad{suffix}"
     with path.open("w", newline="") as stream:
         if suffix == ".csv":
@@ -319,6 +319,6 @@ def test_questions_in_a_file(hub_job, tmp_path, suffix):
     assert source.answers == [("ann lee", "ann"), (), ("bob",)]
     batch = source.batch([0])
     context = SQUAD[0]["context"]
-    told = [context[first:last] for first, last in batch.places[0] if first >= 0]
-    assert "".join(told).replace(" ", "") == context.replace(" ", "")
+    tokens = [context[first:last] for first, last in batch.places[0] if first >= 0]
+    assert "".join(tokens).replace(" ", "") == context.replace(" ", "")
     assert batch.inputs["input_ids"].shape == (1, 24)

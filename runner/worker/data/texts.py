@@ -204,9 +204,9 @@ def _read(path: Path, task: str, encoder: Encoder) -> Texts:
     try:
         labels = [int(one["label"]) for one in records]
     except (KeyError, ValueError, TypeError) as error:
-        raise BadInput(f"data.path={path}: a label is not an integer ({error}); allowed: integers from 0") from error
+        raise BadInput(f"data.path={path}: a label is not a whole number ({error}); allowed: from 0") from error
     if min(labels) < 0:
-        raise BadInput(f"data.path={path}: a label is {min(labels)}; allowed: integers from 0")
+        raise BadInput(f"data.path={path}: a label is {min(labels)}; allowed: whole numbers from 0")
     return Texts(texts, encoder, labels=labels, classes=max(2, max(labels) + 1))
 
 

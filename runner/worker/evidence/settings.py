@@ -57,8 +57,8 @@ def collect(
         looks["openmp"] = lambda: [preloaded_openmp(openmp, maps)]
     if wanted:
         looks["variables"] = lambda: [variables(wanted, maps)]
-    if expectations.layout == "fixed":
-        looks["layout"] = lambda: [layout(int(Path("/proc/self/personality").read_text(), 16))]
+    if expectations.layout != "random":
+        looks["layout"] = lambda: [layout(expectations.layout, int(Path("/proc/self/personality").read_text(), 16))]
     return [finding for knob, look in looks.items() for finding in guarded(knob, look)]
 
 
@@ -309,17 +309,20 @@ def variables(wanted: dict[str, str], maps: str) -> Finding:
     )
 
 
-def layout(personality: int) -> Finding:
-    """Report whether addresses are the same in every process of a pair."""
+def layout(expected: str, personality: int) -> Finding:
+    """Report whether addresses are the same in every process of a pair.
+
+    Args:
+        expected: ``fixed``, or ``forbidden`` if the host found that this machine does not permit it.
+        personality: of the process, from /proc/self/personality.
+    """
     fixed = bool(personality & ADDR_NO_RANDOMIZE)
-    return Finding(
-        "layout",
-        "fixed",
-        f"personality {personality:#x}",
-        VERIFIED if fixed else CONTRADICTED,
-        "/proc/self/personality",
-        "" if fixed else "take measure.fixed_layout=false",
-    )
+    state, remedy = VERIFIED, ""
+    if not fixed and expected == "forbidden":
+        state, remedy = UNKNOWN, "allow setarch --addr-no-randomize (a container's seccomp profile forbids it)"
+    elif not fixed:
+        state, remedy = CONTRADICTED, "take measure.fixed_layout=false"
+    return Finding("layout", "fixed", f"personality {personality:#x}", state, "/proc/self/personality", remedy)
 
 
 def _log() -> str:

@@ -1,4 +1,4 @@
-"""Where a Transformers model comes from: a folder, the Hugging Face Hub, or only the configuration of an architecture."""
+"""Where a Transformers model comes from: a folder, the Hugging Face Hub, or only an architecture's configuration."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Probes of language models: the backbone as it is drawn, and outputs that are fitted on its features.
+"""Probes of Transformers models: a random backbone, and output layers fitted on its features.
 
-An attention layer that is drawn at random lets every token see something of all others, and a residual path keeps
-what a token is. So what a text says can be read off such a backbone, and only the last layers need fitting: that takes
-seconds, and leaves a model that answers rightly, whose activations int8 keeps about as it keeps a trained one's.
+A randomly initialised attention layer lets every token depend on all others, and the residual connections keep each
+token's own embedding. So the features of such a backbone determine the content of the text, and only the last layers
+need fitting. That takes seconds. The model then answers mostly right, and int8 affects its activations about as much as
+those of a trained model.
 """
 
 from __future__ import annotations
@@ -26,21 +27,22 @@ EPOCHS = 60
 RATE = 1e-3
 WEIGHT_DECAY = 1e-2
 QUESTIONS, PASSAGES = 300, 200
-"""Training samples that question answering and generation are fitted on: every token of them is an example."""
+"""Training samples for question answering and generation: every token of them is an example."""
 TOKENS_PER_STEP = 512
+"""Tokens per optimiser step, for generation."""
 
 
 def make_probe(module: Any, task: str, dataset: Dataset, seed: int) -> None:
-    """Fit the outputs of a freshly drawn model, in place.
+    """Fit the output layers of a newly initialised model, in place.
 
     Args:
-        module: of Transformers, in evaluation mode.
-        task: a word of ``runner.config.schema.Task``.
-        dataset: its training samples and what is known of them are used.
-        seed: of the order in which they are.
+        module: a Transformers model in evaluation mode.
+        task: a value of ``runner.config.schema.Task``.
+        dataset: its training samples, with their labels or answers.
+        seed: of the initial output weights and the order of the samples.
 
     Raises:
-        Unsupported: the model's outputs are of a kind that this cannot fit.
+        Unsupported: the model has an unknown kind of output layers.
     """
     torch.manual_seed(seed)
     if task == "image-classification":
@@ -57,7 +59,7 @@ def make_probe(module: Any, task: str, dataset: Dataset, seed: int) -> None:
 
 
 class _Pixels(nn.Module):
-    """A model of Transformers, called as torchvision's are."""
+    """A Transformers model with the call signature of torchvision's."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -69,7 +71,7 @@ class _Pixels(nn.Module):
 
 
 def _fit_classifier(module: Any, dataset: Dataset) -> None:
-    """Fit what follows the first token's features: a hidden layer and the classes."""
+    """Fit the layers after the first token's features: a hidden layer and the classifier."""
     hidden, activation, classifier = _head(module)
     indices = dataset.training[:FITTING_SAMPLES]
     features = torch.cat([states[:, 0] for states, _ in _features(module, dataset, indices)])
@@ -88,10 +90,10 @@ def _fit_classifier(module: Any, dataset: Dataset) -> None:
 
 
 def _head(module: Any) -> tuple[nn.Linear, nn.Module, nn.Linear]:
-    """Return the two last linear layers of a classifier of texts, and what is between them.
+    """Return the last two linear layers of a text classifier, and the activation between them.
 
     Raises:
-        Unsupported: it has another head.
+        Unsupported: the head is of another kind.
     """
     heads: list[tuple[Any, nn.Module, Any]] = [
         (getattr(module, "pre_classifier", None), nn.ReLU(), getattr(module, "classifier", None)),  # DistilBERT
@@ -102,7 +104,7 @@ def _head(module: Any) -> tuple[nn.Linear, nn.Module, nn.Linear]:
         if isinstance(hidden, nn.Linear) and isinstance(classifier, nn.Linear):
             return hidden, activation, classifier
     raise Unsupported(
-        f"weights=probe knows the heads of DistilBERT, BERT and RoBERTa, not {type(module).__name__}'s: "
+        f"weights=probe: received {type(module).__name__}; allowed: heads of DistilBERT, BERT and RoBERTa: "
         "take weights=random"
     )
 
@@ -114,7 +116,7 @@ def _part(module: Any, path: str) -> Any:
 
 
 def _fit_spans(module: Any, dataset: Dataset) -> None:
-    """Fit the layer that gives for each token the likelihood that an answer starts and ends there."""
+    """Fit the layer whose outputs are, for each token, the logits of an answer's start and end."""
     states, targets = [], []
     indices, known = dataset.training[:QUESTIONS], dataset.source.answers
     assert known is not None
@@ -140,9 +142,18 @@ def _fit_spans(module: Any, dataset: Dataset) -> None:
 
 
 def _span(context: str, answers: tuple[str, ...], offsets: Any) -> tuple[int, int] | None:
-    """Return the tokens at which the first right answer starts and ends, None if it is not among them."""
+    """Return the first and the last token of the first right answer.
+
+    Args:
+        context: the text.
+        answers: the right answers.
+        offsets: start and end of each token in the text; see :class:`runner.worker.data.texts.TextBatch`.
+
+    Returns:
+        (0, 0) if there is no answer; None if it is not among the tokens.
+    """
     if not answers:
-        return 0, 0  # the first token stands for no answer
+        return 0, 0  # the first token means no answer
     begin = context.find(answers[0])
     end = begin + len(answers[0])
     inside = [place for place, (first, last) in enumerate(offsets) if first >= 0 and first < end and last > begin]
@@ -150,7 +161,7 @@ def _span(context: str, answers: tuple[str, ...], offsets: Any) -> tuple[int, in
 
 
 def _fit_language_model(module: Any, dataset: Dataset) -> None:
-    """Fit the weights of the tokens that occur, and one weight vector that all others share."""
+    """Fit the output weights of the tokens that occur, and one vector that all other tokens share."""
     states, targets = [], []
     for found, batch in _features(module, dataset, dataset.training[:PASSAGES]):
         tokens, mask = (torch.from_numpy(batch.inputs[name]) for name in ("input_ids", "attention_mask"))
@@ -168,7 +179,7 @@ def _fit_language_model(module: Any, dataset: Dataset) -> None:
 
     def loss(chosen: Tensor) -> Tensor:
         logits = fitted(inputs[chosen])
-        # The last logit is that of every other token, of which there are so many.
+        # The last logit counts once for each of the other tokens: log(n) + logit.
         logits = torch.cat([logits[:, :-1], logits[:, -1:] + others], dim=1)
         return functional.cross_entropy(logits, place[wanted[chosen]])
 
@@ -179,7 +190,15 @@ def _fit_language_model(module: Any, dataset: Dataset) -> None:
 
 
 def _descend(fitted: nn.Module, samples: int, loss: Any, *, batch: int = BATCH, epochs: int = EPOCHS) -> None:
-    """Minimise a loss over the parameters of a module by AdamW."""
+    """Minimise a loss over a module's parameters by AdamW.
+
+    Args:
+        fitted: the module.
+        samples: number of examples.
+        loss: called with the indices of a batch of examples.
+        batch: examples per step.
+        epochs: passes over all examples.
+    """
     optimiser = torch.optim.AdamW(fitted.parameters(), RATE, weight_decay=WEIGHT_DECAY)
     for _ in range(epochs):
         for chosen in torch.randperm(samples).split(batch):
@@ -189,7 +208,16 @@ def _descend(fitted: nn.Module, samples: int, loss: Any, *, batch: int = BATCH, 
 
 
 def _features(module: Any, dataset: Dataset, indices: Any) -> Iterator[tuple[Tensor, TextBatch]]:
-    """Yield the last hidden states (texts × tokens × width) of batches of texts, and the batches, without padding."""
+    """Yield the last hidden states and the batch, for batches of texts without padding.
+
+    Args:
+        module: the model; its backbone runs.
+        dataset: the texts.
+        indices: which of them.
+
+    Yields:
+        The states (texts × tokens × width) and the batch.
+    """
     for start in range(0, len(indices), BATCH):
         batch = trimmed(dataset.source.batch(list(indices[start : start + BATCH])))
         with torch.no_grad():
@@ -199,7 +227,7 @@ def _features(module: Any, dataset: Dataset, indices: Any) -> Iterator[tuple[Ten
 
 
 def trimmed(batch: TextBatch) -> TextBatch:
-    """Return a batch without the places at which every text has padding."""
+    """Return a batch without the positions at which every text has padding."""
     used = batch.inputs["attention_mask"].any(axis=0)
     inputs = {name: values[:, used] for name, values in batch.inputs.items()}
     return TextBatch(batch.texts, inputs, None if batch.offsets is None else batch.offsets[:, used])

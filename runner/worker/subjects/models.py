@@ -132,9 +132,9 @@ def _takes_image_size(name: str) -> bool:
 def declare_torchvision_operators() -> None:
     """Make ``import torchvision`` possible with a CPU build of PyTorch.
 
-    torchvision's wheel on PyPI is built for CUDA. With a CPU build of PyTorch its C++ library does not load, and its import
-    fails when it registers fake implementations of operators that are not defined. Declaring the schemas is enough for
-    classification models, which use none of these operators.
+    torchvision's wheel on PyPI is built for CUDA. With a CPU build of PyTorch its C++ library does not load, and its
+    import fails when it registers fake implementations of operators that are not defined. Declaring the schemas is
+    enough for classification models, which use none of these operators.
     """
     import importlib.util
 

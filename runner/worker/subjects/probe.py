@@ -1,8 +1,8 @@
-"""The probe: weights that need no training run, and behave under quantisation as trained ones do.
+"""The probe: weights that need no training, and react to quantisation as trained ones do.
 
-The backbone is set in one forward pass over training images: filters are drawn within the principal directions of
-what reaches them, residual branches are damped, batch norm is settled. Then a linear classifier is fitted on the
-features, in closed form. The constants were chosen by measuring what int8 (NNCF) leaves of the logits.
+One forward pass over training images sets the backbone: filters are drawn within the principal directions of their
+input, residual branches are damped, and batch norm takes its statistics. Then a linear classifier is fitted on the
+features, in closed form. The constants were chosen by measuring the SQNR of the logits under int8 (NNCF).
 """
 
 from __future__ import annotations
@@ -23,40 +23,43 @@ if TYPE_CHECKING:
     from runner.worker.data.datasets import Dataset
 
 SETTLING_SAMPLES = 128
-"""Training images that set the backbone: with the patches of each they are plenty, and cost a few seconds."""
+"""Training images that set the backbone. Each has many patches, so these suffice, in a few seconds."""
 TRANSFORMER_FITTING_SAMPLES = 500
-"""The same for networks without batch norm, which are slow: ViT-B/16 reaches 0.97 with them, in half the time."""
+"""FITTING_SAMPLES for networks without batch norm, which are slow: ViT-B/16 reaches top-1 0.97, in half the time."""
 TRANSFORMER_SETTLING_SAMPLES = 32
-"""Training images that set such a backbone: only its patch embedding looks at them."""
+"""SETTLING_SAMPLES for these networks: only the patch embedding depends on them."""
 BATCH = 16
 CONVOLUTION_DAMPING = 0.2
-"""Weight of a residual branch's last norm: undamped, the rounding errors of int8 grow with every block (3 dB of SQNR
-left in ResNet-50); 0.1 costs ResNet-18 six points of top-1 at 64 pixels."""
+"""Weight of a residual branch's last norm. Undamped, int8's rounding errors grow with every block (SQNR of ResNet-50:
+3 dB); 0.1 costs ResNet-18 six points of top-1 at 64 pixels."""
 TRANSFORMER_DAMPING = 0.3
-"""The same for a transformer's branches; more, since attention is the only way from patches to the class token."""
+"""The same for a transformer's branches. It is larger because only attention links the patches to the class token."""
 ATTENTION_GAIN = 1.5
-"""Gives attention logits a standard deviation of about 2: at 1 the heads average everything, and SQNR falls."""
+"""Gives attention logits a standard deviation of about 2. At 1 the heads average over all tokens, and SQNR falls."""
 DIRECTION_TOLERANCE = 1e-2
-"""Directions weaker than this, relative to the strongest, carry rounding noise, not image; 1e-3 costs 3 to 5 dB."""
+"""Eigenvalues below this share of the largest are rounding noise of the image; 1e-3 costs 3 to 5 dB of SQNR."""
 RIDGE = 0.03
-"""Shrinkage relative to the mean squared norm of the features: about the power of the noise that int8 adds to them."""
+"""Shrinkage relative to the mean squared norm of the features: about the power of int8's noise in them."""
 MAX_PATCH = 1024
-"""Values in a patch whose eigenvectors are still found in a moment; above it, channels alone are decorrelated."""
+"""Maximum patch size for a full eigendecomposition; larger patches are decorrelated over channels only."""
 PATCHES = 8192
-"""Patches that a covariance is taken from."""
+"""Patches from which a covariance is estimated."""
 
 
 def make_probe(module: nn.Module, dataset: Dataset, classes: int, seed: int) -> dict[str, Tensor]:
-    """Turn a freshly initialised network into a probe, in place, and return its state_dict.
+    """Turn a newly initialised network into a probe, in place.
 
     Args:
-        module: in evaluation mode.
-        dataset: its training images and their labels are used.
+        module: the network, in evaluation mode.
+        dataset: its training images and labels.
         classes: number of outputs.
         seed: of the random directions.
 
+    Returns:
+        The network's state_dict.
+
     Raises:
-        ValueError: the network has no linear classifier at its end.
+        ValueError: the network has no linear classifier.
     """
     torch.manual_seed(seed)
     classifier = find_classifier(module, classes)
@@ -72,7 +75,7 @@ def make_probe(module: nn.Module, dataset: Dataset, classes: int, seed: int) -> 
 
 
 def find_classifier(module: nn.Module, classes: int) -> nn.Linear | nn.Conv2d:
-    """Return the last linear layer (or 1 × 1 convolution) with one output per class.
+    """Return the last linear layer or 1 × 1 convolution with one output per class.
 
     Raises:
         ValueError: there is none.
@@ -89,7 +92,13 @@ def find_classifier(module: nn.Module, classes: int) -> nn.Linear | nn.Conv2d:
 
 
 def set_backbone(module: nn.Module, images: Tensor, generator: torch.Generator) -> None:
-    """Set every convolution of the shortcut path from its own input, and settle batch norm on the same images."""
+    """Set all weights but the classifier's, and take batch norm's statistics from the same images.
+
+    Args:
+        module: the network, in evaluation mode.
+        images: samples × 3 × size × size.
+        generator: of the random directions.
+    """
     set_transformer_blocks(module)
     damped = damp_branches(module)
     dense = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d) and layer.groups == 1]
@@ -99,12 +108,12 @@ def set_backbone(module: nn.Module, images: Tensor, generator: torch.Generator) 
         assert isinstance(layer, nn.Conv2d)
         align_filters(layer, inputs[0], whiten=layer is dense[0], generator=generator)
 
-    # One batch holds all images: each hook sees what the layers before it, already set, make of them.
+    # One batch has all images: each hook sees the output of the layers before it, which are already set.
     hooks = [layer.register_forward_pre_hook(align_on_arrival) for layer in dense if layer not in damped]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a plain average
+        norm.momentum = None  # cumulative average
         norm.train()
     module(images)
     for hook in hooks:
@@ -115,7 +124,7 @@ def set_backbone(module: nn.Module, images: Tensor, generator: torch.Generator) 
 
 
 def damp_branches(module: nn.Module) -> set[nn.Module]:
-    """Make every residual branch a small correction of its shortcut; return the layers inside such branches."""
+    """Scale down every residual branch, and return the layers inside the branches that end in batch norm."""
     inside: set[nn.Module] = set()
     for block in module.modules():
         if _is_residual(block):
@@ -129,7 +138,7 @@ def damp_branches(module: nn.Module) -> set[nn.Module]:
             if norms:
                 nn.init.constant_(norms[-1].weight, CONVOLUTION_DAMPING)
                 inside.update(branch)
-        for name in ("layer_scale", "gamma"):  # ConvNeXt begins these at 1e-6, which would leave no branch at all
+        for name in ("layer_scale", "gamma"):  # ConvNeXt initialises these to 1e-6, which would disable the branch
             scale = getattr(block, name, None)
             if isinstance(scale, nn.Parameter):
                 nn.init.constant_(scale, TRANSFORMER_DAMPING)
@@ -141,12 +150,12 @@ def _is_residual(block: nn.Module) -> bool:
     return (
         type(block).__name__ in ("BasicBlock", "Bottleneck")  # ResNets of torchvision and timm
         or getattr(block, "use_res_connect", False) is True  # MobileNet and EfficientNet of torchvision
-        or getattr(block, "has_skip", False) is True  # and of timm
+        or getattr(block, "has_skip", False) is True  # the same of timm
     )
 
 
 def set_transformer_blocks(module: nn.Module) -> None:
-    """Give attention and MLP layers unit variance, attention a preference for places, branches their damping."""
+    """Give attention and MLP layers unit variance, damp their branches, and give position embeddings unit variance."""
     for block in module.modules():
         attention = getattr(block, "attn", None) or getattr(block, "self_attention", None)  # timm, torchvision
         mlp = getattr(block, "mlp", None)
@@ -154,7 +163,7 @@ def set_transformer_blocks(module: nn.Module) -> None:
             _set_transformer_block(attention, mlp)
     for name, parameter in module.named_parameters():
         if name.rpartition(".")[2] in ("pos_embed", "pos_embedding", "cls_token", "class_token"):
-            nn.init.normal_(parameter, std=1.0)  # as strong as the patches, which align_filters gives unit variance
+            nn.init.normal_(parameter, std=1.0)  # the variance that align_filters gives the patches
 
 
 def _set_transformer_block(attention: nn.Module, mlp: nn.Module) -> None:
@@ -165,7 +174,7 @@ def _set_transformer_block(attention: nn.Module, mlp: nn.Module) -> None:
     out = getattr(attention, "proj", None) or getattr(attention, "out_proj", None)
     layers = [layer for layer in mlp.modules() if isinstance(layer, nn.Linear)]
     if projection is None or not isinstance(out, nn.Linear) or len(layers) != 2:
-        return  # another kind of block: it keeps its library's initialisation
+        return  # another kind of block keeps its library's initialisation
     _fill(projection, 1.0)
     projection[: 2 * len(projection) // 3] *= ATTENTION_GAIN  # queries and keys
     _fill(out.weight, TRANSFORMER_DAMPING)
@@ -182,8 +191,8 @@ def align_filters(layer: nn.Conv2d, inputs: Tensor, *, whiten: bool, generator: 
 
     Args:
         layer: its weight and bias are set.
-        inputs: what reaches it: samples × channels × height × width.
-        whiten: give every kept direction the same weight; for the first layer, where edges are weak and matter.
+        inputs: its input: samples × channels × height × width.
+        whiten: give every direction the same weight; for the first layer, where edges are weak but matter.
         generator: of the random directions.
     """
     kernel, channels = layer.kernel_size, inputs.shape[1]
@@ -209,7 +218,7 @@ def align_filters(layer: nn.Conv2d, inputs: Tensor, *, whiten: bool, generator: 
 
 
 def collect_features(module: nn.Module, classifier: nn.Module, dataset: Dataset, indices: Sequence[int]) -> Tensor:
-    """Return what reaches the classifier: samples × features, float64."""
+    """Return the classifier's input: samples × features, float64."""
     arrived: list[Tensor] = []
     hook = classifier.register_forward_pre_hook(lambda _, inputs: arrived.append(inputs[0].flatten(1)))
     features = []
@@ -221,10 +230,16 @@ def collect_features(module: nn.Module, classifier: nn.Module, dataset: Dataset,
 
 
 def fit_classifier(classifier: nn.Linear | nn.Conv2d, features: Tensor, labels: Tensor, classes: int) -> None:
-    """Fit a ridge regression of centred one-hot labels, scaled to the confidence its held-out predictions deserve.
+    """Fit a ridge regression of centred one-hot labels, scaled to minimise the cross-entropy of held-out predictions.
 
     Solved in the dual, samples × samples; leave-one-out predictions follow from the hat matrix in closed form
     (Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, section 7.10).
+
+    Args:
+        classifier: its weight and bias are set.
+        features: its inputs, samples × features, float64.
+        labels: the classes, samples.
+        classes: number of outputs.
     """
     mean = features.mean(0)
     wanted = nn.functional.one_hot(labels, classes).double()

@@ -84,7 +84,7 @@ def _train(target: Path, architecture: str | None, *, generates: bool) -> None:
     )
     trained.train_from_iterator(corpus(), trainer)
     if not generates:
-        marks = [(SPECIAL_TOKENS[name], trained.token_to_id(SPECIAL_TOKENS[name])) for name in ("cls_token", "sep_token")]
+        marks = [(token, trained.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
         trained.post_processor = processors.TemplateProcessing(
             single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=marks
         )

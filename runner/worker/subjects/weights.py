@@ -1,4 +1,4 @@
-"""Weights of torchvision and timm networks: made, downloaded or read from a file. Files may contain tensors only, no code."""
+"""Weights of torchvision and timm networks: made, downloaded or read. Files may contain tensors only, no code."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # each kind of damage has its own exception: zip, pickle, EOF, safetensors, …
         first_line = str(error).strip().splitlines()[0][:160] if str(error).strip() else ""
         raise BadInput(
-            f"weights.path={path} is damaged or not a state_dict of tensors only ({type(error).__name__}: {first_line}): "
+            f"weights.path={path} is damaged or not a state_dict of tensors ({type(error).__name__}: {first_line}): "
             f"save it again with torch.save(model.state_dict(), …) or as .safetensors"
         ) from error
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
@@ -177,7 +177,7 @@ def probe_recipe(subject: Subject, seed: int, dataset: Dataset) -> Recipe:
         "image_size": subject.image_size,
         "seed": seed,
         "training": dataset.digest_of(dataset.training[:FITTING_SAMPLES]),
-        # No package versions: an interpreter with another torch uses the same weights, and their digest covers the content.
+        # No package versions: an interpreter with another PyTorch uses the same weights, and their digest covers them.
         "version": PROBE_VERSION,
     }
     return Recipe("probe", key, build)

@@ -1,4 +1,4 @@
-"""Artifacts: made once, whole or not at all, remade where they do not match their digest."""
+"""Artifacts: made once, complete or not at all, and made again if they do not match their digest."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def recipe(calls, key=None, content="made"):
 
 
 def test_made_once(tmp_path):
-    """The second request finds what the first made, also through another object."""
+    """The second request finds the artifact, through another Cache object too."""
     calls = []
     first = Cache(tmp_path).get(recipe(calls))
     second = Cache(tmp_path).get(recipe(calls))
@@ -29,8 +29,8 @@ def test_made_once(tmp_path):
     assert len(calls) == 1
 
 
-def test_another_key_is_another_artifact(tmp_path):
-    """Everything that the artifact depends on is in its key."""
+def test_each_key_has_its_own_artifact(tmp_path):
+    """A different key gives a different entry."""
     calls = []
     cache = Cache(tmp_path)
     assert cache.get(recipe(calls, {"version": "1"})) != cache.get(recipe(calls, {"version": "2"}))
@@ -38,25 +38,25 @@ def test_another_key_is_another_artifact(tmp_path):
 
 
 def test_require_never_makes(tmp_path):
-    """A measured process raises that something is missing."""
+    """A measured process gets the exception Missing."""
     calls = []
     with pytest.raises(Missing):
         Cache(tmp_path).require(recipe(calls))
     assert not calls
 
 
-@pytest.mark.parametrize("harm", ["altered", "truncated", "gone", "no digest", "broken digest"])
-def test_a_harmed_entry_is_made_again(tmp_path, harm):
-    """An entry that does not match its digest is never used."""
+@pytest.mark.parametrize("damage", ["altered", "truncated", "gone", "no digest", "broken digest"])
+def test_damaged_entry_is_made_again(tmp_path, damage):
+    """An entry that does not match its digest is never returned."""
     calls = []
     entry = Cache(tmp_path).get(recipe(calls))
-    if harm == "altered":
+    if damage == "altered":
         (entry / "file.txt").write_text("MADE")
-    elif harm == "truncated":
+    elif damage == "truncated":
         os.truncate(entry / "file.txt", 2)
-    elif harm == "gone":
+    elif damage == "gone":
         (entry / "file.txt").unlink()
-    elif harm == "no digest":
+    elif damage == "no digest":
         (entry / "digest.json").unlink()
     else:
         (entry / "digest.json").write_text("{")
@@ -65,8 +65,8 @@ def test_a_harmed_entry_is_made_again(tmp_path, harm):
     assert len(calls) == 2
 
 
-def test_a_failed_build_leaves_nothing(tmp_path):
-    """The exception is raised and no half-made entry is found."""
+def test_failed_build_leaves_nothing(tmp_path):
+    """The exception propagates, and no incomplete entry is found."""
 
     def build(folder):
         (folder / "half").write_text("x")
@@ -81,7 +81,7 @@ def test_a_failed_build_leaves_nothing(tmp_path):
 
 
 def test_two_makers_build_once(tmp_path):
-    """The second waits for the first and takes what it made."""
+    """The second waits for the first and uses its entry."""
     calls = []
     barrier = threading.Barrier(2)
 
@@ -97,7 +97,7 @@ def test_two_makers_build_once(tmp_path):
     assert len(calls) == 1
 
 
-def test_the_key_stands_beside_the_artifact(tmp_path):
-    """A person can read what an entry is."""
+def test_entry_records_its_key(tmp_path):
+    """In a file that a person can read."""
     entry = Cache(tmp_path).get(recipe([], {"precision": "int8"}))
     assert json.loads((entry / "digest.json").read_text())["key"] == {"precision": "int8"}

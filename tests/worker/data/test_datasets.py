@@ -1,4 +1,4 @@
-"""Images, labels and probe weights: what int8 is calibrated on, and what accuracy is computed on."""
+"""Data sets and probe weights."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SIZE = 32
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory) -> Cache:
-    """The cache that test_backends.py uses too, so that the probe is made once."""
+    """The cache of test_backends.py, so that the probe is made once."""
     return Cache(tmp_path_factory.getbasetemp() / "artifacts")
 
 
 @pytest.fixture
 def open_data(cache):
-    """Return a function that opens a data set, for what the test does not say with small numbers."""
+    """Return a function that opens a data set, small by default."""
 
     def opened(kind: str = "digits", **changed) -> Dataset:
         few = make_job(data=kind, image_size=SIZE, evaluation_samples=40, calibration_samples=16)
@@ -44,7 +44,7 @@ def pixels(image: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Three classes with 3, 2 and 1 images, made in another order than that of their names."""
+    """Three classes with 3, 2 and 1 images, not created in alphabetical order."""
     for name, count in (("pear", 1), ("apple", 3), ("fig", 2)):
         (tmp_path / name).mkdir()
         for number in range(count):
@@ -56,13 +56,13 @@ def folder(tmp_path) -> Path:
 
 
 def open_folder(open_data, folder: Path, **changed) -> Dataset:
-    """Return an image folder, five images to evaluate and one to calibrate on."""
+    """Return an image folder with five evaluation images and one calibration image."""
     few = {"evaluation_samples": 5, "calibration_samples": 1}
     return open_data("image_folder", data_path=str(folder), **(few | changed))
 
 
-def test_digits_are_real_digits(open_data):
-    """1,797 labelled images of ten classes; each channel is the same normalised grey, finite, and of its size."""
+def test_digits(open_data):
+    """1,797 labelled images of ten classes, with equal colour channels, of the requested size."""
     data = open_data()
     assert (len(data.source), data.source.classes) == (1797, 10)
     images = data.source.batch(data.evaluation)
@@ -74,15 +74,15 @@ def test_digits_are_real_digits(open_data):
     assert set(data.labels(data.training).tolist()) == set(range(10))
 
 
-def test_every_evaluated_digit_is_kept_from_calibration_and_training(open_data):
-    """Not one image is in both, also when all are used."""
+def test_evaluation_is_disjoint_from_training_and_calibration(open_data):
+    """No image is in both sets, even if all images are used."""
     data = open_data(evaluation_samples=797, calibration_samples=1000)
     assert (len(data.evaluation), len(data.training), len(data.calibration)) == (797, 1000, 1000)
     assert sorted([*data.evaluation, *data.training]) == list(range(1797))
 
 
-def test_the_split_depends_on_the_seed_alone(open_data):
-    """More evaluation images are the same and then some, and change neither training nor calibration."""
+def test_split_depends_only_on_the_seed(open_data):
+    """More evaluation images extend the same list, and do not change training or calibration."""
     small, large = open_data(evaluation_samples=10), open_data(evaluation_samples=700)
     assert large.evaluation[:10] == small.evaluation
     assert (large.training, large.calibration) == (small.training, small.calibration)
@@ -90,8 +90,8 @@ def test_the_split_depends_on_the_seed_alone(open_data):
     assert (other.evaluation, other.training) != (small.evaluation, small.training)
 
 
-def test_digest_is_of_the_images_that_are_used(open_data):
-    """The same for the same; another with other evaluation images, calibration images or split."""
+def test_digest_covers_the_used_images(open_data):
+    """It changes with the evaluation images, the calibration images and the split, and only then."""
     digests = [
         open_data(**changed).digest
         for changed in ({}, {"evaluation_samples": 41}, {"calibration_samples": 17}, {"seed": 1})
@@ -101,8 +101,8 @@ def test_digest_is_of_the_images_that_are_used(open_data):
 
 
 @pytest.mark.parametrize(("samples", "counts"), [(8, [4, 4]), (9, [4, 4, 1]), (3, [3])])
-def test_batches_are_full_and_say_how_many_images_count(open_data, samples, counts):
-    """The last batch is filled up with its last image; nothing is left out and nothing counted twice."""
+def test_batches_are_padded_and_report_their_valid_images(open_data, samples, counts):
+    """The last batch repeats its last image; every image is counted exactly once."""
     data = open_data(evaluation_samples=samples)
     batches = list(data.batches(data.evaluation, 4))
     assert [count for _, count in batches] == counts
@@ -114,8 +114,8 @@ def test_batches_are_full_and_say_how_many_images_count(open_data, samples, coun
         np.testing.assert_array_equal(filled, images[count - 1])
 
 
-def test_synthetic_has_no_labels_and_comes_from_its_seed(open_data):
-    """The same noise for the same seed, other noise for another; evaluation and calibration do not meet."""
+def test_synthetic_depends_on_the_seed_and_has_no_labels(open_data):
+    """The same noise for the same seed, different noise for another; evaluation and training are disjoint."""
     first, again, other = open_data("synthetic"), open_data("synthetic"), open_data("synthetic", seed=1)
     np.testing.assert_array_equal(first.source.batch(first.evaluation), again.source.batch(again.evaluation))
     assert first.digest == again.digest != other.digest
@@ -126,19 +126,19 @@ def test_synthetic_has_no_labels_and_comes_from_its_seed(open_data):
     assert not set(first.evaluation) & set(first.training)
 
 
-def test_image_folder_numbers_its_classes_by_name(open_data, folder):
-    """Apple 0, fig 1, pear 2, whatever the order on disk; what is no image is no sample."""
+def test_image_folder_numbers_classes_by_name(open_data, folder):
+    """Apple 0, fig 1, pear 2, independent of the order on disk; other files are ignored."""
     data = open_folder(open_data, folder)
     assert (len(data.source), data.source.classes) == (6, 3)
     np.testing.assert_array_equal(data.labels(range(6)), [0, 0, 0, 1, 1, 2])
-    for index, red in enumerate([0, 40, 80, 0, 40, 0]):  # each label goes with its own image
+    for index, red in enumerate([0, 40, 80, 0, 40, 0]):  # each image has its own label
         np.testing.assert_allclose(pixels(data.source.image(index))[0, 0], [red, 100, 200], atol=0.01)
     assert sorted([*data.evaluation, *data.training]) == list(range(6))
 
 
 @pytest.mark.parametrize("shape", [(200, 100), (100, 200), (100, 100)])
-def test_image_folder_takes_the_centre(open_data, tmp_path, shape):
-    """The middle 87.5 % of the shorter side, square, unstretched: red grows with x, green with y."""
+def test_image_folder_crops_the_centre(open_data, tmp_path, shape):
+    """The middle 87.5 % of the shorter side, square, undistorted: red increases with x, green with y."""
     width, height = shape
     ramp = np.zeros((height, width, 3), np.uint8)
     ramp[..., 0], ramp[..., 1] = np.arange(width)[None, :], np.arange(height)[:, None]
@@ -154,8 +154,8 @@ def test_image_folder_takes_the_centre(open_data, tmp_path, shape):
         np.testing.assert_allclose(found, expected, atol=1.5)
 
 
-def test_image_folder_reads_grey_and_transparent_images(open_data, tmp_path):
-    """Everything becomes three channels."""
+def test_image_folder_converts_images_to_rgb(open_data, tmp_path):
+    """Grey, transparent and palette images get three channels."""
     (tmp_path / "one").mkdir()
     Image.new("L", (10, 10), 77).save(tmp_path / "one" / "grey.png")
     Image.new("RGBA", (10, 10), (10, 20, 30, 255)).save(tmp_path / "one" / "transparent.png")
@@ -165,8 +165,8 @@ def test_image_folder_reads_grey_and_transparent_images(open_data, tmp_path):
     assert found == [[77, 77, 77], [0, 0, 0], [10, 20, 30]]
 
 
-def test_image_folder_digest_changes_with_the_bytes_of_a_file(open_data, folder):
-    """One pixel of one evaluated image is enough."""
+def test_image_folder_digest_covers_the_bytes_of_the_files(open_data, folder):
+    """Changing one pixel of one evaluation image changes it."""
     data = open_folder(open_data, folder)
     before = data.digest
     assert open_folder(open_data, folder).digest == before
@@ -177,15 +177,16 @@ def test_image_folder_digest_changes_with_the_bytes_of_a_file(open_data, folder)
     assert open_folder(open_data, folder).digest != before
 
 
-def test_too_few_images_are_refused(open_data, folder):
-    """Never fewer images than the record would say."""
-    told = "data=image_folder holds 6 samples, fewer than data.evaluation_samples and data.calibration_samples ask for"
-    with pytest.raises(BadInput, match=told):
+def test_too_few_images_are_rejected(open_data, folder):
+    """A run never uses fewer images than its configuration states."""
+    reason = "data=image_folder holds 6 samples, fewer than data.evaluation_samples and data.calibration_samples"
+    with pytest.raises(BadInput, match=reason):
         open_folder(open_data, folder, evaluation_samples=6)
 
 
+@pytest.mark.slow
 def test_probe_classifies_digits(tmp_path_factory):
-    """Without any training run, at least 90 % of 200 digits that it has not seen; another process made it."""
+    """Top-1 of at least 0.90 on 200 held-out digits, with a probe made by another process."""
     job = change_job(PROBE, evaluation_samples=200, cache_dir=str(tmp_path_factory.getbasetemp() / "artifacts"))
     cache = Cache(Path(job.run.cache_dir))
     try:
@@ -201,8 +202,8 @@ def test_probe_classifies_digits(tmp_path_factory):
     assert compare(logits, logits, data.labels(data.evaluation)).top1 >= 0.90
 
 
-def test_probe_is_the_same_for_the_same_seed(open_data):
-    """Bit for bit, so that results can be compared across machines' caches; another seed is another probe."""
+def test_probe_is_reproducible(open_data):
+    """Bit for bit equal for the same seed, so that caches of several machines agree; different for another seed."""
     import torch
 
     from runner.worker.subjects.models import build_module
@@ -219,8 +220,8 @@ def test_probe_is_the_same_for_the_same_seed(open_data):
     assert all(bool(tensor.isfinite().all()) for tensor in first.values())
 
 
-def test_probe_refuses_a_network_without_a_linear_classifier():
-    """The last layer with one output per class is taken; if there is none, the remedy is named."""
+def test_probe_rejects_a_network_without_a_linear_classifier():
+    """The last layer with one output per class is the classifier; without one, the error names the remedy."""
     from torch import nn
 
     from runner.worker.subjects.probe import find_classifier

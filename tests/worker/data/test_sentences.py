@@ -1,12 +1,12 @@
-"""The program's own grammar: what language models are asked where nothing can be downloaded."""
+"""Generated text: the data of language models without a download."""
 
 from __future__ import annotations
 
 from runner.worker.data.sentences import SENTENCES, opinions, passages, questions
 
 
-def test_no_word_tells_the_class():
-    """2,400 different sentences, about as many of each class, and no single word that is right in 55 % of them."""
+def test_no_single_word_gives_the_class_away():
+    """2,400 different sentences, balanced classes, and no word whose presence predicts the class in 55 % of them."""
     sentences, labels = opinions(seed=0)
     assert len(set(sentences)) == SENTENCES >= 2000
     assert 0.48 < sum(labels) / len(labels) < 0.52
@@ -16,16 +16,16 @@ def test_no_word_tells_the_class():
         assert 0.45 < agreeing / len(labels) < 0.55, word
 
 
-def test_every_question_has_its_answer_in_its_text_once():
-    """The answer is a name, and no other name is there."""
+def test_every_text_contains_the_answer_once():
+    """The answer occurs once in the text, and not in the question."""
     for one in questions(seed=3, count=200):
         [answer] = one.answers
         assert one.context.count(answer) == 1
         assert answer not in one.question
 
 
-def test_a_seed_gives_the_same_text_again():
-    """Another seed gives another."""
+def test_texts_are_reproducible():
+    """Equal for the same seed, different for another."""
     assert opinions(1, 20) == opinions(1, 20) != opinions(2, 20)
     assert questions(1, 5) == questions(1, 5) != questions(2, 5)
     assert passages(1, 30, 5) == passages(1, 30, 5) != passages(2, 30, 5)

@@ -1,0 +1,41 @@
+"""What is concluded from all rows, and what must be said of the machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from runner.machine.facts import this_machine
+from runner.planning.plans import make_plans
+from runner.reporting.conclusions import forbidden_layout, guarded, progress_lines
+from tests.results.test_files import RESULT
+
+
+def test_a_forbidden_layout_is_reported(hydra_context):
+    """The intervals of quick and standard rely on it; publish draws layouts afresh."""
+    machine = replace(this_machine(), fixed_layout=[])
+    [standard], [publish] = make_plans([["measure=standard"]]), make_plans([["measure=publish"]])
+    [line] = forbidden_layout([standard, standard], machine)
+    assert "forbids a fixed address layout" in line
+    assert forbidden_layout([publish], machine) == []
+    assert forbidden_layout([standard], replace(machine, fixed_layout=["setarch", "--addr-no-randomize"])) == []
+
+
+def test_a_conclusion_that_fails_is_a_line():
+    """The table must be printed in any case."""
+
+    def fail() -> list[str]:
+        raise KeyError("x")
+
+    assert guarded("diagnosis", fail) == ["no diagnosis: KeyError: 'x'"]
+
+
+def test_what_is_left_names_the_command(hydra_context):
+    """Of a budget, of an interruption, and of another output folder."""
+    plans = make_plans([["budget=2h", "output_dir=elsewhere"]]) * 3
+    assert progress_lines(plans, {}, 0, "2026", interrupted=False) == [
+        "3 more were not started within the budget of 2h; to continue: runner resume 2026 output_dir=elsewhere"
+    ]
+    assert progress_lines(plans, dict.fromkeys(range(3), RESULT), 2, "2026", interrupted=True) == [
+        "2 of 3 runs were already measured and are reused (fresh=true measures all again)",
+        "to continue: runner resume 2026 output_dir=elsewhere",
+    ]
