@@ -17,8 +17,9 @@ from runner.paths import default_cache
 from runner.protocol import DIGEST_FILE
 
 GIB, MIB = 2**30, 2**20
-NOISE = "noise"
-"""Folder of the calibrated noise floors: measured, small, and not made again by itself."""
+NOT_ARTIFACTS = frozenset({"noise", "system", "import"})
+"""Folders beside the artifacts that are not made again by themselves: calibrated noise floors; and, for an installed
+program, system libraries and the link that workers import the package through."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Artifacts:
     def others(self) -> list[Artifact]:
         """Return what else takes space: compilers' caches, and what makers that were killed have left."""
         known = {artifact.path for artifact in self.entries()}
-        folders = [path for path in self._folder.glob("*") if path.is_dir() and path.name != NOISE]
+        folders = [path for path in self._folder.glob("*") if path.is_dir() and path.name not in NOT_ARTIFACTS]
         return [Artifact(path, _size(path), path.stat().st_mtime) for path in folders if path not in known]
 
     def trim(self, limit_gib: float) -> list[str]:

@@ -76,7 +76,7 @@ def test_clean_removes_all_but_the_noise_floors(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv(LOCK_VARIABLE, str(tmp_path / "lock"))
     folder = tmp_path / "cache"
     make(folder, "a", NOW)
-    for left in ("noise", "inductor", ".thing-abc-xyz"):
+    for left in ("noise", "system", "import", "inductor", ".thing-abc-xyz"):
         (folder / left).mkdir()
         (folder / left / "file").write_bytes(b"x" * 2**20)
     assert cache.main(["--output-dir", str(tmp_path)]) == 0
@@ -85,7 +85,7 @@ def test_clean_removes_all_but_the_noise_floors(tmp_path, capsys, monkeypatch):
     removed = capsys.readouterr().out
     for text in (shown, removed):
         assert [word in text for word in ("thing", "inductor", "2.0", "noise")] == [True, True, True, False]
-    assert [path.name for path in folder.iterdir() if path.is_dir()] == ["noise"]
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["import", "noise", "system"]
 
 
 def test_clean_waits_for_no_sweep(tmp_path, capsys, monkeypatch):
