@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -32,7 +33,11 @@ def main() -> int:
             return exit_codes.MISTAKE
         words = words[1:]
     verb = first if first.isidentifier() else RUN
-    return int(importlib.import_module(f"runner.commands.{verb}").main(words))
+    try:
+        return int(importlib.import_module(f"runner.commands.{verb}").main(words))
+    except BrokenPipeError:  # the reader of standard output ended early, as head does: that is no failure
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes
+        return exit_codes.OK
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def test_options_may_be_anywhere(environment, tmp_path):
     words = ["backend=fake", "-m", *fake, "--dry-run", "batch_size=4,8", f"output_dir={tmp_path / 'outputs'}"]
     done = runner(*words, "--config-dir", str(TESTS / "conf"), **environment)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "dry run: 2 runs" in done.stdout
+    assert "dry run: 2 runs, " in done.stdout
     assert "2 runs to measure: " in done.stdout
     assert "nothing was launched" in done.stdout
     assert not (tmp_path / "outputs").exists()

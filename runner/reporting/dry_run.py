@@ -30,7 +30,7 @@ def print_dry_run(plans: Sequence[Plan]) -> None:
     if not console.is_terminal:
         console.width = NO_TERMINAL_WIDTH
     table = Table(
-        title=Text(f"dry run: {len(plans)} runs, baseline {describe(plans[0].baseline)}"), title_justify="left"
+        title=Text(f"dry run: {_runs(len(plans))}, baseline {describe(plans[0].baseline)}"), title_justify="left"
     )
     for name in ("#", "run", "expected time", "peak memory", "from"):
         table.add_column(name, justify="right" if name in ("#", "expected time", "peak memory") else "left")
@@ -49,8 +49,15 @@ def print_dry_run(plans: Sequence[Plan]) -> None:
 
 def _cells(one: RunEstimate) -> list[str]:
     memory = "not known" if one.rss_peak_mib is None else f"{one.rss_peak_mib:.0f} MiB"
-    source = f"{one.earlier} earlier runs of this kind" if one.earlier else "its settings; preparing is not included"
+    source = "its settings; preparing is not included"
+    if one.earlier:
+        source = f"{_runs(one.earlier, 'earlier')} of this kind"
     return [_span(one.seconds_low, one.seconds_high), memory, source]
+
+
+def _runs(count: int, what: str = "") -> str:
+    """Return a number of runs in words."""
+    return " ".join(filter(None, (str(count), what, "run" if count == 1 else "runs")))
 
 
 def _span(low: float, high: float) -> str:
@@ -64,10 +71,10 @@ def _sums(left: Sequence[RunEstimate]) -> list[str]:
     if not left:
         return ["nothing is left to measure"]
     total = _span(sum(one.seconds_low for one in left), sum(one.seconds_high for one in left))
-    lines = [f"{len(left)} runs to measure: {total}, one after the other; nothing was launched"]
+    lines = [f"{_runs(len(left))} to measure: {total}, one after the other; nothing was launched"]
     unknown = sum(one.earlier == 0 for one in left)
     if unknown:
-        lines.append(f"{unknown} of them have no earlier run of their kind here: add what preparing takes")
+        lines.append(f"{_runs(unknown)} without an earlier one of the kind here: add what preparing takes")
     peaks = [one.rss_peak_mib for one in left if one.rss_peak_mib is not None]
     if peaks:
         lines.append(
