@@ -1,4 +1,4 @@
-"""What this program adds to Hydra. Hydra takes plugins only from the namespace package ``hydra_plugins``."""
+"""Hydra plugins of this program. Hydra discovers plugins only in the namespace package ``hydra_plugins``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 
 class ConfigDirectory(SearchPathPlugin):
-    """Makes the folder that --config-dir names known when mistakes are told apart.
+    """Adds the folder of --config-dir to Hydra's search path when this program composes configurations itself.
 
-    Hydra's own command line, which does it otherwise, has ended by then.
+    Hydra adds the folder only in its own command line, which this program does not use to compose runs.
     """
 
     folder: str | None = None
+    """Folder of --config-dir, None without the option. Set it before Hydra is initialised."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Add the folder."""
+        """Append the folder to the search path, if there is one."""
         if self.folder is not None:
             search_path.append("command-line", f"file://{Path(self.folder).absolute()}")

@@ -153,7 +153,7 @@ class Expectations:
     hugepages: str = "off"
     """A file name of conf/hugepages."""
     layout: str = "random"
-    """Address space layout: fixed, random, or forbidden: to be fixed, and this machine does not permit it."""
+    """Address space layout: fixed, random, or forbidden (requested fixed, but this machine does not permit it)."""
     cores: list[int] = field(default_factory=list)
     """Cores that the process is bound to; empty if it is not bound."""
     env: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Every row of every table: it composes alone, says what was published, and is held against the table's baseline."""
+"""Every row of every published table composes by itself, has the published numbers, and uses the table's baseline."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.conftest import FAKE, TESTS, RunProgram
 
 ROWS = sorted(f"{file.parent.name}={file.stem}" for file in (PROJECT / "experiments").glob("*/*.yaml"))
 BATCHED = 26.28
-"""Samples per second of the batched baseline in Rand 2025."""
+"""Throughput of the batched baseline in Rand 2025, in samples per second."""
 
 
 def composed(row: str) -> tuple[RunConfig, RunConfig]:
-    """Return a row's configuration and its baseline's."""
+    """Return the configuration of a row and of its baseline."""
     settings = composition.compose_settings([f"+experiments/{row}"])
     config = composition.typed(settings)
     return config, composition.typed(composition.derive(settings, config.baseline))
@@ -30,8 +30,8 @@ def composed(row: str) -> tuple[RunConfig, RunConfig]:
 
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.usefixtures("hydra_context")
-def test_every_row_stands_alone(row):
-    """It has no mistake but more instances than cores, names its own table, and has the batched baseline."""
+def test_every_row_composes_by_itself(row):
+    """It is valid (except for too few cores here), names its table, and has the batched baseline."""
     config, baseline = composed(row)
     assert [mistake for mistake in check(config) if mistake.field != "instances"] == []
     assert config.row.table == row.split("=", maxsplit=1)[0]
@@ -46,7 +46,7 @@ def test_every_row_stands_alone(row):
 @pytest.mark.parametrize("row", [row for row in ROWS if row.startswith("rand2025")])
 @pytest.mark.usefixtures("hydra_context")
 def test_published_speedups_follow_from_published_throughputs(row):
-    """The speedup is the throughput over the batched baseline, to two decimals; only rows that say so are derived."""
+    """The speedup is the throughput over the batched baseline, to two decimals; without throughput it is `derived`."""
     published = composed(row)[0].row.published["resnet50"]
     assert (published.throughput is None) == published.derived
     if published.throughput is not None:
@@ -55,8 +55,8 @@ def test_published_speedups_follow_from_published_throughputs(row):
 
 @pytest.mark.usefixtures("hydra_context")
 @pytest.mark.slow
-def test_what_the_article_ends_with():
-    """18.36 × on ResNet-50 and 8.41 × on ViT; the latter is the only number for ViT."""
+def test_final_numbers_of_the_article():
+    """18.36 × for ResNet-50 and 8.41 × for ViT, which is the only number for ViT."""
     rows = {row: composed(row)[0].row.published for row in ROWS if row.startswith("rand2025")}
     with_vit = {row: published for row, published in rows.items() if "vit_base_patch16_224" in published}
     assert list(with_vit) == ["rand2025=14_openvino_int8"]
@@ -67,8 +67,8 @@ def test_what_the_article_ends_with():
 
 @pytest.mark.usefixtures("hydra_context")
 @pytest.mark.slow
-def test_what_the_guide_claims():
-    """Two to three times in fp32, four to six in int8, and 8.42 s against 3.15 s in the printed example."""
+def test_claims_of_the_guide():
+    """Speedups of 2 to 3 in fp32 and 4 to 6 in int8, and 8.42 s against 3.15 s in the printed example."""
     rows = {row: composed(row)[0] for row in ROWS if row.startswith("optimum_cpu_guide")}
     assert len(rows) == 28
     found = {row: config.row.published[config.model.name] for row, config in rows.items() if config.row.published}
@@ -79,17 +79,17 @@ def test_what_the_guide_claims():
 
 
 def test_a_table_is_one_command(run_program: RunProgram):
-    """Rows of published numbers end in one table with verdicts, a figure, and the peak's share."""
+    """One command measures all rows: a table with verdicts, a figure, and the share of the peak."""
     fake = [override for override in FAKE if not override.startswith("baseline=")]  # each row names its own
     done = run_program(*fake, "+experiments/tiny=glob(*)")
     assert done.code == 0, done.err
     results = {result.label: result for result in done.results()}
     assert list(results) == ["1 as fast", "2 twice as fast"]
-    words = {label: record_row(result) for label, result in results.items()}
-    assert words["2 twice as fast"]["tags.row_verdict"] == "reproduced"
-    assert words["1 as fast"]["tags.row_verdict"] == "no published number"
-    assert math.isclose(words["2 twice as fast"]["metrics.published_speedup"], 2.0)
-    assert words["2 twice as fast"]["metrics.peak_share"] > 0
+    rows = {label: record_row(result) for label, result in results.items()}
+    assert rows["2 twice as fast"]["tags.row_verdict"] == "reproduced"
+    assert rows["1 as fast"]["tags.row_verdict"] == "no published number"
+    assert math.isclose(rows["2 twice as fast"]["metrics.published_speedup"], 2.0)
+    assert rows["2 twice as fast"]["metrics.peak_share"] > 0
     sweep = max((done.output_dir / "sweeps").iterdir())
     assert {"figure.png", "figure.svg", "table.md", "table.csv", "peaks.json"} <= {f.name for f in sweep.iterdir()}
     assert "row verdict" in (sweep / "table.md").read_text()
@@ -108,11 +108,11 @@ SMALL = (
     "measure.guards=false",
     "tracking=none",
 )
-"""A small real network, measured for as short as it goes."""
+"""A small real network with the shortest useful measurement."""
 
 
 def test_every_row_of_the_article_runs_on_a_small_network(run_program: RunProgram):
-    """All rows end with a number, or say what is not installed; every number has its evidence and its verdict."""
+    """Every row has a number, or a reason that names what is not installed; each number has evidence and a verdict."""
     done = run_program(*SMALL, "+experiments/rand2025=glob(*)")
     assert done.code == 0, done.err + done.out
     results = done.results()
@@ -129,7 +129,7 @@ def test_every_row_of_the_article_runs_on_a_small_network(run_program: RunProgra
 
 
 def test_instances_and_pytorchs_launcher_take_effect(run_program: RunProgram):
-    """Two instances, each on a core of its own and behind the real launcher, with Intel's OpenMP and tcmalloc."""
+    """Two instances run on separate cores, with and without PyTorch's launcher, Intel's OpenMP and tcmalloc."""
     if len(this_machine().cores) < 2:
         pytest.skip("two instances need two cores")
     launcher = "threading=default,xeon_run_cpu"
@@ -145,8 +145,8 @@ def test_instances_and_pytorchs_launcher_take_effect(run_program: RunProgram):
     assert "libiomp5.so" in next(one.observed for one in launched.evidence if one.knob == "openmp")
 
 
-def test_every_backend_keeps_the_machine_full(run_program: RunProgram):
-    """scenario=async: several batches in flight; each takes longer than the time between two that end."""
+def test_every_backend_saturates_the_machine(run_program: RunProgram):
+    """With scenario=async several batches are in flight: latency exceeds the time between completions."""
     done = run_program(*SMALL, "backend=torch,ort,openvino", "scenario=async")
     assert done.code == 0, done.err + done.out
     for result in done.results():
@@ -158,8 +158,8 @@ def test_every_backend_keeps_the_machine_full(run_program: RunProgram):
             assert measured.latency_p50_ms > 1.2 * between_ms
 
 
-def test_async_with_one_request_is_refused(run_program: RunProgram):
-    """It would be the synchronous scenario under another name."""
+def test_async_with_one_request_is_unsupported(run_program: RunProgram):
+    """With one request in flight, async equals sync."""
     done = run_program(*FAKE, "scenario=async", "threading=one_thread")
     [result] = done.results()
     assert (done.code, result.status) == (0, "unsupported")
@@ -167,7 +167,7 @@ def test_async_with_one_request_is_refused(run_program: RunProgram):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (
             "resnet18: {throughput: -3}",
@@ -179,8 +179,8 @@ def test_async_with_one_request_is_refused(run_program: RunProgram):
         ("resnet18: 3", "resnet18"),
     ],
 )
-def test_a_malformed_published_block_is_a_mistake(run_program: RunProgram, tmp_path, content, told):
-    """Nothing is launched; the field is named."""
+def test_a_malformed_published_block_is_a_mistake(run_program: RunProgram, tmp_path, content, message):
+    """The mistake names the field, and nothing is launched."""
     folder = tmp_path / "conf"
     shutil.copytree(TESTS / "conf", folder)
     table = folder / "experiments" / "broken"
@@ -190,12 +190,12 @@ def test_a_malformed_published_block_is_a_mistake(run_program: RunProgram, tmp_p
     )
     done = run_program(*FAKE, "+experiments/broken=row", config_dir=folder)
     assert done.code == 2
-    assert told in done.err
+    assert message in done.err
     assert "Traceback" not in done.err
 
 
 def test_a_table_without_rows_is_a_mistake(run_program: RunProgram):
-    """A folder that holds no YAML file, or is not there."""
+    """A folder that does not exist, or contains no YAML file."""
     done = run_program(*FAKE, "+experiments/nowhere=glob(*)")
     assert done.code == 2
     assert "experiments/nowhere: received 'glob(*)'; allowed: a table with rows" in done.err

@@ -1,4 +1,4 @@
-"""What a configuration cannot do, and what is never written down."""
+"""Configurations cannot execute code, and secrets are never stored or printed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECRET = "hunter2-hunter2"
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "kept"),
+    ("name", "value", "expected"),
     [
         ("HF_TOKEN", SECRET, HIDDEN),
         ("AWS_SECRET_ACCESS_KEY", SECRET, HIDDEN),
@@ -31,26 +31,26 @@ SECRET = "hunter2-hunter2"
         ("HF_TOKEN", "", ""),
     ],
 )
-def test_secrets_are_hidden_by_name_and_in_addresses(name, value, kept):
-    """Wherever they stand; numbers, empty values and plain words stay."""
-    assert hide({name: value}) == {name: kept}
-    assert hide([{"env": {name: value}}]) == [{"env": {name: kept}}]
+def test_secrets_are_hidden_by_name_and_in_urls(name, value, expected):
+    """At any depth; numbers, empty values and plain words are unchanged."""
+    assert hide({name: value}) == {name: expected}
+    assert hide([{"env": {name: value}}]) == [{"env": {name: expected}}]
 
 
 def test_secrets_in_a_command_line_are_hidden():
-    """As overrides and in dictionaries within them."""
+    """In overrides, and in dictionaries within overrides."""
     words = ["run", f"+backend.env.API_KEY={SECRET}", f"backend.env={{A_TOKEN: {SECRET},B:1}}", "model.new_tokens=3"]
     assert hide(words) == ["run", f"+backend.env.API_KEY={HIDDEN}", f"backend.env={{A_TOKEN: {HIDDEN},B:1}}", words[3]]
 
 
-def test_values_of_the_environments_secrets_are_hidden_wherever_they_stand(monkeypatch):
-    """A setting may take one from the environment under another name."""
+def test_values_of_secret_variables_are_hidden_in_any_text(monkeypatch):
+    """A setting can contain the value of a secret variable under another name."""
     monkeypatch.setenv("SOME_TOKEN", SECRET)
     assert hide({"model.id": f"private/{SECRET}"}) == {"model.id": f"private/{HIDDEN}"}
 
 
-def test_no_file_of_a_sweep_and_no_store_holds_a_secret(run_program: RunProgram):
-    """They reach the worker's environment, and nothing that is stored."""
+def test_secrets_are_not_stored(run_program: RunProgram):
+    """They reach the worker's environment, but no file of the sweep and no MLflow store."""
     done = run_program(
         *(word for word in FAKE if word != "tracking=none"),
         *(f"+backend.env.MY_API_KEY={SECRET}", "+backend.env.WHERE=${oc.env:PLACE_TOKEN}"),
@@ -70,7 +70,7 @@ def test_no_file_of_a_sweep_and_no_store_holds_a_secret(run_program: RunProgram)
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["+hydra.callbacks.x._target_=os.system"],
         ["hydra.sweeper._target_=os.system"],
@@ -81,29 +81,29 @@ def test_no_file_of_a_sweep_and_no_store_holds_a_secret(run_program: RunProgram)
         ["--config-name=other"],
     ],
 )
-def test_a_configuration_holds_no_code(run_program: RunProgram, words):
-    """Nothing is imported by a name that a setting gives; one line, exit code 2."""
-    done = run_program(*FAKE, *words)
+def test_settings_cannot_import_code(run_program: RunProgram, arguments):
+    """A setting with an import path is reported without a traceback; exit code 2."""
+    done = run_program(*FAKE, *arguments)
     assert done.code == 2, done.out
     assert "Traceback" not in done.err
     assert not (done.output_dir / "sweeps").exists()
 
 
-def test_a_file_of_the_users_own_holds_no_code_either(run_program: RunProgram, tmp_path):
-    """Nor in Hydra's own settings."""
+def test_files_of_config_dir_cannot_import_code(run_program: RunProgram, tmp_path):
+    """Hydra's settings in a file of --config-dir are rejected."""
     table = tmp_path / "conf" / "experiments" / "evil"
     table.mkdir(parents=True)
-    mark = tmp_path / "was_here"
-    callback = f"  callbacks:\n    x:\n      _target_: pathlib.Path.touch\n      self: {mark}\n"
+    marker = tmp_path / "was_here"
+    callback = f"  callbacks:\n    x:\n      _target_: pathlib.Path.touch\n      self: {marker}\n"
     (table / "row.yaml").write_text(f"# @package _global_\nhydra:\n{callback}")
     done = run_program("+experiments/evil=row", config_dir=tmp_path / "conf")
-    assert (done.code, mark.exists()) == (2, False)
+    assert (done.code, marker.exists()) == (2, False)
     assert "hydra.callbacks: received" in done.err
 
 
 @pytest.mark.parametrize("table", ["..", "../up", "a/b", ".hidden"])
-def test_a_table_is_no_path(run_program: RunProgram, table):
-    """Nor is a row more than what can be printed."""
+def test_a_table_name_is_not_a_path(run_program: RunProgram, table):
+    """row.table accepts only the name of a folder."""
     done = run_program(*FAKE, f"row.table={table}", '"row.name=a\\tb"')
     assert done.code == 2
     assert "row.table: received" in done.err

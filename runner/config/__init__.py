@@ -1,1 +1,1 @@
-"""What can be configured, how it is composed, and how a mistake in it is reported."""
+"""Configuration: schema, composition, checks, and the reporting of mistakes."""

@@ -1,4 +1,4 @@
-"""Mistakes that a composed configuration can still hold: those of several fields together, and those of files."""
+"""Checks of a composed configuration that types cannot express: ranges, combinations of fields, files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from runner.protocol import BUNDLED_SAMPLES, IMAGE_SUFFIXES
 
 
 def check(config: RunConfig) -> list[Mistake]:
-    """Return every mistake that a composed configuration still holds."""
+    """Return every mistake in a composed configuration."""
     return [
         *_check_numbers(config),
         *_check_model(config.model),
@@ -40,7 +40,7 @@ def check(config: RunConfig) -> list[Mistake]:
         *_check_weights(config.weights),
         *_check_data(config),
         *_check_tracking(config.tracking),
-        *_check_command(config),
+        *_check_session(config),
         *_check_row(config.row),
         *_check_outputs(Path(config.output_dir)),
     ]
@@ -78,16 +78,16 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
     ]
     longest = max(measure.warmup_s, measure.slice_s + measure.settle_s)
     if measure.request_timeout_s <= longest:
-        allowed = f"more than {longest:g}, the longest of warm-up and slice"
+        allowed = f"more than {longest:g}, the longer of warm-up and slice"
         mistakes.append(Mistake("measure.request_timeout_s", measure.request_timeout_s, allowed))
-    threads, (cores, whose) = config.threading.threads, _usable_cores()
+    threads, (cores, limit) = config.threading.threads, _usable_cores()
     if threads is not None and not 0 <= threads <= cores:
-        allowed = f"1 to {cores}, {whose}; 0 for all of a process's own; null for the runtime's choice"
+        allowed = f"1 to {cores}, {limit}; 0 for all cores of a process; null for the runtime's default"
         mistakes.append(Mistake("threading.threads", threads, allowed))
     if config.aa == 1:
-        mistakes.append(Mistake("aa", 1, "0, or 2 or more", "One run does not show how much the next will differ"))
+        mistakes.append(Mistake("aa", 1, "0, or 2 or more", "One run does not show the variation between runs"))
     if config.aa and config.ablate:
-        mistakes.append(Mistake("ablate", True, "false with aa", "Take one of them"))
+        mistakes.append(Mistake("ablate", True, "false with aa", "Use one of the two"))
     mistakes += [
         Mistake(name, value, "a finite number, more than 0")
         for name, value in positive.items()
@@ -98,13 +98,15 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
 
 def _check_model(model: ModelConfig) -> list[Mistake]:
     if model.name == "???":
-        return [Mistake("model.name", None, f"a name of {model.source}", "Add model.name=…, for example resnet50")]
+        return [
+            Mistake("model.name", None, f"a model name of {model.source}", "Add model.name=…, for example resnet50")
+        ]
     if model.is_transformers:
         return []
     names = model_catalog.model_names(str(model.source))
-    if not names:  # the library is not installed: the run says so, as `unavailable`
+    if not names:  # the library is not installed: the run ends as `unavailable`
         return []
-    if model.name.split(".")[0] in names:  # timm writes a set of pretrained weights behind a dot
+    if model.name.split(".")[0] in names:  # timm appends a tag of pretrained weights after a dot
         return []
     near = ", ".join(model_catalog.nearest(model.name, names)) or "none"
     return [
@@ -112,16 +114,16 @@ def _check_model(model: ModelConfig) -> list[Mistake]:
             "model.name",
             model.name,
             f"one of the {len(names)} classification models of {model.source}",
-            f"The nearest names: {near}",
+            f"The nearest: {near}",
         )
     ]
 
 
 def _check_backend(config: RunConfig) -> list[Mistake]:
     backend = config.backend
-    known = backend_registry.backend_options(hub=config.model.is_transformers)
+    known = backend_registry.backend_options(transformers=config.model.is_transformers)
     if backend.name not in known and backend.name in backend_registry.backend_options():
-        return []  # the run says so, as `unsupported`
+        return []  # the run ends as `unsupported`
     if backend.name not in known:
         return [Mistake("backend.name", backend.name, ", ".join(sorted(known)))]
     options = known[backend.name]
@@ -130,36 +132,36 @@ def _check_backend(config: RunConfig) -> list[Mistake]:
         if name not in options:
             allowed = ", ".join(options) or f"none; {backend.name} has no options"
             mistakes.append(Mistake(f"backend.options.{name}", value, allowed))
-        elif (words := options[name].words) and value not in words:
+        elif (choices := options[name].choices) and value not in choices:
             mistakes.append(
                 Mistake(
                     f"backend.options.{name}",
                     value,
-                    ", ".join("null" if word is None else str(word) for word in words),
+                    ", ".join("null" if choice is None else str(choice) for choice in choices),
                     options[name].help,
                 )
             )
-        elif not options[name].takes(value):
+        elif not options[name].accepts_type_of(value):
             mistakes.append(
-                Mistake(f"backend.options.{name}", value, " or ".join(options[name].kinds), options[name].help)
+                Mistake(f"backend.options.{name}", value, " or ".join(options[name].types), options[name].help)
             )
     return mistakes
 
 
 def _check_instances(config: RunConfig) -> list[Mistake]:
-    cores, whose = _usable_cores()
+    cores, limit = _usable_cores()
     mistakes = []
     if not 1 <= config.instances <= cores:
-        remedy = "Each instance has cores of its own"
-        mistakes.append(Mistake("instances", config.instances, f"1 to {cores}, {whose}", remedy))
+        remedy = "Each instance needs its own core"
+        mistakes.append(Mistake("instances", config.instances, f"1 to {cores}, {limit}", remedy))
     if config.instances > 1 and config.scenario is Scenario["async"]:
-        remedy = "Either several processes, or several batches in one"
+        remedy = "Use either several processes or several batches in flight in one process"
         mistakes.append(Mistake("scenario", "async", "sync with instances > 1", remedy))
     return mistakes
 
 
 def _usable_cores() -> tuple[int, str]:
-    """Return how many cores can be kept busy, and what limits them."""
+    """Return the number of cores that can compute at the same time, and what limits it."""
     machine = this_machine()
     limited = machine.usable_cores < len(machine.cores)
     return machine.usable_cores, "the quota of the control group" if limited else "the cores of this machine"
@@ -175,7 +177,7 @@ def _check_row(row: RowConfig) -> list[Mistake]:
     if row.table and not FOLDER_NAME.fullmatch(row.table):
         mistakes.append(Mistake("row.table", row.table, "the name of a folder, not a path"))
     if not row.name.isprintable():
-        mistakes.append(Mistake("row.name", row.name, "characters that can be printed"))
+        mistakes.append(Mistake("row.name", row.name, "printable characters"))
     return mistakes
 
 
@@ -210,26 +212,26 @@ def _check_weights(weights: WeightsConfig) -> list[Mistake]:
     return []
 
 
-def _check_room(data: DataConfig) -> list[Mistake]:
-    """Return the mistake of asking for more samples than the program brings."""
+def _check_sample_counts(data: DataConfig) -> list[Mistake]:
+    """Return the mistake of requesting more samples than a bundled data set has."""
     if str(data.name) in BUNDLED_SAMPLES:
         training, evaluation = BUNDLED_SAMPLES[str(data.name)]
-        rooms = (
+        counts = (
             ("evaluation_samples", data.evaluation_samples, evaluation),
             ("calibration_samples", data.calibration_samples, training),
         )
-        for name, wanted, room in rooms:
-            if wanted > room:
-                return [Mistake(f"data.{name}", wanted, f"at most {room} with data={data.name}")]
+        for name, requested, available in counts:
+            if requested > available:
+                return [Mistake(f"data.{name}", requested, f"at most {available} with data={data.name}")]
     return []
 
 
 def _check_data(config: RunConfig) -> list[Mistake]:
     data = config.data
     if data.name is DataKind.text_file:
-        return []  # see runner.config.data_checks
-    if short := _check_room(data):
-        return short
+        return []  # checked in runner.config.data_checks
+    if mistakes := _check_sample_counts(data):
+        return mistakes
     if data.name is not DataKind.image_folder:
         if data.path is None:
             return []
@@ -239,23 +241,23 @@ def _check_data(config: RunConfig) -> list[Mistake]:
     if not Path(data.path).is_dir():
         return [Mistake("data.path", data.path, "a folder that exists", "Check the path")]
     found = model_catalog.count_images(Path(data.path))
-    wanted = data.evaluation_samples + data.calibration_samples
+    requested = data.evaluation_samples + data.calibration_samples
     if found == 0:
         return [
             Mistake(
                 "data.path",
                 data.path,
                 f"a folder with one folder of images ({', '.join(IMAGE_SUFFIXES)}) per class",
-                "It holds no such image",
+                "It contains no such image",
             )
         ]
-    if found < wanted:
+    if found < requested:
         return [
             Mistake(
                 "data.path",
                 data.path,
-                f"at least {wanted} images (evaluation and calibration together)",
-                f"It holds {found}: lower data.evaluation_samples or data.calibration_samples",
+                f"at least {requested} images (evaluation and calibration together)",
+                f"It contains {found}: lower data.evaluation_samples or data.calibration_samples",
             )
         ]
     return []
@@ -274,7 +276,7 @@ def _check_tracking(tracking: TrackingConfig) -> list[Mistake]:
         parts = urlsplit(uri)
         parts.port  # noqa: B018 -- reading the property is what parses the port
     except ValueError as error:
-        return [Mistake(name, hide_in_text(uri), allowed, f"It does not parse: {error}")]
+        return [Mistake(name, hide_in_text(uri), allowed, f"It cannot be parsed: {error}")]
     scheme = parts.scheme.split("+")[0]
     if scheme == "sqlite" and uri.split("://")[-1].strip("/"):
         return []
@@ -283,12 +285,13 @@ def _check_tracking(tracking: TrackingConfig) -> list[Mistake]:
     return [Mistake(name, hide_in_text(uri), allowed)]
 
 
-def _check_command(config: RunConfig) -> list[Mistake]:
+def _check_session(config: RunConfig) -> list[Mistake]:
+    """Return the mistakes in fields that configure the command rather than the measurement."""
     found = []
     if config.resume is not None and not FOLDER_NAME.fullmatch(config.resume):
         found.append(Mistake("resume", config.resume, "true, or the name of a sweep"))
     if config.budget is not None and seconds_of(config.budget) is None:
-        found.append(Mistake("budget", config.budget, "a time such as 2h, 90m, 1h30m or 45s"))
+        found.append(Mistake("budget", config.budget, "a duration such as 2h, 90m, 1h30m or 45s"))
     if not 0 <= config.cache_limit_gib < math.inf:
         found.append(Mistake("cache_limit_gib", config.cache_limit_gib, "GiB, 0 or more"))
     return found
@@ -298,10 +301,10 @@ def _check_outputs(folder: Path) -> list[Mistake]:
     existing = folder.absolute()
     while not existing.exists():
         existing = existing.parent
-    allowed = "a folder that can be written"
+    allowed = "a writable folder"
     if not existing.is_dir():
         return [Mistake("output_dir", str(folder), allowed, f"{existing} is not a folder: choose another")]
-    try:  # permissions do not show a read-only or special file system; a temporary file does
+    try:  # only creating a file reveals a read-only or special file system; permissions do not
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
         remedy = f"{existing} cannot be written ({error.strerror}): choose another"

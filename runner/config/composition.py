@@ -1,4 +1,4 @@
-"""From the command line to typed configurations: composing a run's own and those derived from it."""
+"""Compose a command line into typed configurations: the run's own, and those derived from it."""
 
 from __future__ import annotations
 
@@ -21,52 +21,58 @@ from runner.errors import ConfigurationError, Mistake
 
 CONFIG_NAME = "config"
 INSTANTIATED = ("sweeper", "launcher", "callbacks", "job_logging", "hydra_logging")
-"""Hydra's own settings that hold import paths."""
+"""Settings of Hydra that contain import paths."""
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, MarkedYAMLError)
-"""What Hydra, OmegaConf and the YAML parser raise for a user's mistake."""
+"""Exceptions that Hydra, OmegaConf and the YAML parser raise for a user's mistake."""
 
 
 def register_schema() -> None:
-    """Register the schema under the name that is first in the defaults list."""
+    """Register the schema under ``schema``, the first entry of the defaults list in conf/config.yaml."""
     ConfigStore.instance().store(name="schema", node=RunConfig)
 
 
 def compose_settings(overrides: Sequence[str]) -> DictConfig:
-    """Return the configuration of one run."""
+    """Return the composed configuration of one run.
+
+    Args:
+        overrides: of one run, without sweeps. Hydra must be initialised.
+    """
     return compose(CONFIG_NAME, overrides=list(overrides))
 
 
 def sweep_folder(overrides: Sequence[str]) -> Path:
-    """Return the folder of a new sweep: ``hydra.sweep.dir`` of the configuration, which holds the time."""
+    """Return the folder of a new sweep: ``hydra.sweep.dir`` of the configuration, which contains the time."""
     return Path(compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True).hydra.sweep.dir)
 
 
 def typed(settings: DictConfig) -> RunConfig:
-    """Return a composed configuration as its dataclass, every value resolved and of its type."""
+    """Return a composed configuration as a dataclass, with interpolations resolved and types checked."""
     config = OmegaConf.to_object(settings)
     assert isinstance(config, RunConfig)
     return config
 
 
 def refuse_code(overrides: Sequence[str]) -> None:
-    """Refuse what would have Hydra import something: it instantiates plugins and callbacks by their import paths.
+    """Reject settings that make Hydra import code: it instantiates plugins and callbacks by their import paths.
 
-    Hydra must be initialised. A command that cannot be composed is left to :func:`diagnose`.
+    Hydra must be initialised. A command line that cannot be composed passes; :func:`diagnose` reports it.
 
     Raises:
-        ConfigurationError: a setting of Hydra's differs from this program's own.
+        ConfigurationError: one of these settings differs from the program's own value.
     """
     try:
         words = [str(one.input_line) for one in parse(overrides) if not one.is_sweep_override() or _of_hydra(one)]
-        asked, own = (
+        requested, own = (
             compose(CONFIG_NAME, overrides=list(some), return_hydra_config=True).hydra for some in (words, [])
         )
     except COMPOSITION_ERRORS:
         return
     mistakes = [
-        Mistake(f"hydra.{key}", _shown(asked, key), "this program's own: a configuration holds no code", "Leave it out")
+        Mistake(
+            f"hydra.{key}", _shown(requested, key), "the program's own; configuration contains no code", "Remove it"
+        )
         for key in INSTANTIATED
-        if _shown(asked, key) != _shown(own, key)
+        if _shown(requested, key) != _shown(own, key)
     ]
     if mistakes:
         raise ConfigurationError(mistakes)
@@ -81,10 +87,10 @@ def _shown(node: DictConfig, key: str) -> str:
 
 
 def derive(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """Return a run's own configuration with some settings put to other values.
+    """Return a copy of a run's configuration with some settings replaced.
 
-    What an override names is taken whole from a configuration composed of these overrides alone. So with
-    ``backend=torch`` the options of the run's own backend are gone with it.
+    Each group or field that an override names is replaced as a whole by its value in a configuration composed from
+    these overrides alone. So ``backend=torch`` also removes the options of the run's own backend.
     """
     fresh = compose_settings(overrides)
     derived = settings.copy()
@@ -95,17 +101,17 @@ def derive(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """Return the overrides, parsed."""
+    """Return the parsed overrides. Hydra must be initialised."""
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     return OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(list(overrides))
 
 
 def refuse_empty_globs(overrides: Sequence[Override]) -> None:
-    """Refuse a sweep over all files of a group that has none: it would be no run at all.
+    """Reject a glob over a group without files: the sweep would contain no run.
 
     Raises:
-        ConfigurationError: naming each such group.
+        ConfigurationError: one mistake for each such group.
     """
     empty = [
         override
@@ -121,7 +127,7 @@ def refuse_empty_globs(overrides: Sequence[Override]) -> None:
 
 
 def flatten(settings: DictConfig) -> dict[str, Any]:
-    """Return the resolved configuration with dotted keys; lists stay values."""
+    """Return the resolved configuration as one dictionary with dotted keys; a list remains one value."""
     flat: dict[str, Any] = {}
 
     def walk(node: object, prefix: str) -> None:

@@ -1,4 +1,4 @@
-"""Mistakes in the settings of Transformers models and of texts, reported before anything is launched."""
+"""Checks of the settings of Transformers models and of text data, made before anything is launched."""
 
 from __future__ import annotations
 
@@ -19,69 +19,70 @@ DATA = {
     Task["question-answering"]: (DataKind.questions, DataKind.text_file),
     Task["text-generation"]: (DataKind.passages, DataKind.one_text, DataKind.text_file),
 }
-"""What each task can be asked about."""
+"""Data sets that each task can use; a mistake suggests the first."""
 COLUMNS = {
     Task["text-classification"]: ("text", "label"),
     Task["question-answering"]: ("question", "context", "answers"),
     Task["text-generation"]: ("text",),
 }
-"""Columns of a file of texts."""
+"""Columns that a text file must have, by task."""
 FILES = (".csv", ".jsonl")
+"""Suffixes of text files."""
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-"""What can be a name on the Hub, by huggingface_hub's rule (validate_repo_id): one slash at most, no leading dot."""
+"""A model name on the Hugging Face Hub: at most one slash, no leading dot (huggingface_hub, validate_repo_id)."""
 
 
 def check_transformers_model(config: RunConfig) -> list[Mistake]:
-    """Return the mistakes in a model of Transformers, and in what only such a model can be asked."""
+    """Return the mistakes in a Transformers model, its data, and the settings that only such a model supports."""
     model = config.model
-    found = _check_data_of(config)
+    found = _check_data_for_task(config)
     if not model.is_transformers:
         if model.task is not IMAGE_TASK:
             found.append(Mistake("model.task", str(model.task), f"{IMAGE_TASK} with source={model.source}"))
         if config.scope is not Scope.model:
             found.append(Mistake("scope", str(config.scope), "model, or a model with source=transformers"))
         return found
-    return [*found, *_check_asking(config), *_check_origin(model, config.weights.name)]
+    return [*found, *_check_inputs(config), *_check_origin(model, config.weights.name)]
 
 
-def _check_asking(config: RunConfig) -> list[Mistake]:
-    """Return the mistakes in how a model of Transformers is asked."""
+def _check_inputs(config: RunConfig) -> list[Mistake]:
+    """Return the mistakes in how texts are passed to a Transformers model and what it generates."""
     model = config.model
     found: list[Mistake] = []
     if model.sequence_length is not None and model.sequence_length < 2:
         found.append(Mistake("model.sequence_length", model.sequence_length, "2 or more, or null"))
     if model.new_tokens < 2:
-        found.append(Mistake("model.new_tokens", model.new_tokens, "2 or more", "One token has no time per token"))
+        found.append(Mistake("model.new_tokens", model.new_tokens, "2 or more", "Time per token needs two tokens"))
     if config.pipeline_batch_size < 1:
         found.append(Mistake("pipeline_batch_size", config.pipeline_batch_size, "1 or more"))
     if config.pipeline_batch_size != 1 and config.scope is not Scope.pipeline:
         found.append(Mistake("pipeline_batch_size", config.pipeline_batch_size, "only with scope=pipeline"))
     if config.scope is Scope.pipeline and model.sequence_length is not None:
-        remedy = "Add model.sequence_length=null: a pipeline takes every text at its own length"
+        remedy = "Add model.sequence_length=null: a pipeline processes every text at its own length"
         found.append(Mistake("model.sequence_length", model.sequence_length, "null with scope=pipeline", remedy))
     return found
 
 
 def _check_origin(model: ModelConfig, weights: WeightsKind) -> list[Mistake]:
-    """Return the mistakes in a model's origin, and in the choice of its task."""
+    """Return the mistakes in where a model comes from (Hub, folder or architecture), and in its task."""
     if weights is WeightsKind.pretrained:
         if not model.id:
-            remedy = "Add model.id=…, or take weights=random"
+            remedy = "Add model.id=…, or use weights=random"
             return [Mistake("model.id", model.id, "a name on the Hugging Face Hub, or a folder", remedy)]
         if not Path(model.id).is_dir() and not HUB_NAME.fullmatch(model.id):
             allowed = "an existing folder, or a name on the Hugging Face Hub (owner/name)"
-            remedy = "There is no such folder; or take weights=random or weights=probe with model.architecture"
+            remedy = "No such folder exists. Check the path, or use weights=random or probe with model.architecture"
             return [Mistake("model.id", model.id, allowed, remedy)]
         return _check_task(model, _architecture_in(Path(model.id)))
     known = model_catalog.architectures()
-    if not known:  # the library is not installed: the run says so, as `unavailable`
+    if not known:  # the library is not installed: the run ends as `unavailable`
         return []
     if model.architecture is None:
-        remedy = "Add model.architecture=…, or take weights=pretrained with model.id"
-        return [Mistake("model.architecture", None, "what Transformers calls the kind of model", remedy)]
+        remedy = "Add model.architecture=…, or use weights=pretrained with model.id"
+        return [Mistake("model.architecture", None, "a model_type of Transformers", remedy)]
     if model.architecture not in known:
         near = ", ".join(model_catalog.nearest(model.architecture, known)) or "none"
-        allowed = f"one of the {len(known)} that Transformers knows"
+        allowed = f"one of the {len(known)} model types of Transformers"
         return [Mistake("model.architecture", model.architecture, allowed, f"The nearest: {near}")]
     return _check_task(model, model.architecture)
 
@@ -90,33 +91,33 @@ def _check_task(model: ModelConfig, architecture: str | None) -> list[Mistake]:
     tasks = model_catalog.tasks_of(architecture) if architecture else []
     if not tasks or model.task in tasks:
         return []
-    return [Mistake("model.task", str(model.task), ", ".join(tasks), f"{architecture} has no other")]
+    return [Mistake("model.task", str(model.task), ", ".join(tasks), f"{architecture} does not support {model.task}")]
 
 
 def _architecture_in(folder: Path) -> str | None:
-    """Return the kind of the model in a folder, None if it is no folder or does not name it."""
+    """Return the `model_type` in a folder's config.json, None if it cannot be read."""
     try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+        model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (OSError, ValueError, KeyError, TypeError):  # the worker, which needs it, reports the error
         return None
-    return str(kind)
+    return str(model_type)
 
 
-def _check_data_of(config: RunConfig) -> list[Mistake]:
-    """Return the mistakes in the choice of data for a task, and in a file of texts."""
+def _check_data_for_task(config: RunConfig) -> list[Mistake]:
+    """Return the mistakes in the choice of data for a task, and in a text file."""
     data, task = config.data, config.model.task
     if data.name not in DATA[task]:
         allowed = f"{', '.join(DATA[task])} for {task}"
         return [Mistake("data", str(data.name), allowed, f"Add data={DATA[task][0]}")]
     if data.name is DataKind.one_text:
         if not (data.text or "").strip():
-            return [Mistake("data.text", data.text, "a text that is not empty", "Add 'data.text=…'")]
+            return [Mistake("data.text", data.text, "a non-empty text", "Add 'data.text=…'")]
     elif data.text is not None:
         return [Mistake("data.text", data.text, "only with data=one_text", "Add data=one_text")]
-    return _check_file(config, task) if data.name is DataKind.text_file else []
+    return _check_text_file(config, task) if data.name is DataKind.text_file else []
 
 
-def _check_file(config: RunConfig, task: Task) -> list[Mistake]:
+def _check_text_file(config: RunConfig, task: Task) -> list[Mistake]:
     path = config.data.path
     allowed = f"a {' or '.join(FILES)} file with the columns {', '.join(COLUMNS[task])}"
     if path is None:
@@ -130,17 +131,23 @@ def _check_file(config: RunConfig, task: Task) -> list[Mistake]:
         return [Mistake("data.path", path, allowed, f"Its first line cannot be read: {error}")]
     missing = [name for name in COLUMNS[task] if name not in columns]
     if missing:
-        return [Mistake("data.path", path, allowed, f"It has no column {' and '.join(missing)}: {', '.join(columns)}")]
-    wanted = config.data.evaluation_samples + config.data.calibration_samples
-    if count < wanted:
-        allowed = f"at least {wanted} records (evaluation and calibration together)"
-        remedy = f"It holds {count}: lower data.evaluation_samples or data.calibration_samples"
+        remedy = f"Missing: {', '.join(missing)}. Its columns: {', '.join(columns)}"
+        return [Mistake("data.path", path, allowed, remedy)]
+    requested = config.data.evaluation_samples + config.data.calibration_samples
+    if count < requested:
+        allowed = f"at least {requested} records (evaluation and calibration together)"
+        remedy = f"It contains {count}: lower data.evaluation_samples or data.calibration_samples"
         return [Mistake("data.path", path, allowed, remedy)]
     return []
 
 
 def _columns(file: Path) -> tuple[list[str], int]:
-    """Return the columns of a file of texts, and the number of its records."""
+    """Return the columns of a text file, and its number of records.
+
+    Raises:
+        ValueError: the first line of a .jsonl file is not a JSON object, or the file is not UTF-8.
+        csv.Error: a .csv file cannot be parsed.
+    """
     with file.open(encoding="utf-8", newline="") as stream:
         if file.suffix == ".csv":
             reader = csv.DictReader(stream)
@@ -148,5 +155,5 @@ def _columns(file: Path) -> tuple[list[str], int]:
         lines = [line for line in stream if line.strip()]
         first = json.loads(lines[0]) if lines else {}
         if not isinstance(first, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("not a JSON object")
         return list(first), len(lines)

@@ -1,7 +1,7 @@
-"""Mistakes in a command line that Hydra could not compose, and fields that nothing reads: all of them, a line each.
+"""Find every mistake in a command line that Hydra cannot compose, and every field that the schema does not define.
 
-Hydra stops at the first mistake. So if composing fails, each override is composed alone, and all mistakes are reported
-together.
+Hydra stops at the first mistake. If composing fails, this module composes each override alone, so that all mistakes are
+reported together, one line each.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from runner.errors import ConfigurationError, Mistake
 
 
 def unknown_fields(settings: DictConfig) -> list[Mistake]:
-    """Return a mistake for every field that nothing reads: Hydra lets ``+name=value`` add any field."""
+    """Return a mistake for every field outside the schema, because Hydra lets ``+name=value`` add any field."""
     known = flatten(OmegaConf.structured(RunConfig))
     mistakes: list[Mistake] = []
 
@@ -36,8 +36,8 @@ def unknown_fields(settings: DictConfig) -> list[Mistake]:
             name = f"{prefix}{key!s}"
             if fields is not None and key not in fields:
                 near = ", ".join(difflib.get_close_matches(name, [*known, *fields], n=3))
-                allowed = "the fields and groups that python -m runner --help lists"
-                remedy = f"There is no such field{f'; the nearest: {near}' if near else ''}"
+                allowed = "the fields and groups that runner --help lists"
+                remedy = f"No such field exists{f'; the nearest: {near}' if near else ''}"
                 mistakes.append(Mistake(name, OmegaConf.select(settings, name), allowed, remedy))
             elif OmegaConf.is_dict(node._get_node(key)):
                 walk(node[key], f"{name}.")
@@ -50,18 +50,19 @@ def diagnose(overrides: Sequence[str], error: Exception) -> ConfigurationError:
     """Return every mistake in a command line that could not be composed.
 
     Args:
-        overrides: the command line's, sweeps included. Hydra must be initialised.
-        error: what composing raised; reported itself if no single override is at fault.
+        overrides: all overrides of the command line, including sweeps. Hydra must be initialised.
+        error: the exception that composing raised. It is reported if no override is wrong by itself, or if it is a YAML
+            error.
     """
     mistakes: list[Mistake] = []
     composable = _composable(overrides, mistakes)
-    sound: dict[str, str] = {}
+    first: dict[str, str] = {}
     for key, assignment in composable:
-        sound.setdefault(key, assignment)
-    # What composes is checked in the company of the others: weights.path is a mistake only without weights=file.
+        first.setdefault(key, assignment)
+    # Check each assignment together with the others: weights.path, for example, is valid only with weights=file.
     for key, assignment in composable:
         try:
-            mistakes += check(typed(compose_settings(list((sound | {key: assignment}).values()))))
+            mistakes += check(typed(compose_settings(list((first | {key: assignment}).values()))))
         except MissingMandatoryValue as found:
             mistakes.append(_missing(found))
         except COMPOSITION_ERRORS as found:
@@ -72,29 +73,30 @@ def diagnose(overrides: Sequence[str], error: Exception) -> ConfigurationError:
 
 
 def _composable(overrides: Sequence[str], mistakes: list[Mistake]) -> list[tuple[str, str]]:
-    """Return every assignment that composes, by its key, in order; add what does not to `mistakes`.
+    """Return every assignment that composes, as key and assignment, in order; add mistakes for all others.
 
-    An option of a backend composes beside the choice of that backend only.
+    An assignment that fails alone is tried together with the chosen groups, because a backend's options exist only if
+    that backend is chosen.
     """
-    found: list[tuple[str, str, Exception | None]] = []
+    attempts: list[tuple[str, str, Exception | None]] = []
     for assignment in _assignments(overrides, mistakes):
         key = assignment.partition("=")[0]
-        found.append((key, assignment, _refusal([assignment])))
+        attempts.append((key, assignment, _composition_error([assignment])))
     choices: dict[str, str] = {}
-    for key, assignment, refusal in found:
-        if refusal is None and "." not in key:
+    for key, assignment, error in attempts:
+        if error is None and "." not in key:
             choices.setdefault(key, assignment)
     composable = []
-    for key, assignment, refusal in found:
-        if refusal is None or _refusal([*choices.values(), assignment]) is None:
+    for key, assignment, error in attempts:
+        if error is None or _composition_error([*choices.values(), assignment]) is None:
             composable.append((key, assignment))
         else:
-            mistakes.append(_explain(key, assignment.partition("=")[2], refusal))
+            mistakes.append(_explain(key, assignment.partition("=")[2], error))
     return composable
 
 
-def _refusal(overrides: Sequence[str]) -> Exception | None:
-    """Return why a command line does not compose, None if it does."""
+def _composition_error(overrides: Sequence[str]) -> Exception | None:
+    """Return the exception that composing raises, None if it succeeds."""
     try:
         compose_settings(overrides)
     except COMPOSITION_ERRORS as error:
@@ -107,7 +109,7 @@ def _missing(error: MissingMandatoryValue) -> Mistake:
 
 
 def _assignments(overrides: Sequence[str], mistakes: list[Mistake]) -> Iterable[str]:
-    """Yield every single assignment of a command line; add what cannot be parsed to `mistakes`."""
+    """Yield every assignment of a command line, sweeps expanded; add a mistake for each that cannot be parsed."""
     for text in overrides:
         try:
             override = parse([text])[0]
@@ -121,7 +123,7 @@ def _assignments(overrides: Sequence[str], mistakes: list[Mistake]) -> Iterable[
 
 
 def _explain(key: str, value: str | None, error: Exception) -> Mistake:
-    """Translate an error of composing into field, value received, values allowed and remedy."""
+    """Translate a composition error into field, received value, allowed values and remedy."""
     if isinstance(error, MarkedYAMLError):
         mark = error.problem_mark
         where = f"{mark.name}, line {mark.line + 1}" if mark else "a configuration file"
@@ -132,10 +134,10 @@ def _explain(key: str, value: str | None, error: Exception) -> Mistake:
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     options = hydra.config_loader.get_group_options(name)
-    if options and value in options:  # the choice is right: what its file says is not
-        wrong = re.search(r"full_key: (\S+)", str(error))
+    if options and value in options:  # the option exists, so the mistake is in its file
+        field = re.search(r"full_key: (\S+)", str(error))
         allowed = _allowed(error.__cause__ if error.__cause__ is not None else error)
-        return Mistake(wrong.group(1) if wrong else name, f"{name}={value}", allowed, "Fix the file")
+        return Mistake(field.group(1) if field else name, f"{name}={value}", allowed, "Fix the file")
     if options:
         near = difflib.get_close_matches(value or "", options, n=1)
         return Mistake(name, value, ", ".join(options), f"Did you mean {name}={near[0]}?" if near else "")
@@ -145,25 +147,25 @@ def _explain(key: str, value: str | None, error: Exception) -> Mistake:
         parent = name.rpartition(".")[0]
         node = OmegaConf.select(settings, parent, throw_on_missing=False) if parent else None
         if node is not None and OmegaConf.get_type(node) is dict:
-            return Mistake(name, value, f"what conf/ gives {parent}", f"Write +{name}={value} to add it")
+            return Mistake(name, value, f"the keys that conf/ defines in {parent}", f"Use +{name}={value} to add it")
         near = difflib.get_close_matches(name, sorted(known), n=3)
         return Mistake(
             name,
             value,
-            "the fields and groups that python -m runner --help lists",
-            f"There is no such field{'; the nearest: ' + ', '.join(near) if near else ''}",
+            "the fields and groups that runner --help lists",
+            f"No such field exists{'; the nearest: ' + ', '.join(near) if near else ''}",
         )
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     return Mistake(name, value, _allowed(cause), f"The default is {_plain(OmegaConf.select(settings, name))}")
 
 
 def _plain(value: object) -> object:
-    """Return a value in YAML's notation instead of Python's."""
+    """Return an enum member as the string that YAML uses; other values unchanged."""
     return str(value) if isinstance(value, Enum) else value
 
 
 def _allowed(error: BaseException) -> str:
-    """Return the type or the words that a refused value should have had, from OmegaConf's message."""
+    """Return the expected type or the allowed values, extracted from OmegaConf's message."""
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
     words = re.search(r"expected one of \[([^\]]*)\]", first_line)
     if words:

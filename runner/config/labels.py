@@ -1,4 +1,4 @@
-"""What a configuration is called: the choices that people compare."""
+"""Short descriptions of configurations, built from the choices that users compare."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from runner.config.schema import RunConfig
 
 
 def distinct_labels(jobs: Sequence[dict[str, Any]]) -> list[str]:
-    """Return what distinguishes each job from the others, in words; empty if nothing does.
+    """Return a label for each job from the settings in which the jobs differ; empty strings if they do not differ.
 
-    A setting that follows from its group's choice is not repeated: with another `backend.name`, `backend.env` says
-    nothing more.
+    A setting that depends only on its group's choice is omitted: `backend.env` adds nothing to `backend.name`.
 
     Args:
-        jobs: the flattened settings of each.
+        jobs: the flattened settings of each job.
     """
     varied = [key for key in dict.fromkeys(itertools.chain(*jobs)) if len({repr(job.get(key)) for job in jobs}) > 1]
     choices = [key for key in varied if key.endswith(".name")]
-    shown = [key for key in varied if key in choices or not _follows(key, f"{key.split('.')[0]}.name", jobs)]
+    shown = [key for key in varied if key in choices or not _depends_on(key, f"{key.split('.')[0]}.name", jobs)]
     return [" ".join(_word(key, job.get(key)) for key in shown if job.get(key) is not None) for job in jobs]
 
 
-def _follows(key: str, choice: str, jobs: Sequence[dict[str, Any]]) -> bool:
-    """Return whether one setting has only one value for each value of another."""
+def _depends_on(key: str, choice: str, jobs: Sequence[dict[str, Any]]) -> bool:
+    """Return whether `key` has exactly one value for each value of `choice`."""
     values: dict[str, set[str]] = {}
     for job in jobs:
         values.setdefault(repr(job.get(choice)), set()).add(repr(job.get(key)))
@@ -34,27 +33,27 @@ def _follows(key: str, choice: str, jobs: Sequence[dict[str, Any]]) -> bool:
 
 
 def _word(key: str, value: object) -> str:
-    """Return a setting as a word of a label: a choice by its name alone."""
+    """Return a setting as a word of a label: the name alone for a choice, else ``name=value``."""
     return (
         str(value) if key.endswith(".name") or key == "memory_format" else f"{key.rsplit('.', maxsplit=1)[-1]}={value}"
     )
 
 
 def describe(config: RunConfig) -> str:
-    """Return the configuration in a few words: the choices that people compare."""
+    """Describe a configuration in words: model, backend, precision, batch size, and settings other than defaults."""
     words = [config.model.name, config.backend.name, str(config.precision.name)]
     if config.scope != "model":
         words.append(str(config.scope))
     if config.memory_format != "contiguous":
         words.append(str(config.memory_format))
-    for choice, usual in (
+    for choice, default in (
         (config.allocator.name, "system"),
         (config.hugepages.name, "off"),
         (config.threading.name, "default"),
     ):
-        if choice != usual:
+        if choice != default:
             words.append(choice)
-    defaults = backend_registry.backend_options(hub=config.model.is_transformers).get(config.backend.name, {})
+    defaults = backend_registry.backend_options(transformers=config.model.is_transformers).get(config.backend.name, {})
     words += [
         f"{name}={value}"
         for name, value in config.backend.options.items()

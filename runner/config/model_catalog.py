@@ -1,4 +1,4 @@
-"""Names of models that the installed libraries define, read from their sources without importing them."""
+"""Model names that the installed libraries define, parsed from their source files without importing them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from runner.protocol import IMAGE_SUFFIXES
 
 WEIGHT_SUFFIXES = (".pt", ".pth", ".safetensors")
-
+"""Suffixes of weight files that weights=file reads."""
 
 _REGISTERED = re.compile(r"^@register_model(?:\([^)]*\))?\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
 
 @cache
 def model_names(source: str) -> frozenset[str]:
-    """Return the classification models that a library registers; none if it is not installed.
+    """Return the classification models that a library registers; empty if it is not installed.
 
     Args:
         source: ``torchvision`` or ``timm``.
@@ -28,14 +28,14 @@ def model_names(source: str) -> frozenset[str]:
     if spec is None or spec.origin is None:
         return frozenset()
     models = Path(spec.origin).parent / "models"
-    # Only the files of the folder itself: torchvision has detection, segmentation and video in subfolders.
+    # Not recursive: torchvision's detection, segmentation and video models are in subfolders.
     return frozenset(
         name for file in sorted(models.glob("*.py")) for name in _REGISTERED.findall(file.read_text(encoding="utf-8"))
     )
 
 
 def nearest(name: str, known: Iterable[str], count: int = 5) -> list[str]:
-    """Return the known names that are most like `name`, best first."""
+    """Return up to `count` known names similar to `name`, the most similar first."""
     return difflib.get_close_matches(name, list(known), n=count, cutoff=0.4)
 
 
@@ -45,12 +45,12 @@ TASK_TABLES = {
     "text-generation": "CAUSAL_LM",
     "image-classification": "IMAGE_CLASSIFICATION",
 }
-"""Tasks, and what Transformers calls its table of the architectures that can do them."""
+"""For each task, the part of the name of Transformers' table (MODEL_FOR_…_MAPPING_NAMES) of its architectures."""
 
 
 @cache
 def _architectures_by_task() -> dict[str, frozenset[str]]:
-    """Return the architectures that Transformers registers, by task; none if it is not installed."""
+    """Return the architectures that Transformers registers, by task; empty if it is not installed."""
     spec = importlib.util.find_spec("transformers")
     if spec is None or spec.origin is None:
         return {}
@@ -65,15 +65,15 @@ def _architectures_by_task() -> dict[str, frozenset[str]]:
 
 
 def architectures() -> frozenset[str]:
-    """Return the kinds of models that Transformers has for any of the tasks."""
+    """Return the architectures (model_type) that Transformers supports for any task; empty if not installed."""
     return frozenset().union(*_architectures_by_task().values())
 
 
 def tasks_of(architecture: str) -> list[str]:
-    """Return what an architecture can do."""
+    """Return the tasks that an architecture supports."""
     return [task for task, known in _architectures_by_task().items() if architecture in known]
 
 
 def count_images(folder: Path) -> int:
-    """Return how many images are in the class folders of `folder`."""
+    """Return the number of images in the class folders of `folder`; hidden folders are skipped."""
     return sum(1 for path in folder.glob("[!.]*/*") if path.suffix.lower() in IMAGE_SUFFIXES)

@@ -1,7 +1,7 @@
-"""What must not be written down: passwords and keys in settings, in environments, in commands and in addresses.
+"""Redact secrets: passwords and keys in settings, environments, command lines and URLs.
 
-Workers get the real values; what is stored of a run (launch.json, config.yaml, result.json, plan.json, MLflow) and
-what is printed of a server's answer goes through here.
+Workers receive the real values. Everything stored about a run (launch.json, config.yaml, result.json, plan.json,
+MLflow) and every printed server response is redacted here first.
 """
 
 from __future__ import annotations
@@ -13,22 +13,27 @@ from typing import Any
 
 HIDDEN = "(hidden)"
 NAME = re.compile(r"TOKEN(?!S|IZ)|KEY(?!WORD)|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
-"""Names of secrets; `model.new_tokens` and TOKENIZERS_PARALLELISM are none."""
+"""Names of secrets. `model.new_tokens` and TOKENIZERS_PARALLELISM do not match."""
 CREDENTIALS = re.compile(r"(?<=://)[^/\s]+(?=@)")
-"""User and password in an address."""
+"""User and password in a URL."""
 ASSIGNMENT = re.compile(r"([\w.]+)(=)([^\s,{}]+)")
-"""A name and its value, as in an override or among variables."""
+"""``name=value``, as in an override or in a list of environment variables."""
 ENTRY = re.compile(r"([\w.]+)(\s*:\s*)([^\s,{}]+)")
-"""The same in a dictionary within an override; anywhere else a colon is only a colon."""
+"""``name: value`` in a dictionary within an override; not applied to other text, which may contain colons."""
 MIN_SECRET_LENGTH = 8
-"""Characters of an environment's secret at least for its value to be hidden anywhere: a `1` is found everywhere."""
+"""Minimum length, in characters, of a secret that is replaced in any text: short values such as `1` are everywhere."""
 
 
 _learnt: set[str] = set()
+"""Secret values from settings, see :func:`learn`."""
 
 
 def learn(settings: Mapping[str, Any]) -> None:
-    """Remember the values of settings that are secrets, so that they are hidden in every text."""
+    """Register the values of secret settings, so that they are hidden in every text.
+
+    Args:
+        settings: flattened, as :func:`runner.config.composition.flatten` returns them.
+    """
     _learnt.update(
         value
         for name, value in settings.items()
@@ -40,8 +45,8 @@ def hide(content: Any, name: str = "") -> Any:
     """Return settings, an environment or a command line without its secrets.
 
     Args:
-        content: JSON values. A number is never a secret.
-        name: of the setting or variable that holds the content.
+        content: JSON values. Numbers are never secrets.
+        name: name of the setting or variable that holds the content.
     """
     if isinstance(content, Mapping):
         return {key: hide(value, f"{name}.{key}" if name else str(key)) for key, value in content.items()}
@@ -53,7 +58,7 @@ def hide(content: Any, name: str = "") -> Any:
 
 
 def hide_in_override(word: str) -> str:
-    """Return a word of a command line, ``name=value`` or ``name={name:value}``, without its secrets."""
+    """Return a command-line argument, ``name=value`` or ``name={name:value}``, without its secrets."""
     return hide_in_text(ENTRY.sub(_hide_value, word))
 
 
@@ -62,7 +67,7 @@ def _hide_value(found: re.Match[str]) -> str:
 
 
 def hide_in_text(text: str) -> str:
-    """Return a text without secrets: variables, credentials in addresses, values of the environment's own secrets."""
+    """Return a text without secrets: assignments, credentials in URLs, values of secret variables and settings."""
     secrets = {value for name, value in os.environ.items() if len(value) >= MIN_SECRET_LENGTH and NAME.search(name)}
     for value in sorted(secrets | _learnt, key=len, reverse=True):
         text = text.replace(value, HIDDEN)

@@ -1,8 +1,8 @@
-"""The schema of a run: what can be asked, in which unit, and why one would change it.
+"""The schema of a run: every setting with its meaning, its unit, and why one would change it.
 
-Hydra merges the files of ``conf/`` into :class:`RunConfig`; each of its fields with a class of its own is a config
-group. Checks that need more than one field, or a look at the disk, are in :func:`check`. This module imports neither
-hydra nor a runtime.
+Hydra merges the files of ``conf/`` into :class:`RunConfig`. Each field with its own class is a config group, and
+`name` is the chosen option. :func:`runner.config.checks.check` validates what types cannot express, for example
+combinations of fields and files. This module imports neither Hydra nor a runtime.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ModelSource(StrEnum):
     transformers = "transformers"
 
 
-Task = StrEnum(  # a class cannot have members with a hyphen
+Task = StrEnum(  # the functional form: a class body cannot define members with a hyphen
     "Task",
     {
         "image-classification": "image-classification",
@@ -32,14 +32,14 @@ Task = StrEnum(  # a class cannot have members with a hyphen
         "text-generation": "text-generation",
     },
 )
-"""What a model does, in the words of Transformers' pipelines."""
+"""What a model does, by the task names of Transformers' pipelines."""
 
 
 class Scope(StrEnum):
-    """What one inference is.
+    """What one inference includes.
 
-    `model`: from tensors to tensors. `pipeline`: from text to answers, by Transformers' own pipeline, so that
-    tokenising counts.
+    `model`: input tensors to output tensors. `pipeline`: text to answers through Transformers' pipeline, including
+    tokenisation.
     """
 
     model = "model"
@@ -52,36 +52,40 @@ class Precision(StrEnum):
     fp32 = "fp32"
     bf16 = "bf16"
     int8 = "int8"
+    """8-bit weights and activations; the ranges of activations are calibrated once."""
     int8_dynamic = "int8_dynamic"
-    """The ranges of activations are computed in every inference, without calibration."""
+    """8-bit weights and activations; the ranges of activations are computed in every inference, without calibration."""
     int8_weights = "int8_weights"
-    """Weights are stored in 8 bits, and the rest is left to the runtime: for text generation."""
+    """8-bit weights; the runtime chooses the arithmetic. For text generation."""
     int4_weights = "int4_weights"
+    """4-bit weights; the runtime chooses the arithmetic. For text generation."""
 
 
-Scenario = StrEnum("Scenario", {"sync": "sync", "async": "async"})  # a class cannot have a member named async
-"""How batches arrive, and so what throughput and latency mean. `sync`: one at a time, the next when the last is done:
-the latency of one caller. `async`: as many in flight as keep the machine full: its largest throughput."""
+Scenario = StrEnum("Scenario", {"sync": "sync", "async": "async"})  # the functional form: async is a keyword
+"""How batches arrive, which defines throughput and latency. `sync`: one batch at a time, each after the previous one
+completes: the latency of one caller. `async`: as many batches in flight as saturate the machine: its maximum
+throughput."""
 
 
 class MemoryFormat(StrEnum):
-    """Layout of image tensors in PyTorch: NCHW or NHWC."""
+    """Layout of image tensors in PyTorch: NCHW (contiguous) or NHWC (channels_last)."""
 
     contiguous = "contiguous"
     channels_last = "channels_last"
 
 
 class WeightsKind(StrEnum):
-    """Where the weights come from."""
+    """The origin of the weights."""
 
     probe = "probe"
+    """Untrained backbone with a classifier fitted on the data: no download."""
     pretrained = "pretrained"
     random = "random"
     file = "file"
 
 
 class DataKind(StrEnum):
-    """Where images or texts, and what is known of them, come from."""
+    """The origin of images or texts, and of their labels."""
 
     digits = "digits"
     synthetic = "synthetic"
@@ -95,219 +99,233 @@ class DataKind(StrEnum):
 
 @dataclass
 class ModelConfig:
-    """Which network."""
+    """The network to measure."""
 
     source: ModelSource = MISSING
+    """Library that defines the architecture."""
     name: str = MISSING
-    """The name under which `source` registers the architecture, for example resnet50."""
+    """Name under which `source` registers the architecture, for example resnet50."""
     image_size: int = 224
-    """Height and width of the input in pixels. Smaller is faster; some architectures allow only their own size."""
+    """Height and width of the input in pixels. Smaller images are faster; some architectures accept only one size."""
     task: Task = Task["image-classification"]
-    """What the model does; with another source than transformers it classifies images."""
+    """What the model does. Models of torchvision and timm support image-classification only."""
     id: str | None = None
     """With weights=pretrained: a name on the Hugging Face Hub, or a folder in Transformers' format."""
     architecture: str | None = None
-    """With other weights: what Transformers calls the kind of model (model_type), for example distilbert."""
+    """With other weights: the architecture's name in Transformers (model_type), for example distilbert."""
     config: dict[str, Any] = field(default_factory=dict)
     """Fields of the architecture's configuration that differ from its defaults, for example n_layers."""
     sequence_length: int | None = 128
-    """Tokens of every text, by padding and cutting; null pads to the longest of a batch."""
+    """Tokens per text, by padding and truncation. null pads to the longest text of each batch."""
     new_tokens: int = 32
-    """Tokens that are generated of every text, greedily."""
+    """Tokens to generate for each text, by greedy decoding. At least 2, to measure the time per token."""
 
     @property
     def is_transformers(self) -> bool:
-        """Whether it is one of Transformers', which backends of their own run."""
+        """Whether it is a Transformers model, which runs on separate backend modules (transformers_*)."""
         return self.source is ModelSource.transformers
 
 
 @dataclass
 class BackendConfig:
-    """Which runtime."""
+    """The runtime that executes the network."""
 
     name: str = MISSING
-    """A module of runner/worker/backends."""
+    """Module in runner/worker/backends."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Keywords of the backend's constructor; the names are checked against it before anything is launched."""
+    """Keyword arguments of the backend's constructor; names and values are checked before anything is launched."""
     openmp: bool = False
-    """Whether its threads are OpenMP's: only then do OMP_* settings reach its worker."""
+    """Whether the backend's threads are OpenMP threads. Only such workers receive OMP_* settings."""
     pytorch: bool = False
-    """Whether it computes in PyTorch's own buffers: only then do settings of PyTorch's memory have an effect."""
+    """Whether the backend computes in PyTorch's buffers. Only then do PyTorch's memory settings have an effect."""
     bf16_needs_hardware: bool = False
-    """Whether it computes bf16 in fp32 on a processor without bf16 arithmetic; such a run is then unsupported."""
+    """Whether the backend falls back to fp32 on a processor without bf16 arithmetic. Such a run ends as unsupported."""
     env: dict[str, str] = field(default_factory=dict)
     """Environment variables that the runtime needs in every run."""
     interpreter: str | None = None
-    """A Python of its own, relative to the checkout; null: the one that runs this program."""
+    """Path of a separate Python interpreter, relative to the checkout; null: the interpreter that runs this program."""
     install: str = "make setup"
-    """The command that installs it."""
+    """Command that installs the backend; shown if it is missing."""
 
 
 @dataclass
 class PrecisionConfig:
-    """Which arithmetic."""
+    """The arithmetic to use."""
 
     name: Precision = MISSING
+    """Lower precision is faster on processors that support it, and can cost accuracy."""
 
 
 @dataclass
 class AllocatorConfig:
-    """Which memory allocator is preloaded."""
+    """The memory allocator to preload."""
 
     name: str = MISSING
+    """Allocator. Change it if a runtime allocates and frees memory in every batch, as eager PyTorch does."""
     libraries: list[str] = field(default_factory=list)
-    """File names to look for, best first; the first that is found is preloaded. Empty: the C library's own."""
+    """File names to search for, best first; the first one found is preloaded. Empty: the C library's allocator."""
     packages: list[str] = field(default_factory=list)
-    """Debian packages that hold the library, best first; `make system` installs the first that exists."""
+    """Debian packages that contain the library, best first; `make system` installs the first available one."""
     env: dict[str, str] = field(default_factory=dict)
-    """The allocator's own settings, as environment variables of the worker."""
+    """The allocator's settings, as environment variables of the worker."""
     xeon_run_cpu: str = "--use-default-allocator"
-    """The option by which torch.backends.xeon.run_cpu learns of it, so that it does not choose another."""
+    """Option that names this allocator to torch.backends.xeon.run_cpu, so that the launcher does not choose another."""
 
 
 @dataclass
 class HugepagesConfig:
-    """Whether large buffers ask the kernel for transparent huge pages."""
+    """Whether large buffers request transparent huge pages from the kernel."""
 
     name: str = MISSING
+    """Which memory requests huge pages. They reduce page faults and TLB misses of large buffers."""
     pytorch: bool = False
-    """Whether it acts on PyTorch's buffers."""
+    """Whether the setting applies to PyTorch's buffers."""
     c_library: bool = False
-    """Whether it acts on the heap of the C library's own allocator."""
+    """Whether the setting applies to the heap of the C library's allocator."""
     env: dict[str, str] = field(default_factory=dict)
+    """Environment variables of the worker that make the request."""
 
 
 @dataclass
 class ThreadingConfig:
-    """How many compute threads, and how they wait."""
+    """The number of compute threads, their placement, and how they wait."""
 
     name: str = MISSING
+    """Combination of thread settings."""
     threads: int | None = None
-    """Threads per process; 0 means one per core that the process may use; null leaves each runtime's default."""
+    """Threads per process. 0: one per core that the process may use; null: each runtime's default."""
     physical_cores: bool = False
-    """Bind each process to one thread of each of its physical cores, and compute with as many threads. Two threads of a
-    core share its vector units: for matrix products the second one usually costs more than it brings."""
+    """Bind each process to one hardware thread of each of its physical cores, and use that many compute threads.
+    Hyper-threads of a core share its vector units, so for matrix products the second one usually costs more than it
+    gains."""
     env: dict[str, str] = field(default_factory=dict)
-    """OMP_* settings; they reach only backends that use OpenMP."""
+    """OMP_* settings; only backends that use OpenMP receive them."""
     libraries: list[str] = field(default_factory=list)
-    """An OpenMP runtime to preload instead of the one that the backend brings: its file names, best first."""
+    """OpenMP runtime to preload instead of the backend's own: file names, best first."""
     prefix: list[str] = field(default_factory=list)
-    """Words between the interpreter and ``-m runner.worker`` in the worker's command. ``{python}``, ``{instances}``,
-    ``{instance}`` and ``{allocator}`` (the allocator's `xeon_run_cpu`) are filled in."""
+    """Arguments between the interpreter and ``-m runner.worker`` in the worker's command. Placeholders: ``{python}``,
+    ``{instances}``, ``{instance}`` and ``{allocator}`` (the allocator's `xeon_run_cpu`)."""
 
 
 @dataclass
 class WeightsConfig:
-    """Which weights."""
+    """The weights to load."""
 
     name: WeightsKind = MISSING
+    """Origin of the weights. Use pretrained or file for an accuracy verdict on your model."""
     path: str | None = None
-    """With name=file: a state_dict (.pt, .pth, loaded with weights_only=True) or .safetensors."""
+    """With name=file: a state_dict (.pt or .pth, loaded with weights_only=True) or a .safetensors file."""
 
 
 @dataclass
 class DataConfig:
-    """Which images or texts: to calibrate int8 on, and to compare accuracy on. The two sets are disjoint."""
+    """Images or texts for two disjoint sets: int8 calibration and accuracy evaluation."""
 
     name: DataKind = MISSING
+    """Origin of the samples. Use image_folder or text_file for accuracy on your data."""
     path: str | None = None
-    """With name=image_folder: a folder with one folder of images per class; with name=text_file: a file."""
+    """With name=image_folder: a folder that contains one folder of images per class. With name=text_file: a file."""
     text: str | None = None
-    """With name=one_text: the text that every sample is."""
+    """With name=one_text: the text of every sample."""
     evaluation_samples: int = 400
-    """Samples the accuracy is computed on. More narrow the interval of the delta, and cost time in every run."""
+    """Samples for accuracy. More samples narrow the interval of the accuracy delta and lengthen every run."""
     calibration_samples: int = 128
-    """Samples int8 ranges are calibrated on."""
+    """Samples for the calibration of int8 ranges. More samples make the preparation of int8 longer."""
 
 
 @dataclass
 class MeasureConfig:
-    """How long to measure, and how sure to be."""
+    """How long to measure, and with which precision of the result."""
 
     name: str = MISSING
+    """Preset: quick, standard or publish."""
     processes_min: int = MISSING
-    """Fresh process pairs at least. One pair cannot see what address layout does to a process (about 1.5 %)."""
+    """Minimum number of fresh process pairs. A single pair cannot show the effect of address layout on a process (about
+    1.5 %)."""
     processes_max: int = MISSING
-    """Fresh process pairs at most, if the goal is not reached."""
+    """Maximum number of fresh process pairs, used if the goal is not reached."""
     rounds_min: int = MISSING
-    """Rounds per process pair at least; a round is one slice of the candidate and one of the baseline."""
+    """Minimum number of rounds per process pair. A round is one slice of the candidate and one of the baseline."""
     rounds_max: int = MISSING
-    """Rounds per process pair at most."""
+    """Maximum number of rounds per process pair."""
     goal: float = MISSING
-    """Half-width of the 95 % interval of the speedup, relative, at which measuring stops."""
+    """Relative half-width of the speedup's 95 % interval at which measuring stops: 0.01 is ±1 %. A smaller goal takes
+    more rounds."""
     noise_floor: float = MISSING
-    """δ: a speedup within ±δ is no measurable effect."""
+    """δ, relative: a speedup within ±δ counts as no measurable effect. A/A runs (`aa`) can raise it, never lower it."""
     slice_s: float = MISSING
-    """Seconds of one slice at least."""
+    """Minimum duration of one slice, in seconds. Raise it if the slices of several instances do not overlap."""
     slice_iterations: int = MISSING
-    """Batches in one slice at least."""
+    """Minimum number of batches in one slice."""
     fixed_layout: bool = MISSING
-    """Start both processes of a pair with one address layout and one hash seed, so that chance does not part them;
-    false draws both afresh for each process, so that the interval holds that chance."""
+    """Start both processes of a pair with the same address layout and hash seed, so that neither causes a difference.
+    false draws both at random for each process, so that the interval includes their effect."""
     settle_s: float = 0.15
-    """Untimed seconds after a thaw at least, which bring the caches back."""
+    """Minimum untimed time after a thaw, in seconds, which warms the caches."""
     settle_iterations: int = 3
-    """Untimed batches after a thaw at least: the first ones fault in memory that the kernel, or a hypervisor, took back
-    while the process was frozen, and were seen to take up to twice as long."""
+    """Minimum untimed batches after a thaw. The first ones fault in memory that the kernel or a hypervisor reclaimed
+    while the process was frozen, and can take up to twice as long."""
     guards: bool = True
-    """Measure a round again that something outside disturbed. false: every round counts, for a machine that is never
-    quiet; what disturbed it is in rounds.csv all the same."""
+    """Repeat rounds that an external disturbance contaminated. false counts every round, for a machine that is always
+    busy; rounds.csv records the disturbances in both cases."""
     watch_s: float = 0.3
-    """Seconds for which threads are watched while they compute: the evidence of threads and cores."""
+    """Duration for which threads are observed while they compute, in seconds: the evidence for threads and cores."""
     warmup_s: float = 20.0
-    """Seconds after which warm-up gives up waiting for a steady speed."""
+    """Maximum duration of warm-up, in seconds. Raise it if warm-up ends before the speed is steady."""
     warmup_tolerance: float = 0.03
-    """Largest relative spread of the last windows' medians that counts as steady."""
+    """Maximum relative spread of the medians of the last windows that counts as a steady speed: 0.03 is 3 %."""
     prepare_timeout_s: float = 1200.0
-    """Seconds that loading, exporting, quantising and compiling may take together."""
+    """Time limit for loading, exporting, quantising and compiling together, in seconds. Raise it for large models."""
     request_timeout_s: float = 300.0
-    """Seconds that any other step of a worker may take: a slice, a warm-up, an evaluation."""
+    """Time limit for any other step of a worker (a slice, a warm-up, an evaluation), in seconds. Raise it for slow
+    models."""
 
 
 @dataclass
 class TrackingConfig:
-    """Where runs are recorded beside the run folder."""
+    """Where runs are recorded in addition to the run folder."""
 
     enabled: bool = True
+    """Record runs in MLflow. false: run folders only."""
     uri: str | None = None
-    """An MLflow tracking URI; null means MLFLOW_TRACKING_URI, else sqlite in the output folder."""
+    """MLflow tracking URI. null: MLFLOW_TRACKING_URI if it is set, else an SQLite database in the output folder."""
     experiment: str = "runner"
     """Name of the MLflow experiment."""
 
 
 @dataclass
 class Published:
-    """What a published table says of one row, for one model."""
+    """The published result of one row for one model."""
 
     throughput: float | None = None
     """Samples per second."""
     speedup: float | None = None
-    """Over the table's own baseline; the lower end if a range was published."""
+    """Speedup over the table's baseline; the lower end if a range was published."""
     speedup_high: float | None = None
-    """The upper end of a range."""
+    """The upper end of a published range of speedups."""
     derived: bool = False
-    """Whether it follows from other published numbers, instead of being printed itself."""
+    """Whether the numbers are computed from other published numbers instead of being printed."""
 
 
 @dataclass
 class RowConfig:
-    """The row of a published table that a run stands for."""
+    """The row of a published table that a run reproduces."""
 
     table: str = ""
-    """Folder in experiments/; empty for a run that is no row."""
+    """Folder in experiments/; empty for a run that reproduces no row."""
     name: str = ""
-    """What the table calls the row."""
+    """The row's name in the table."""
     needs: list[str] = field(default_factory=list)
-    """Instruction sets, as `runner.machine.facts` names them, that the published number rests on."""
+    """Instruction sets that the published number depends on, by the names of `runner.machine.facts`."""
     note: str = ""
-    """What one must know to compare."""
+    """Information needed to compare the published and the measured number."""
     published: dict[str, Published] = field(default_factory=dict)
-    """By model name."""
+    """Published results by model name."""
 
 
 @dataclass
 class RunConfig:
-    """One configuration: the question that one run answers."""
+    """The configuration of one run."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     backend: BackendConfig = field(default_factory=BackendConfig)
@@ -320,50 +338,54 @@ class RunConfig:
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     batch_size: int = 8
-    """Samples (images or texts) per inference."""
+    """Samples (images or texts) per inference. Larger batches usually raise throughput and latency."""
     instances: int = 1
-    """Processes that share the cores, each with its part of them; their throughput is added up."""
+    """Processes that run at the same time, each on its share of the cores. Their throughputs are summed."""
     scenario: Scenario = Scenario["sync"]
+    """How batches arrive: sync to measure the latency of one caller, async to measure maximum throughput."""
     scope: Scope = Scope.model
-    """What one inference is: of tensors, or of text in and answers out (models of Transformers)."""
+    """What one inference includes: model (tensors to tensors) or pipeline (text to answers; Transformers only)."""
     pipeline_batch_size: int = 1
-    """With scope=pipeline: texts that the pipeline gives the model at once; 1 is its own default."""
+    """With scope=pipeline: texts that the pipeline passes to the model at once; 1 is the pipeline's default."""
     memory_format: MemoryFormat = MemoryFormat.contiguous
-    """PyTorch's image layout; the other runtimes choose their own."""
+    """Layout of image tensors in PyTorch; other runtimes choose their own layout."""
     seed: int = 0
-    """Seeds random weights, the probe, the order of slices and the bootstrap."""
+    """Seed of random weights, the probe, the order of slices and the bootstrap."""
     baseline: list[str] = field(default_factory=list)
-    """Overrides that turn a run's own configuration into that of its baseline."""
+    """Overrides that turn the run's configuration into its baseline, which every speedup is relative to."""
     reference: list[str] = field(default_factory=list)
-    """Overrides that turn it into the fp32 configuration whose logits are the truth for accuracy."""
+    """Overrides that turn the run's configuration into the fp32 reference, whose logits are the truth for accuracy."""
     row: RowConfig = field(default_factory=RowConfig)
     aa: int = 0
-    """Number of A/A (self-comparison) runs to perform instead. They calibrate δ for this machine and model."""
+    """Number of A/A (self-comparison) runs to perform instead: 0, or at least 2. They calibrate δ for this machine and
+    model."""
     ablate: bool = False
     """Also measure each setting's contribution, by reverting one setting at a time."""
     resume: str | None = None
-    """Continue a sweep: true for the newest unfinished one (beside settings: of this command), or its name."""
+    """Resume a sweep: its name, or true for the newest unfinished sweep (with other settings: of the same command)."""
     fresh: bool = False
-    """With resume: measure everything again, in a sweep of its own."""
+    """With resume: measure every run again, in a new sweep."""
     budget: str | None = None
-    """Start no run that would not end within this time, for example 2h or 1h30m; the sweep can be resumed."""
+    """Time limit of the command, for example 2h or 1h30m: no run starts that is expected to exceed it. The sweep can be
+    resumed."""
     cache_limit_gib: float = 20.0
-    """Artifacts that were not used for longest are removed beyond this size, never those of the running sweep."""
+    """Maximum size of the artifact cache, in GiB. Beyond it the least recently used artifacts are deleted, except those
+    of the current sweep."""
     wait: bool = False
-    """Wait while another measurement runs on this machine, instead of refusing."""
+    """Wait for another measurement on this machine to end, instead of exiting with an error."""
     verbose: bool = False
     """List the evidence of every run below the table."""
     cache_dir: str | None = None
-    """Artifacts and calibrated noise floors. null: `cache` in the output folder of a checkout; for an installed program
-    the user's cache, ``$XDG_CACHE_HOME/runner``."""
+    """Folder of artifacts and calibrated noise floors. null: `cache` in the output folder for a checkout, the user's
+    cache (``$XDG_CACHE_HOME/runner``) for an installed program."""
     output_dir: str = "outputs"
-    """Run folders, the MLflow database and the cache."""
+    """Folder of run folders, the MLflow database and, in a checkout, the cache."""
 
 
 FOLDER_NAME = re.compile(r"[\w-][\w.-]*")
-"""Names of tables and of sweeps: each is a folder's, and none is a path."""
+"""A table or sweep name: the name of a single folder, never a path."""
 
 SESSION_FIELDS = (
     *("resume", "fresh", "budget", "cache_limit_gib", "wait", "verbose", "output_dir", "cache_dir", "tracking"),
 )
-"""Fields and groups of a command that do not affect what is measured: no fingerprint depends on them."""
+"""Fields and groups that do not affect the measurement, and so are not part of a fingerprint."""

@@ -127,7 +127,7 @@ class Sweep:
             result = replace(self._unmeasured(plan, Status.interrupted, reason, begin), phases=timer.seconds)
         except Exception as error:  # a full disk, or a defect of this program: it ends a run, never a sweep
             pool.close()
-            log.exception("%s failed", plan.label)
+            log.info("%s failed", plan.label, exc_info=True)  # its result holds the traceback
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             result = self._unmeasured(plan, Status.failed, reason, begin, traceback.format_exc())
         if self._peaks is not None and result.shown and plan.config.model == self._plans[0].config.model:

@@ -1,4 +1,4 @@
-"""How long the runs that are left will take, from what the finished ones took."""
+"""Estimate the time of the remaining runs from the time of finished ones."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from runner.results.plan import Plan
 
 
 class Forecast:
-    """What runs took, by what they have in common."""
+    """Predicts run times from the mean of similar finished runs."""
 
     def __init__(self) -> None:
-        """Know nothing yet."""
-        self._took: dict[tuple[str, ...], list[float]] = {}
+        """Start without any finished run."""
+        self._seconds: dict[tuple[str, ...], list[float]] = {}
+        """Seconds of finished runs, by each of their kinds."""
 
     def note(self, plan: Plan, seconds: float) -> None:
-        """Keep what a finished run took."""
+        """Record the time of a finished run in seconds."""
         for kind in _kinds(plan):
-            self._took.setdefault(kind, []).append(seconds)
+            self._seconds.setdefault(kind, []).append(seconds)
 
     def expect(self, plan: Plan) -> float | None:
-        """Return the seconds that a run will take: the mean of those most like it, None before any has finished."""
-        return next((fmean(self._took[kind]) for kind in _kinds(plan) if kind in self._took), None)
+        """Return the expected seconds of a run: the mean of the most similar runs, None before any has finished."""
+        return next((fmean(self._seconds[kind]) for kind in _kinds(plan) if kind in self._seconds), None)
 
     def expect_all(self, plans: Sequence[Plan]) -> float | None:
-        """Return the seconds that several runs will take together, None before any has finished."""
+        """Return the expected total seconds of several runs, None before any has finished."""
         each = [self.expect(plan) for plan in plans]
         return None if None in each else sum(one for one in each if one is not None)
 
 
 def _kinds(plan: Plan) -> list[tuple[str, ...]]:
-    """Return what a run is like, the narrowest first."""
+    """Return the kinds that a run belongs to, the most specific first."""
     config = plan.config
     return [
         (config.model.name, config.backend.name, str(config.precision.name)),

@@ -1,4 +1,4 @@
-"""The fingerprint of a run: a hash over everything that its result depends on."""
+"""The fingerprint of a run: a hash of everything that its result depends on."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from runner.protocol import PACKAGES
 
 
 def fingerprint(roles: Sequence[RunConfig], machine: Machine, *, repetition: str = "") -> str:
-    """Return a hash over everything that a result depends on: configuration, code, packages, machine.
+    """Return a hash of everything that a result depends on: configuration, files, code, packages, machine.
 
     Args:
-        roles: the run's configuration, its baseline's and its reference's. Files that the first names count by their
-            sizes and times.
-        machine: where it runs.
-        repetition: distinguishes runs of one configuration, as in A/A.
+        roles: the configurations of the run, its baseline and its reference. The weights, data and model files that the
+            first one names enter by path, size and modification time.
+        machine: the machine that executes the run.
+        repetition: distinguishes repeated runs of the same configuration, such as A/A runs.
+
+    Returns:
+        16 hexadecimal digits of a SHA-256.
     """
     config = roles[0]
     content = {
@@ -34,7 +37,7 @@ def fingerprint(roles: Sequence[RunConfig], machine: Machine, *, repetition: str
         "files": [_stamps(path) for path in (config.weights.path, config.data.path, config.model.id) if path],
         "code": code_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "interpreters": [_packages_beside(place) for one in roles if (place := one.backend.interpreter)],
+        "interpreters": [_packages_of(path) for one in roles if (path := one.backend.interpreter)],
         "machine": as_dict(machine),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -47,22 +50,22 @@ def _measured(config: RunConfig) -> dict[str, Any]:
 
 @cache
 def _stamps(path: str) -> list[tuple[str, int, int]]:
-    """Return name, bytes and time of a file, or of all files in a folder; nothing if it is neither."""
-    named = Path(path)
-    files = sorted(file for file in named.rglob("*") if file.is_file()) if named.is_dir() else [named]
+    """Return path, bytes and modification time in ns of a file, or of all files in a folder; empty if it is neither."""
+    root = Path(path)
+    files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
 
 
 @cache
-def _packages_beside(interpreter: str) -> list[str]:
-    """Return names and versions of the packages of a backend's own interpreter; none if it is not installed."""
-    place = interpreter_path(interpreter).parent.parent
-    return sorted(found.stem for found in place.glob("lib/python*/site-packages/*.dist-info"))
+def _packages_of(interpreter: str) -> list[str]:
+    """Return names and versions of the packages of a backend's separate interpreter; empty if it is not installed."""
+    environment = interpreter_path(interpreter).parent.parent
+    return sorted(found.stem for found in environment.glob("lib/python*/site-packages/*.dist-info"))
 
 
 @cache
 def code_version() -> str:
-    """Return a hash over this program's own source, and that of backends outside this checkout."""
+    """Return a hash of the source files of this program and of the folders in RUNNER_BACKENDS."""
     digest = hashlib.sha256()
     for folder in (PACKAGE, *extra_backend_folders()):
         for file in sorted(folder.rglob("*.py")):
@@ -73,5 +76,5 @@ def code_version() -> str:
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
-    except metadata.PackageNotFoundError:  # the runs that need it will be `unavailable`
+    except metadata.PackageNotFoundError:  # runs that need it end as `unavailable`
         return "absent"

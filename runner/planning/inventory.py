@@ -1,4 +1,4 @@
-"""Which settings can work on this machine, and the remedy if one cannot."""
+"""The inventory of a machine: what settings depend on, and the remedy for what is missing."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from runner.results.noise_floor import calibrations
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that a machine has or lacks."""
+    """One property or component of a machine."""
 
     name: str
     found: str
-    """Empty if it is missing."""
+    """Value, version or path; empty if it is missing."""
     remedy: str = ""
-    """What to do, or what cannot work without it."""
+    """How to install or enable it, or what does not work without it; empty if nothing needs doing."""
 
 
 def take(machine: Machine, cache: Path) -> list[Entry]:
@@ -48,7 +48,7 @@ def _hardware(machine: Machine) -> Iterator[Entry]:
     yield Entry("memory", f"{machine.memory_gib} GiB")
     yield Entry("cores of this process", ",".join(map(str, machine.cores)))
     siblings = machine.topology.threads_per_core
-    remedy = "two of these share a core's vector units: try threading=physical_cores" if siblings > 1 else ""
+    remedy = "threads of a core share its vector units: try threading=physical_cores" if siblings > 1 else ""
     yield Entry("threads per core", str(siblings), remedy)
     yield Entry("NUMA nodes", str(machine.numa_nodes))
 
@@ -56,17 +56,17 @@ def _hardware(machine: Machine) -> Iterator[Entry]:
 def _kernel(machine: Machine) -> Iterator[Entry]:
     yield Entry("kernel, C library", f"{machine.kernel}, {machine.c_library}")
     quota = machine.quota_cores
-    short = quota is not None and quota < len(machine.cores)
+    limited = quota is not None and quota < len(machine.cores)
     yield Entry(
         "quota of the control group",
         "none" if quota is None else f"{quota:g} cores",
-        f"threads and instances are limited to {machine.usable_cores} cores by it" if short else "",
+        f"limits threads and instances to {machine.usable_cores} cores" if limited else "",
     )
     mode = machine.thp_mode
     remedies = {
-        "never": f"hugepages=… has nothing to act on: as root, echo madvise > {THP_MODE}",
-        "always": "hugepages=… is mostly redundant: the kernel gives them to whoever fits",
-        "unknown": "this kernel has no transparent huge pages",
+        "never": f"hugepages=… has no effect: as root, run echo madvise > {THP_MODE}",
+        "always": "hugepages=… is mostly redundant: the kernel gives huge pages to every large mapping",
+        "unknown": "this kernel does not support transparent huge pages",
     }
     yield Entry("transparent huge pages", mode, remedies.get(mode, ""))
     fixed = " ".join(machine.fixed_layout)
@@ -77,44 +77,44 @@ def _kernel(machine: Machine) -> Iterator[Entry]:
 
 def _instruction_sets(machine: Machine) -> Iterator[Entry]:
     for name in ISA_FLAGS.values():
-        yield Entry(name, "yes" if name in machine.isa else "", "" if name in machine.isa else "not of this processor")
+        supported = name in machine.isa
+        yield Entry(name, "yes" if supported else "", "" if supported else "not supported by this processor")
 
 
 def _libraries() -> Iterator[Entry]:
     for need in needs():
-        place = need.found()
-        yield Entry(need.name, str(place or ""), "" if place else "run make system")
-    described = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(CONF.glob("threading/*.yaml"))]
-    for library in sorted({name for one in described for name in one.get("libraries", [])}):
-        place = find_library([library])
-        yield Entry(f"OpenMP runtime {library}", str(place or ""), "" if place else "run make setup")
+        path = need.found()
+        yield Entry(need.name, str(path or ""), "" if path else "run make system")
+    options = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(CONF.glob("threading/*.yaml"))]
+    for library in sorted({name for option in options for name in option.get("libraries", [])}):
+        path = find_library([library])
+        yield Entry(f"OpenMP runtime {library}", str(path or ""), "" if path else "run make setup")
 
 
 def _programs() -> Iterator[Entry]:
     for names, remedy in (
         (("g++", "clang++"), "torch.compile needs a C++ compiler: run apt-get install g++"),
         (("taskset",), "instances > 1 needs it: run apt-get install util-linux"),
-        (("setpriv",), "threading=xeon_run_cpu is tied to this program by it: run apt-get install util-linux"),
+        (("setpriv",), "threading=xeon_run_cpu needs it to end with this program: run apt-get install util-linux"),
     ):
-        place = next(filter(None, map(shutil.which, names)), None)
-        yield Entry(names[0], place or "", "" if place else remedy)
+        path = next(filter(None, map(shutil.which, names)), None)
+        yield Entry(names[0], path or "", "" if path else remedy)
 
 
 def _packages() -> Iterator[Entry]:
-    """Yield the packages of this interpreter that results depend on, and the backends that have one of their own."""
+    """Yield the packages of this interpreter that results depend on, and the backends with a separate interpreter."""
     yield Entry("python", sys.version.split()[0])
     for name in PACKAGES:
         try:
             yield Entry(name, metadata.version(name))
         except metadata.PackageNotFoundError:
-            continue  # a backend's own interpreter may have it; a run that needs it is `unavailable`
+            continue  # a backend's interpreter may have it; otherwise a run that needs it ends as `unavailable`
     for file in sorted(CONF.glob("backend/*.yaml")):
-        described = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if place := described.get("interpreter"):
-            there = interpreter(place).exists()
-            yield Entry(
-                f"backend={described['name']}", place if there else "", "" if there else f"run {described['install']}"
-            )
+        backend = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if path := backend.get("interpreter"):
+            installed = interpreter(path).exists()
+            remedy = "" if installed else f"run {backend['install']}"
+            yield Entry(f"backend={backend['name']}", path if installed else "", remedy)
 
 
 def _calibrations(machine: Machine, cache: Path) -> Iterator[Entry]:
@@ -124,4 +124,4 @@ def _calibrations(machine: Machine, cache: Path) -> Iterator[Entry]:
         found_floor = f"±{one.noise_floor:.1%} from {len(one.speedups)} A/A runs, {one.date[:10]}"
         yield Entry(what, f"{found_floor}; mean |speedup - 1| {one.mean_error:.1%}")
     if not found:
-        yield Entry("noise floor δ", "", "not calibrated, measure.noise_floor holds: run python -m runner aa=10")
+        yield Entry("noise floor δ", "", "not calibrated, measure.noise_floor applies: run runner aa=10")

@@ -1,4 +1,4 @@
-"""From a command line to plans: every run is composed and checked before anything is launched."""
+"""Turn a command line into plans: compose and check every run before anything is launched."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ from runner.results.plan import SELF_COMPARISON, WHOLE, Plan
 
 
 def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
-    """Return the plan of every run, before anything is launched.
+    """Return the plan of every run.
 
     Args:
-        jobs: the overrides of each.
+        jobs: the overrides of each job, without sweeps. Hydra must be initialised.
+
+    Returns:
+        One plan for each job; several for a job with `aa` or `ablate`.
 
     Raises:
-        ConfigurationError: with all mistakes of all jobs.
+        ConfigurationError: the jobs contain mistakes; it holds those of all jobs.
     """
     mistakes: list[Mistake] = []
     composed: list[Roles] = []
@@ -51,10 +54,10 @@ def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
 
 
 def _expand(roles: Roles, label: str) -> list[Plan]:
-    """Return the runs that one configuration requests: itself, its A/A repetitions, or itself and its parts."""
+    """Return the runs that one configuration requests: itself, its A/A runs, or itself and its ablation's parts."""
     count = roles.config.aa
     if count:
-        itself = roles.against([], roles.config)
+        itself = roles.with_baseline([], roles.config)
         return [_plan(itself, f"{label} A/A {number + 1} of {count}", part=SELF_COMPARISON) for number in range(count)]
     if not roles.config.ablate:
         return [_plan(roles, label)]
@@ -82,7 +85,7 @@ def _plan(roles: Roles, label: str, *, part: str = "") -> Plan:
 
 
 def _shown(settings: DictConfig) -> dict[str, Any]:
-    """Return the flattened settings without their secrets."""
+    """Return the flattened settings with secrets hidden, and register the secrets for later texts."""
     flat = flatten(settings)
     learn(flat)
     shown: dict[str, Any] = hide(flat)

@@ -1,4 +1,4 @@
-"""The three configurations of a run: its own, its baseline's and its fp32 reference's."""
+"""The three configurations of a run: its own, the baseline and the fp32 reference."""
 
 from __future__ import annotations
 
@@ -16,64 +16,66 @@ from runner.errors import ConfigurationError, Mistake
 
 @dataclass(frozen=True)
 class Roles:
-    """A run's own configuration and the two that are derived from it."""
+    """A run's own configuration and the two derived from it."""
 
     settings: DictConfig
-    """The run's own, composed."""
+    """The run's own configuration, composed."""
     config: RunConfig
-    """The run's own, typed."""
+    """The run's own configuration, typed."""
     baseline: RunConfig
+    """What the speedup is relative to."""
     reference: RunConfig
+    """What accuracy is compared with: fp32."""
 
     def __iter__(self) -> Iterator[RunConfig]:
-        """Yield the run's own configuration, the baseline's and the reference's."""
+        """Yield the run's own configuration, the baseline and the reference."""
         return iter((self.config, self.baseline, self.reference))
 
-    def against(self, words: Sequence[str], baseline: RunConfig) -> Roles:
-        """Return the same run with another baseline. It no longer stands for a row of a published table.
+    def with_baseline(self, overrides: Sequence[str], baseline: RunConfig) -> Roles:
+        """Return the same run with another baseline. It no longer reproduces a row of a published table.
 
         Args:
-            words: the overrides that make the baseline.
-            baseline: the configuration that they make.
+            overrides: the overrides that turn the run's configuration into the baseline.
+            baseline: the resulting configuration.
         """
         settings = self.settings.copy()
-        OmegaConf.update(settings, "baseline", list(words), merge=False)
+        OmegaConf.update(settings, "baseline", list(overrides), merge=False)
         OmegaConf.update(settings, "row", OmegaConf.structured(RowConfig), merge=False)
         return Roles(settings, typed(settings), baseline, self.reference)
 
 
 def derive_roles(settings: DictConfig, config: RunConfig) -> tuple[Roles, list[Mistake]]:
-    """Return a run's configurations, and the mistakes in its baseline's and its reference's.
+    """Return a run's three configurations, and the mistakes in the baseline and the reference.
 
     Args:
         settings: the run's own configuration, composed.
-        config: the same, typed; it must be free of mistakes.
+        config: the same configuration, typed. It must be free of mistakes.
 
     Raises:
         ConfigurationError: the overrides of the baseline or the reference cannot be composed.
     """
-    baseline, mistakes = derived_config("baseline", settings, config.baseline)
+    baseline, in_baseline = derived_config("baseline", settings, config.baseline)
     reference, in_reference = derived_config("reference", settings, config.reference)
     if reference.precision.name is not Precision.fp32:
-        allowed = "overrides with precision=fp32: it is the truth for accuracy"
+        allowed = "overrides with precision=fp32, the truth for accuracy"
         in_reference.append(Mistake("reference", config.reference, allowed))
-    return Roles(settings, config, baseline, reference), [*mistakes, *in_reference]
+    return Roles(settings, config, baseline, reference), [*in_baseline, *in_reference]
 
 
-def derived_config(role: str, settings: DictConfig, words: Sequence[str]) -> tuple[RunConfig, list[Mistake]]:
-    """Return the configuration that overrides make of a run's own, and its mistakes.
+def derived_config(role: str, settings: DictConfig, overrides: Sequence[str]) -> tuple[RunConfig, list[Mistake]]:
+    """Return a run's configuration with overrides applied, and the mistakes in it.
 
     Args:
-        role: what the configuration is for; it begins the name of the field in each mistake.
-        settings: the run's own configuration.
-        words: the overrides.
+        role: purpose of the configuration, for example ``baseline``; prefix of the field in each mistake.
+        settings: the run's own configuration, composed.
+        overrides: the settings to replace.
 
     Raises:
         ConfigurationError: the overrides cannot be composed.
     """
     try:
-        config = typed(derive(settings, words))
+        config = typed(derive(settings, overrides))
     except COMPOSITION_ERRORS as error:
-        found = diagnose(words, error).mistakes
+        found = diagnose(overrides, error).mistakes
         raise ConfigurationError(replace(one, field=f"{role}: {one.field}") for one in found) from error
     return config, [replace(one, field=f"{role}: {one.field}") for one in check(config)]

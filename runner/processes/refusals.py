@@ -36,7 +36,7 @@ def _openmp(config: RunConfig) -> str:
 
 
 def _model(config: RunConfig) -> str:
-    if config.backend.name in backend_registry.backend_options(hub=config.model.is_transformers):
+    if config.backend.name in backend_registry.backend_options(transformers=config.model.is_transformers):
         return ""
     what = f"backend={config.backend.name} does not run models of {config.model.source}"
     return f"{what}: take backend=torch, ort or openvino"

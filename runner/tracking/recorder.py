@@ -216,7 +216,7 @@ class Tracker:
         self._recorder = None
         lines = hide_in_text(str(error)).strip().splitlines()
         reason = lines[0][:200] if lines else type(error).__name__
-        words = ["python -m runner.tracking sync --sweep", self._folder.name]
+        words = ["runner sync", self._folder.name]
         if str(self._output_dir) != RunConfig.output_dir:
             words += ["--output-dir", str(self._output_dir)]
         if self._config.experiment != TrackingConfig.experiment:

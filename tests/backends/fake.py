@@ -1,4 +1,4 @@
-"""A runtime for the tests of the harness: its speed and its faults are options, and it imports no library."""
+"""A runtime for tests of the harness: its speed and faults are options, and it needs no inference library."""
 
 import os
 import signal
@@ -17,33 +17,34 @@ class Runtime:
     """Sleeps for every batch, and fails where the options tell it to."""
 
     def __init__(self, settings, *, batch_s=0.002, fault="", at="load"):
-        """Keep the options.
+        """Store the options.
 
         Args:
-            batch_s: seconds that a batch takes.
-            fault: one of the words of `_fail`, or nothing.
-            at: where the fault strikes: init, load, bind, step, or evaluation.
+            settings: the settings that all runtimes share.
+            batch_s: seconds per batch.
+            fault: a key of `_FAILURES`, or a fault of `bind`, `counters` or `evidence`; empty for none.
+            at: the method in which a failure occurs: init, load, bind or step.
         """
         self._batch_s, self._fault, self._at = batch_s, fault, at
         self._settings = settings
         self._steps = 0
-        self._strike("init")
+        self._fail_at("init")
 
     def recipe(self, network, dataset, fetch):
-        """Need no files."""
+        """Return None: no files are needed."""
 
     def load(self, network, artifact):
-        """Load nothing."""
+        """Load nothing, and print to the log."""
         print("fake: this line goes to the log, not to the channel")
-        self._strike("load")
+        self._fail_at("load")
 
     def requests(self):
-        """Return one, or one per core."""
+        """Return 1 for ``sync``, one per thread for ``async``."""
         return self._settings.requests
 
     def bind(self, images):
-        """Return a step that sleeps and classifies by fixed random weights."""
-        self._strike("bind")
+        """Return a step that sleeps, and classifies with fixed random weights."""
+        self._fail_at("bind")
         flat = images.reshape(len(images), -1)
         projection = np.random.default_rng(0).standard_normal((flat.shape[1], 10), np.float32)
         logits = flat @ projection
@@ -54,40 +55,40 @@ class Runtime:
 
         def step():
             self._steps += 1
-            if self._steps == 5:  # in the middle of the timed phase, or of the warm-up
-                self._strike("step")
+            if self._steps == 5:  # during the timed phase, or during the warm-up
+                self._fail_at("step")
             time.sleep(self._batch_s)
             return logits
 
         return step
 
     def answers(self, images):
-        """Return the outputs, which are logits already."""
+        """Return the step's outputs, which are the logits."""
         return {"logits": self.bind(images)()}
 
     def marks(self):
-        """Generate no text."""
+        """Return no times: no text is generated."""
         return []
 
     def counters(self):
-        """Count batches where told to, as if each were a compilation."""
+        """Count each batch as a compilation if the fault is `recompile`."""
         return {"graphs compiled": self._steps} if self._fault == "recompile" else {}
 
     def evidence(self, images):
-        """Contradict what was asked, or fail, where the fault says so."""
+        """Fail for the fault `mute`, contradict the precision for `lie`, else return no findings."""
         if self._fault == "mute":
-            raise RuntimeError("the fake does not tell")
+            raise RuntimeError("the fake has no evidence")
         if self._fault != "lie":
             return []
-        return [Finding("precision", "int8", "fp32", CONTRADICTED, "the fake", "tell the truth")]
+        return [Finding("precision", "int8", "fp32", CONTRADICTED, "the fake", "take backend.options.fault=")]
 
-    def _strike(self, where):
-        if where == self._at:
+    def _fail_at(self, place):
+        if place == self._at:
             _fail(self._fault)
 
 
 def _fail(fault):
-    """Fail as a word says; an unknown one, as those that strike elsewhere, does nothing here."""
+    """Fail as `_FAILURES` defines; other faults do nothing here."""
     _FAILURES.get(fault, lambda: None)()
 
 
@@ -118,7 +119,7 @@ def _hang():
 
 
 def _hang_with_children():
-    """Children in sessions of their own, which no signal to the worker's group reaches."""
+    """Start children in separate sessions, which a signal to the worker's group does not reach, and hang."""
     for command in ("sleep 3600", "trap '' TERM HUP; sleep 3600 & wait"):
         subprocess.Popen(["sh", "-c", command], start_new_session=True)
     _hang()
@@ -150,10 +151,10 @@ def _is_socket(number):
 
 
 _FAILURES = {
-    "raise": _raise(ValueError("the fake was told to fail\nwith a second line")),
-    "unsupported": _raise(Unsupported("the fake has no such arithmetic: take precision=fp32")),
+    "raise": _raise(ValueError("the fake fails as configured\nwith a second line")),
+    "unsupported": _raise(Unsupported("the fake does not implement this precision: take precision=fp32")),
     "missing": _raise(ModuleNotFoundError("No module named 'nowhere'", name="nowhere")),
-    "memory": _raise(MemoryError("the fake has no room")),
+    "memory": _raise(MemoryError("the fake is out of memory")),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "segv": _signal(signal.SIGSEGV),
     "abort": _abort,

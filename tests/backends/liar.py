@@ -1,4 +1,4 @@
-"""Torch, with one of its settings changed behind the program's back: what the evidence must catch."""
+"""PyTorch with one setting that silently does not take effect, which the evidence must contradict."""
 
 import os
 import time
@@ -9,19 +9,19 @@ from runner.worker.backends.torch_module import TorchModule
 
 
 class Runtime(TorchModule):
-    """A linear layer that runs as asked but for one lie."""
+    """A linear layer that runs as requested, except for one setting."""
 
     def __init__(self, settings, *, lie=""):
-        """Keep the lie: threads, affinity, or recompilation."""
+        """Store the setting to falsify: threads, affinity or recompilation; empty for none."""
         super().__init__(settings)
         self._lie = lie
         self._compiled = lie == "recompilation"
 
     def recipe(self, network, dataset, fetch):
-        """Need no files."""
+        """Return None: no files are needed."""
 
     def load(self, network, artifact):
-        """Build the layer, and do what a library might do when it is imported or called."""
+        """Build the layer, and change the setting as a library might on import or in a call."""
         if self._lie == "threads":
             torch.set_num_threads(1)
         if self._lie == "affinity":
@@ -32,18 +32,18 @@ class Runtime(TorchModule):
             self._module = torch.compile(self._module, dynamic=False)
 
     def bind(self, images):
-        """Return a step; the one that lies runs another number of images in each of the first seconds."""
+        """Return a step; for `recompilation`, it runs a different number of images in each of the first seconds."""
         step = super().bind(images)
         if self._lie != "recompilation":
             return step
         steps = [super(Runtime, self).bind(images[: 1 + number]) for number in range(7)]
-        begin = time.monotonic()
+        start = time.monotonic()
 
         def changing():
-            steps[min(6, int(time.monotonic() - begin))]()
+            steps[min(6, int(time.monotonic() - start))]()
             return step()
 
         return changing
 
     def _set_threads(self):
-        """Leave the number of threads alone: the lie would be put right."""
+        """Keep the current number of threads: setting it would correct the falsified one."""

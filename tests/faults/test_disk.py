@@ -59,7 +59,7 @@ def test_full_under_the_database(struck: Struck, tmp_path):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("python -m runner.tracking sync --sweep") == 1, done.stdout
+    assert done.stdout.count("runner sync ") == 1, done.stdout
     assert [result.status for result in results(tmp_path / "outputs")] == STATUSES
     assert "Traceback" not in done.stdout + done.stderr
 

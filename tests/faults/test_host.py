@@ -102,7 +102,7 @@ def test_interrupted_once_it_finishes_the_slice_and_saves(struck: Struck, tmp_pa
     assert "finishing this slice" in err
     assert [result.status for result in results(outputs)] == [Status.unsupported, Status.interrupted]
     assert results(outputs)[1].reason == "interrupted by the user"
-    assert "1 more was not begun; to go on: python -m runner resume=" in out
+    assert "1 more was not started; to continue: runner resume " in out
     before = contents(outputs)
     done = struck.resume(outputs)
     assert done.returncode == 0, done.stderr

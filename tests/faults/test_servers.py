@@ -74,7 +74,7 @@ def test_a_server_of_no_use_costs_no_run(run_program: RunProgram, broken, tmp_pa
     assert done.out.count("tracking:") == 1, done.out
     assert "Traceback" not in done.out + done.err
     uri = f"sqlite:///{tmp_path}/later.db"
-    sync = ["sync", "--uri", uri, "--output-dir", str(done.output_dir)]
+    sync = ["--uri", uri, "--output-dir", str(done.output_dir)]
     sweep = newest(done).name
     for told in (f"{sweep}: 3 recorded, 0 already there", f"{sweep}: 0 recorded, 3 already there"):
         assert command.main(sync) == 0
@@ -93,7 +93,7 @@ def test_sync_over_http_adds_what_is_missing(run_program: RunProgram, server, ca
     """To a real server that has the sweep already, and to which a row was lost."""
     done = run_program(*TRACKED, CASES, f"tracking.uri={server}")
     client, _, children = runs_of(server, newest(done).name)
-    sync = ["sync", "--uri", server, "--output-dir", str(done.output_dir), "--sweep", newest(done).name]
+    sync = ["--uri", server, "--output-dir", str(done.output_dir), "--sweep", newest(done).name]
     assert command.main(sync) == 0
     assert "0 recorded, 3 already there" in capsys.readouterr().out
     client.delete_run(children[1].info.run_id)
@@ -104,12 +104,12 @@ def test_sync_over_http_adds_what_is_missing(run_program: RunProgram, server, ca
 
 def test_sync_says_what_it_cannot_do(tmp_path, capsys, run_program: RunProgram):
     """No such sweep, and a server that is down: one line, exit code 2."""
-    assert command.main(["sync", "--output-dir", str(tmp_path)]) == 2
+    assert command.main(["--output-dir", str(tmp_path)]) == 2
     assert "holds no sweep" in capsys.readouterr().err
     done = run_program(*TRACKED, "tracking=none")
-    options = ["sync", "--output-dir", str(done.output_dir)]
+    options = ["--output-dir", str(done.output_dir)]
     assert command.main([*options, "--sweep", "../elsewhere"]) == 2
-    assert "holds no sweep ../elsewhere" in capsys.readouterr().err
+    assert "sweep: received '../elsewhere'; allowed: last, or" in capsys.readouterr().err
     with measurement_lock(wait=False, report=pytest.fail):
         assert command.main(options) == 2
     assert capsys.readouterr().err.endswith("two would be each other's noise: add --wait\n")
@@ -145,7 +145,7 @@ def test_rows_of_a_store_follow_the_plan(run_program: RunProgram, tmp_path: Path
     sweep = newest(done).name
     again = run_program(f"resume={sweep}")
     assert again.code == 1
-    assert "2 of 3 runs were there already" in again.out
+    assert "2 of 3 runs were already measured" in again.out
     assert [run.data.tags["status"] for run in runs_of(uri, sweep)[2]] == ["ok", "ok", "failed"]
-    assert command.main(["sync", "--uri", uri, "--output-dir", str(done.output_dir)]) == 0
+    assert command.main(["--uri", uri, "--output-dir", str(done.output_dir)]) == 0
     assert len(runs_of(uri, sweep)[2]) == 3

@@ -16,14 +16,14 @@ from tests.faults.conftest import faults
 
 AT_ONCE = {
     "batch_s: 0.001": (Status.ok, ""),
-    "fault: raise": (Status.failed, "ValueError: the fake was told to fail"),
+    "fault: raise": (Status.failed, "ValueError: the fake fails as configured"),
     "fault: kill": (Status.crashed, "died by SIGKILL"),
     "fault: segv": (Status.crashed, "died by SIGSEGV"),
     "fault: abort": (Status.crashed, "died by SIGABRT: free(): invalid pointer"),
     "fault: exit": (Status.failed, "ended with exit code 3"),
     "fault: kill, at: step": (Status.crashed, "died by SIGKILL"),
     "fault: segv, at: bind": (Status.crashed, "died by SIGSEGV"),
-    "fault: memory": (Status.failed, "MemoryError: the fake has no room"),
+    "fault: memory": (Status.failed, "MemoryError: the fake is out of memory"),
     "fault: missing": (Status.unavailable, "nowhere is not installed: run make setup"),
     "fault: unsupported, at: init": (Status.unsupported, "take precision=fp32"),
     "fault: lie": (Status.invalid, "precision: asked int8, observed fp32"),

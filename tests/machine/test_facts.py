@@ -44,10 +44,10 @@ def test_everything_that_a_setting_needs_is_there_or_has_a_remedy(tmp_path):
         (
             {"quota_cores": 1.5, "cores": [0, 1]},
             "quota of the control group",
-            "threads and instances are limited to 2 cores by it",
+            "limits threads and instances to 2 cores",
         ),
         ({"fixed_layout": []}, "fixed address layout", "allow setarch"),
-        ({"isa": []}, "AVX-512 VNNI", "not of this processor"),
+        ({"isa": []}, "AVX-512 VNNI", "not supported by this processor"),
     ],
 )
 def test_what_cannot_work_says_what_to_do(tmp_path, change, name, remedy):

@@ -1,4 +1,4 @@
-"""What is expected of the runs that are left, and times as people write them."""
+"""The expected time of remaining runs, and durations as text."""
 
 from types import SimpleNamespace
 
@@ -9,13 +9,13 @@ from runner.planning.eta import Forecast
 
 
 def plan(backend: str, precision: str):
-    """Return as much of a plan as a forecast looks at."""
+    """Return a stand-in with the fields of a plan that a forecast reads."""
     named = {name: SimpleNamespace(name=value) for name, value in (("backend", backend), ("precision", precision))}
     return SimpleNamespace(config=SimpleNamespace(model=SimpleNamespace(name="resnet18"), **named))
 
 
-def test_the_most_alike_runs_tell():
-    """The same backend and precision, else the same backend, else all."""
+def test_the_most_similar_runs_determine_the_forecast():
+    """Runs of the same backend and precision, else of the same backend, else of the same model."""
     forecast = Forecast()
     assert forecast.expect(plan("ort", "int8")) is None
     assert forecast.expect_all([plan("ort", "int8")]) is None
@@ -34,14 +34,14 @@ def test_the_most_alike_runs_tell():
     [("2h", 7200), ("90m", 5400), ("1h30m", 5400), ("1h 30m", 5400), ("45s", 45), ("0.5h", 1800)]
     + [(text, None) for text in ("", "0s", "2", "h", "2 days", "-1h", "30m1h")],
 )
-def test_times_as_people_write_them(text, seconds):
-    """None for what is no time."""
+def test_parsing_durations(text, seconds):
+    """None for a text that is not a duration, or zero."""
     assert seconds_of(text) == seconds
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"), [(12.3, "12 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (7500, "2 h 05 min")]
 )
-def test_times_as_people_say_them(seconds, words):
-    """No more exact than they are known."""
+def test_formatting_durations(seconds, words):
+    """Seconds below 90 s, minutes above."""
     assert in_words(seconds) == words

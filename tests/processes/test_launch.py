@@ -353,3 +353,11 @@ def test_describe(overrides, text):
     assert describe(configure(*overrides)) == text
     if "allocator=jemalloc" not in overrides or machine_libraries.find_library(["libjemalloc.so.2"]):
         assert launched(*overrides).label == text
+
+
+def test_missing_allocator():
+    """The run is `unavailable`; the reason names the command that installs the allocator."""
+    config = configure("allocator=tcmalloc", "allocator.libraries=[libnowhere.so]")
+    with pytest.raises(RunFailed, match=r"allocator=tcmalloc is not installed.*make system") as caught:
+        build_launch(config, THREE_CORES, {})
+    assert caught.value.status == "unavailable"

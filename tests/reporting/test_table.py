@@ -103,7 +103,7 @@ def test_the_closing_table_is_printed_again(recorded, report):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0].strip() == f"sweep {newest(recorded).name}"
     assert body(done.stdout) == body(recorded.out)
-    assert "failed: ValueError: the fake was told to fail" in done.stdout
+    assert "failed: ValueError: the fake fails as configured" in done.stdout
 
 
 def test_an_older_sweep_is_chosen_by_name(recorded, report):

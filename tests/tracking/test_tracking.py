@@ -173,7 +173,7 @@ def test_a_failed_run_is_recorded_as_failed(store):
     assert [run.info.status for run in children] == ["FINISHED", "FINISHED", "FAILED"]
     failed = children[2]
     assert failed.data.tags["status"] == "failed"
-    assert failed.data.tags["reason"] == "ValueError: the fake was told to fail"
+    assert failed.data.tags["reason"] == "ValueError: the fake fails as configured"
     assert set(failed.data.metrics) & METRICS == set()
     assert failed.data.params["backend.options.fault"] == "raise"
 

@@ -1,4 +1,4 @@
-"""The backends, one module each with a class ``Runtime``; see :mod:`runner.worker.backends.base` for the seam."""
+"""The backends: one module each, with a class ``Runtime`` that implements :mod:`runner.worker.backends.base`."""
 
 import os
 

@@ -1,9 +1,9 @@
-"""The seam between a worker and a runtime: one module, one class named ``Runtime``.
+"""The interface between a worker and a runtime: one module, one class named ``Runtime``.
 
-A runtime's constructor takes the :class:`Settings` common to all and, behind a bare ``*``, its own options: those are
-what ``backend.options`` may hold, and an option annotated with ``Literal`` takes only those words. It imports its
-library inside its methods or at the top of its module, as it likes: only workers import it. (A backend with an
-interpreter of its own imports it in ``load``: artifacts are made by this program's interpreter.)
+A runtime's constructor takes the :class:`Settings` common to all and, after a bare ``*``, its own options: they are the
+keys allowed in ``backend.options``, and an option annotated with ``Literal`` accepts only the listed values. The module
+may import its library anywhere, because only workers import the module. A backend with its own interpreter must import
+it in ``load``: artifacts are made by this program's interpreter.
 """
 
 from __future__ import annotations
@@ -22,100 +22,108 @@ from runner.worker.failures import Unsupported
 from runner.worker.subjects.models import Network
 
 Answers = dict[str, NDArray[Any]]
-"""By name, what a model says of a batch: the first dimension is the batch's."""
+"""A model's outputs for a batch, by name; the first axis is the batch."""
 Step = Callable[[], Any]
-"""Runs one inference on the batch that it was bound to, and returns the runtime's own outputs."""
+"""Runs one inference on the batch that it is bound to, and returns the outputs in the runtime's own type."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all runtimes have in common."""
+    """The settings that all runtimes share."""
 
     precision: str
-    """A word of ``runner.config.schema.Precision``."""
+    """A value of ``runner.config.schema.Precision``."""
     batch_size: int
-    """Images in every batch."""
+    """Samples per batch."""
     threads: int | None
-    """Compute threads of the process, all requests together; None for the runtime's own default."""
+    """Compute threads of the process, for all requests together; None for the runtime's default."""
     memory_format: str
     """PyTorch's image layout; see :meth:`refuse_layout`."""
     scenario: str
-    """``sync``: one batch at a time. ``async``: as many at a time as keep the machine full."""
+    """``sync``: one batch at a time. ``async``: enough concurrent batches to keep all cores busy."""
     cores: int
     """Cores that the process may use."""
 
     def refuse_layout(self) -> None:
-        """Refuse an image layout that a runtime would ignore: a row must not claim what had nothing to act on.
+        """Reject an image layout that the runtime would ignore, so that no row claims a setting without effect.
 
         Raises:
-            Unsupported: it is not the default.
+            Unsupported: the layout is not the default.
         """
         if self.memory_format != "contiguous":
             raise Unsupported("this runtime chooses its own layout: take memory_format=contiguous, or backend=torch")
 
     def refuse_text_precision(self) -> None:
-        """Refuse a precision that only models of Transformers have here.
+        """Reject a precision that is implemented only for models of Transformers.
 
         Raises:
-            Unsupported: it is one.
+            Unsupported: the precision is none of fp32, bf16 and int8.
         """
         if self.precision not in ("fp32", "bf16", "int8"):
-            raise Unsupported(f"precision={self.precision} is for model.source=transformers: take precision=int8")
+            raise Unsupported(f"precision={self.precision} needs model.source=transformers: take precision=int8")
 
     @property
     def threads_per_request(self) -> int | None:
-        """Compute threads of one request: all of them, or one if every core has a request of its own."""
+        """Compute threads of one request: all of them for ``sync``, one for ``async``."""
         return 1 if self.scenario == "async" else self.threads
 
     @property
     def requests(self) -> int:
-        """Requests in flight of a runtime that does not know better: one, or one per thread."""
+        """Default number of requests in flight: one for ``sync``, one per thread for ``async``."""
         return (self.threads or self.cores) if self.scenario == "async" else 1
 
 
 class Runtime(Protocol):
-    """What a worker asks of a runtime, in this order: recipe, load, requests, bind, counters, evidence, answers."""
+    """The methods of a runtime, in the order of their first call by a worker.
+
+    recipe, load, requests, bind, counters, evidence, answers.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        """Keep the settings.
+        """Store the settings.
 
         Raises:
-            Unsupported: the combination cannot exist here.
+            Unsupported: this runtime cannot run the combination of settings.
         """
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe | None:
-        """Return how the files that `load` needs are made, None if it needs none.
+        """Return the recipe for the files that `load` needs, None if it needs none.
 
-        Its build may fetch other artifacts: an int8 model the exported fp32 one. It runs in a process of its own, so
-        that the measured process is the same with a cold and with a warm cache.
+        The recipe's build may fetch other artifacts: that of an int8 model fetches the exported fp32 model. It runs in
+        a separate process, so that the measured process is the same with a cold and with a warm cache.
         """
 
     def load(self, network: Network, artifact: Path | None) -> None:
-        """Load and compile the network; `artifact` is the folder that the recipe made."""
+        """Load and compile the network.
+
+        Args:
+            network: the model.
+            artifact: the folder that the recipe made, None if there is no recipe.
+        """
 
     def requests(self) -> int:
-        """Return how many steps run at once, each on a thread of its own: 1 but in the scenario ``async``."""
+        """Return the number of concurrent steps, each on its own thread: 1 for ``sync``."""
 
     def bind(self, images: Images) -> Step:
-        """Return a step that infers `images` (batch × 3 × size × size), as a serving loop would for ready inputs.
+        """Return a step that infers `images` (batch × 3 × size × size), as a serving loop does with ready inputs.
 
-        The step keeps the images alive as long as it lives.
+        The step must keep the images alive as long as it exists.
         """
 
     def answers(self, images: Images) -> Answers:
-        """Return what accuracy is judged by: of images their ``logits``, batch × classes, float32."""
+        """Return the outputs from which accuracy is computed: for images ``logits``, batch × classes, float32."""
 
     def marks(self) -> list[int]:
-        """Return when the first token of each batch was there since this was last asked, in nanoseconds; [] if none is.
+        """Return the time of the first token of each batch since the last call; [] if no text is generated.
 
-        The clock is CLOCK_MONOTONIC.
+        Times are in nanoseconds of CLOCK_MONOTONIC.
         """
 
     def counters(self) -> dict[str, int]:
-        """Return, by what is counted, numbers that must not change while it is timed; {} if there are none."""
+        """Return counters, by name, that must not change during timed batches; {} if there are none."""
 
     def evidence(self, images: Images) -> list[Finding]:
-        """Return what only the runtime knows of settings that took effect, above all the precision that it executed.
+        """Return the findings that only the runtime can make, above all the executed precision.
 
-        It may run these images (batch × 3 × size × size) under profilers and verbose flags: nothing is timed any more.
+        It may run inference on `images` (batch × 3 × size × size) under profilers and verbose flags: timing has ended.
         """

@@ -1,4 +1,4 @@
-"""A model with Transformers' interface, whichever runtime is behind it: its inputs and its outputs."""
+"""Inputs and outputs of a model with Transformers' interface, for every runtime."""
 
 from __future__ import annotations
 
@@ -17,72 +17,72 @@ from runner.worker.data.texts import TextBatch
 from runner.worker.failures import Unsupported
 from runner.worker.subjects.checkpoint import Checkpoint
 
-MAX_ANSWER = 30
-"""Tokens of an answer at most, as in the question-answering example of Transformers (max_answer_length)."""
+MAX_ANSWER_TOKENS = 30
+"""Maximum length of an answer, as in the question-answering example of Transformers (max_answer_length)."""
 
 
-class FirstToken:
-    """A logits processor that changes nothing, and notes when the first token of a batch is about to be chosen."""
+class FirstTokenClock:
+    """A logits processor that records when the first token of a batch is about to be chosen."""
 
     def __init__(self) -> None:
-        """Note nothing yet."""
-        self.marks: list[int] = []
+        """Start without times."""
+        self.times_ns: list[int] = []
         self._due = False
 
-    def begin(self) -> None:
-        """Expect the first token of another batch."""
+    def start(self) -> None:
+        """Expect the first token of a new batch."""
         self._due = True
 
     def __call__(self, _tokens: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return the scores as they are."""
+        """Return the scores unchanged."""
         if self._due:
-            self.marks.append(time.monotonic_ns())
+            self.times_ns.append(time.monotonic_ns())
             self._due = False
         return scores
 
 
-class Served:
-    """What the runtimes of models of Transformers share; who inherits loads the model."""
+class TransformersRuntime:
+    """Base class of the runtimes for models of Transformers; subclasses load the model."""
 
     def __init__(self, settings: Settings) -> None:
-        """Keep the settings.
+        """Store the settings.
 
         Raises:
-            Unsupported: an image layout is requested, or several batches in flight.
+            Unsupported: an image layout or several batches in flight are requested.
         """
         settings.refuse_layout()
         if settings.threads is not None:
-            torch.set_num_threads(settings.threads)  # beside the runtime's own: it still chooses the tokens
+            torch.set_num_threads(settings.threads)  # torch chooses the tokens, whichever runtime computes the logits
         if settings.scenario == "async":
-            raise Unsupported("a model of Transformers answers one batch at a time: take scenario=sync, or instances=2")
+            raise Unsupported("models of Transformers run one batch at a time: take scenario=sync, or instances=2")
         self._settings = settings
         self._model: Any = None
         self._checkpoint: Checkpoint
-        self._first = FirstToken()
+        self._clock = FirstTokenClock()
 
     def requests(self) -> int:
-        """Return one."""
+        """Return 1."""
         return 1
 
     def counters(self) -> dict[str, int]:
-        """Count nothing."""
+        """Return no counters."""
         return {}
 
     def context(self) -> AbstractContextManager[Any]:
-        """Return what a step runs in."""
+        """Return the context in which a step runs."""
         return nullcontext()
 
     def marks(self) -> list[int]:
-        """Return when the first tokens were there."""
-        marks, self._first.marks = self._first.marks, []
-        return marks
+        """Return the times of the first tokens since the last call."""
+        times, self._clock.times_ns = self._clock.times_ns, []
+        return times
 
     def bind(self, images: Any) -> Step:
-        """Return a step that answers a batch of texts or images; in the scope `pipeline` from strings to words."""
+        """Return a step that runs the model on a batch of texts or images; scope=pipeline includes tokenisation."""
         return self.step_of(self._model, images)
 
     def step_of(self, model: Any, batch: Any) -> Step:
-        """Return a step that asks a model for its answer to a batch."""
+        """Return a step that runs a given model on a batch."""
         call = self._call(model, batch)
         context = self.context
 
@@ -99,52 +99,52 @@ class Served:
         if generates:
             extra = {"generation_config": self._generation(model), "use_model_defaults": False}
         if checkpoint.scope == "pipeline":
-            ask = self._pipeline(model)
+            pipe = self._pipeline(model)
             texts, size = list(batch.texts), checkpoint.pipeline_batch_size
-            return lambda: ask(texts, batch_size=size, **extra)
+            return lambda: pipe(texts, batch_size=size, **extra)
         inputs = _tensors(batch)
         if not generates:
             return lambda: model(**inputs)
-        first = self._first
+        clock = self._clock
 
         def generate() -> Any:
-            first.begin()
-            return model.generate(**inputs, **extra, logits_processor=[first])
+            clock.start()
+            return model.generate(**inputs, **extra, logits_processor=[clock])
 
         return generate
 
     def _pipeline(self, model: Any) -> Any:
-        """Return Transformers' own pipeline, around whichever model.
+        """Return Transformers' pipeline around a model of any runtime.
 
         Raises:
-            Unsupported: the inputs are images, which are tensors already.
+            Unsupported: the inputs are images; these are tensors, which a pipeline does not take.
         """
         from transformers import pipeline
 
         task = self._checkpoint.task
         if task == "image-classification":
-            raise Unsupported("images are tensors here, which a pipeline does not take: take scope=model")
+            raise Unsupported("scope=pipeline does not take images, which are tensors here: take scope=model")
         return pipeline(task, model=model, tokenizer=self._checkpoint.tokenizer())
 
     def _generation(self, model: Any) -> Any:
-        """Return how text is generated: greedily, so many tokens and no fewer, with cached keys and values."""
+        """Return the generation settings: greedy, exactly `new_tokens` tokens, with cached keys and values."""
         from transformers import GenerationConfig
 
         count = self._checkpoint.new_tokens
-        known = model.generation_config
+        default = model.generation_config
         return GenerationConfig(
             max_new_tokens=count,
             min_new_tokens=count,
             do_sample=False,
             num_beams=1,
             use_cache=True,
-            pad_token_id=known.pad_token_id,
-            eos_token_id=known.eos_token_id,
-            bos_token_id=known.bos_token_id,
+            pad_token_id=default.pad_token_id,
+            eos_token_id=default.eos_token_id,
+            bos_token_id=default.bos_token_id,
         )
 
     def answers(self, images: Any) -> Answers:
-        """Return logits of classes; of an answer's first and last token, and its text; or the tokens that follow."""
+        """Return class logits; for questions :func:`spans`; for generation tokens and the likelihood of the text."""
         batch, task, model = images, self._checkpoint.task, self._model
         with torch.inference_mode(), self.context():
             if task == "text-generation":
@@ -155,15 +155,17 @@ class Served:
             return {"logits": as_array(outputs.logits)}
 
     def _continuations(self, model: Any, batch: TextBatch) -> Answers:
-        """Return the tokens that are generated, and how likely the model thinks the text that it was given.
+        """Return the generated tokens, and the likelihood of the input text under the model.
 
-        `nll` is the negative log likelihood of each text in nats, `tokens_scored` of how many tokens it is the sum.
+        Returns:
+            ``tokens`` (texts × new tokens, int64), ``nll`` (the negative log likelihood of each text in nats), and
+            ``tokens_scored`` (the number of tokens that each ``nll`` sums over, int64).
         """
         inputs = _tensors(batch)
         tokens, mask = inputs["input_ids"], inputs["attention_mask"]
         generated = model.generate(**inputs, generation_config=self._generation(model), use_model_defaults=False)
         if "position_ids" in inspect.signature(model.forward).parameters:
-            # Positions are counted from the first token that is none of the padding, as `generate` does.
+            # Positions count from the first token after the padding, as in `generate`.
             inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
         scores = torch.log_softmax(model(**inputs).logits[:, :-1].float(), dim=-1)
         counted = mask[:, 1:] * mask[:, :-1]
@@ -175,61 +177,66 @@ class Served:
         }
 
 
-def spans(begins: NDArray[np.float32], ends: NDArray[np.float32], batch: TextBatch) -> Answers:
-    """Return of each question its best answer.
+def spans(starts: NDArray[np.float32], ends: NDArray[np.float32], batch: TextBatch) -> Answers:
+    """Return the best answer to each question.
 
     Args:
-        begins: texts × tokens: how likely the answer starts there.
-        ends: how likely it ends there.
-        batch: what was asked.
+        starts: logits of an answer's first token, texts × tokens.
+        ends: logits of an answer's last token, texts × tokens.
+        batch: the questions with their contexts.
 
     Returns:
-        ``logits`` (texts × 2 × tokens, zero if a token is none of the context's), ``spans`` (texts × 2, −1 if the
-        first token, which means no answer, is the likeliest), and ``texts``.
+        ``logits`` (texts × 2 × tokens, 0 for tokens outside the context), ``spans`` (texts × 2, the first and the last
+        token; −1 if "no answer" scores highest), and ``texts`` (the answers, "" for no answer).
     """
     places = batch.places
     inside = places[..., 0] >= 0
-    logits = np.stack([begins, ends], axis=1)
+    logits = np.stack([starts, ends], axis=1)
     logits = np.where(inside[:, None, :], logits, np.float32(0))
-    found, words = [], []
+    found, answers = [], []
     for row, text in enumerate(batch.texts):
-        best = best_span(begins[row], ends[row], inside[row])
+        best = best_span(starts[row], ends[row], inside[row])
         found.append(best or (-1, -1))
         first, last = (places[row, best[0], 0], places[row, best[1], 1]) if best else (0, 0)
-        words.append(text["context"][first:last])
-    return {"logits": logits, "spans": np.array(found, np.int64), "texts": np.array(words, np.str_)}
+        answers.append(text["context"][first:last])
+    return {"logits": logits, "spans": np.array(found, np.int64), "texts": np.array(answers, np.str_)}
 
 
 def best_span(
-    begins: NDArray[np.float32], ends: NDArray[np.float32], inside: NDArray[np.bool_]
+    starts: NDArray[np.float32], ends: NDArray[np.float32], inside: NDArray[np.bool_]
 ) -> tuple[int, int] | None:
-    """Return the likeliest first and last token within a context, None if no answer is likelier.
+    """Return the first and the last token of the best answer within a context, None if "no answer" scores higher.
 
-    As in SQuAD 2.0's reference for BERT: the score of a span is the sum of its two logits, no answer has that of the
-    first token.
+    As in BERT's reference code for SQuAD 2.0, the score of a span is the sum of its two logits, and the score of "no
+    answer" is that sum for the first token.
+
+    Args:
+        starts: logits of an answer's first token, one per token.
+        ends: logits of an answer's last token, one per token.
+        inside: whether each token is part of the context.
     """
-    scores = begins[:, None] + ends[None, :]
-    length = np.arange(len(ends))[None, :] - np.arange(len(begins))[:, None]
-    allowed = inside[:, None] & inside[None, :] & (length >= 0) & (length < MAX_ANSWER)
+    scores = starts[:, None] + ends[None, :]
+    length = np.arange(len(ends))[None, :] - np.arange(len(starts))[:, None]
+    allowed = inside[:, None] & inside[None, :] & (length >= 0) & (length < MAX_ANSWER_TOKENS)
     scores = np.where(allowed, scores, -np.inf)
     first, last = np.unravel_index(int(scores.argmax()), scores.shape)
-    return (int(first), int(last)) if scores[first, last] >= begins[0] + ends[0] else None
+    return (int(first), int(last)) if scores[first, last] >= starts[0] + ends[0] else None
 
 
 def _tensors(batch: Any) -> dict[str, torch.Tensor]:
-    """Return what a model is given, by the names of its arguments."""
+    """Return a model's inputs as tensors, by argument name."""
     if isinstance(batch, TextBatch):
         return {name: torch.from_numpy(values) for name, values in batch.inputs.items()}
     return {"pixel_values": torch.from_numpy(batch)}
 
 
 def arrays(batch: Any) -> dict[str, NDArray[Any]]:
-    """Return the same as arrays."""
+    """Return a model's inputs as arrays, by argument name."""
     return {name: values.numpy() for name, values in _tensors(batch).items()}
 
 
 def as_array(values: Any) -> NDArray[Any]:
-    """Return a tensor as an array, floating-point numbers in fp32."""
+    """Return a tensor as an array, floating-point values in fp32."""
     if not isinstance(values, torch.Tensor):
         return np.asarray(values)
     found: NDArray[Any] = (values.float() if values.is_floating_point() else values).numpy()

@@ -1,6 +1,6 @@
-"""Intel Extension for PyTorch, in an interpreter of its own: it ended with 2.8 and needs torch 2.8.
+"""Intel Extension for PyTorch, in its own interpreter: 2.8 is its last release, and it needs torch 2.8.
 
-Only ``load`` imports it: artifacts are made by this program's own interpreter, which does not have it.
+Only ``load`` imports it: artifacts are made by this program's interpreter, where it is not installed.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from runner.worker.subjects.models import Network
 
 
 class Runtime(TorchModule):
-    """Runs what ``ipex.optimize`` makes of the module."""
+    """Runs the module that ``ipex.optimize`` returns."""
 
     def __init__(self, settings: Settings, *, mode: Literal["eager", "traced", "compiled"] = "eager") -> None:
-        """Keep the settings.
+        """Store the settings.
 
         Args:
-            settings: common to every runtime.
-            mode: run the optimised module itself, traced and frozen by TorchScript, or through torch.compile.
+            settings: the settings that all runtimes share.
+            mode: run the optimised module eagerly, traced (and frozen) by TorchScript, or with torch.compile.
 
         Raises:
-            Unsupported: precision is int8.
+            Unsupported: the precision is neither fp32 nor bf16.
         """
         if settings.precision == "int8":
-            raise Unsupported("IPEX's static int8 flow is not offered here: take backend=torch or openvino for int8")
+            raise Unsupported("backend=ipex does not implement precision=int8: take backend=torch or backend=openvino")
         super().__init__(settings)
         self._mode = mode
         self._compiled = mode == "compiled"
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe | None:
-        """Need no files."""
+        """Return None: no files are needed."""
         return None
 
     def load(self, network: Network, artifact: Path | None) -> None:
@@ -53,7 +53,7 @@ class Runtime(TorchModule):
         with torch.inference_mode(), self.autocast():
             if self._mode == "traced":
                 module = torch.jit.freeze(torch.jit.trace(module, example))
-                for _ in range(2):  # TorchScript profiles the first run and fuses in the second
+                for _ in range(2):  # TorchScript profiles the first run and fuses operators in the second
                     module(example)
             elif self._mode == "compiled":
                 module = torch.compile(module, backend="ipex", dynamic=False)

@@ -1,4 +1,4 @@
-"""OpenVINO: fp32 and bf16 by precision hint, int8 quantised by NNCF after training."""
+"""OpenVINO: fp32 and bf16 by precision hint, int8 by NNCF's post-training quantisation."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from runner.worker.evidence.arithmetic import Work
 from runner.worker.subjects.models import Network
 from runner.worker.subjects.onnx_export import ONNX_FILE, onnx_recipe
 
-# Importing OpenVINO or NNCF would try to report usage over the network, from inside the measured process; both do
-# without the module that does it.
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None is how an import is refused
-import openvino  # noqa: E402 -- after the line above
+# On import, OpenVINO and NNCF would report usage over the network from the measured process. Both work without the
+# module that does so.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None blocks an import
+import openvino  # noqa: E402 -- must follow the line above
 
 IR_FILE = "model.xml"
 QUANTISE_VERSION = 2
-"""Raised when the way of quantising changes, so that cached models are no longer found."""
+"""Part of the cache key. Increment it when the way of quantising changes: cached models become invalid."""
 
 PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
-"""Without a hint OpenVINO runs fp32 models in bf16 if the CPU supports it. What int8 does not cover is true fp32."""
+"""Without a hint, OpenVINO runs fp32 models in bf16 if the CPU supports it. With int8, the unquantised layers run in
+fp32."""
 
 
 class Runtime:
-    """Runs an inference request on a compiled model."""
+    """Runs inference requests on a compiled model."""
 
     def __init__(
         self,
@@ -43,17 +44,17 @@ class Runtime:
         shape: Literal["static", "dynamic"] = "static",
         inputs: Literal["preset", "copy"] = "preset",
     ) -> None:
-        """Keep the settings.
+        """Store the settings.
 
         Args:
-            settings: common to every runtime.
-            hint: what the plugin tunes itself for; None takes latency for sync and throughput for async.
-            streams: inferences that run at once; None leaves it to the hint.
-            shape: A static shape is that of the run's own batch_size; a dynamic one takes any.
-            inputs: share the images' memory with the request once, or hand them over (copied) in every call.
+            settings: the settings that all runtimes share.
+            hint: OpenVINO's performance hint; None takes latency for sync and throughput for async.
+            streams: concurrent inferences; None leaves the number to the hint.
+            shape: A static shape has the run's batch_size; a dynamic one accepts any.
+            inputs: preset shares the images' memory with the request once, copy copies them in every call.
 
         Raises:
-            Unsupported: an image layout is requested.
+            Unsupported: an image layout, or a precision other than fp32, bf16 and int8, is requested.
         """
         settings.refuse_layout()
         settings.refuse_text_precision()
@@ -65,10 +66,10 @@ class Runtime:
         self._inputs = inputs
         self._compiled: Any = None
         self._work: dict[str, float] = {}
-        self._heavy: dict[str, str] = {}
+        self._aliases: dict[str, str] = {}
 
     def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe:
-        """Return how the graph is exported, and quantised if the precision requires it."""
+        """Return the recipe that exports the graph, and quantises it for int8."""
         exported = onnx_recipe(network, self._settings.batch_size)
         if self._precision != "int8":
             return exported
@@ -89,13 +90,13 @@ class Runtime:
         )
 
     def load(self, network: Network, artifact: Path | None) -> None:
-        """Read the model, give it its static shape, and compile it."""
+        """Read the model, set its shape, and compile it."""
         assert artifact is not None
         core = openvino.Core()
         model = core.read_model(artifact / (IR_FILE if self._precision == "int8" else ONNX_FILE))
         batch = self._settings.batch_size if self._shape == "static" else -1
         model.reshape([batch, 3, network.image_size, network.image_size])
-        self._work, self._heavy = count_work(model)
+        self._work, self._aliases = count_work(model)
         properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": PRECISION_HINTS[self._precision]}
         if self._hint != "none":
             properties["PERFORMANCE_HINT"] = self._hint.upper()
@@ -106,13 +107,13 @@ class Runtime:
         self._compiled = core.compile_model(model, "CPU", properties)
 
     def requests(self) -> int:
-        """Return one, or as many as OpenVINO reports to keep its streams full."""
+        """Return 1 for ``sync``; for ``async`` the number that OpenVINO reports as optimal."""
         if self._settings.scenario == "sync":
             return 1
         return int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
 
     def bind(self, images: Images) -> Step:
-        """Return a step that infers these images, by a request of its own."""
+        """Return a step that runs inference on these images in its own request."""
         request = self._compiled.create_infer_request()
         if self._inputs == "copy":
 
@@ -123,73 +124,72 @@ class Runtime:
             return copying
         request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
 
-        def step(_keep_alive: Images = images) -> Any:  # the tensor does not own the memory that it shares
+        def step(_keep_alive: Images = images) -> Any:  # the tensor does not own the shared memory
             request.infer()
             return request
 
         return step
 
     def answers(self, images: Images) -> Answers:
-        """Return the request's only output, copied: the request will use its memory again."""
+        """Return a copy of the only output: the request reuses its memory."""
         return {"logits": self.bind(images)().get_output_tensor().data.copy()}
 
     def marks(self) -> list[int]:
-        """Return nothing: no text is generated."""
+        """Return no times: no text is generated."""
         return []
 
     def counters(self) -> dict[str, int]:
-        """Count nothing."""
+        """Return no counters."""
         return {}
 
     def evidence(self, images: Images) -> list[Finding]:
-        """Return the precision in which the layers of the compiled model run that do the arithmetic."""
-        return [executed(self._precision, self._compiled, self._work, self._heavy)]
+        """Return the precision of the compiled model's compute-intensive layers."""
+        return [executed(self._precision, self._compiled, self._work, self._aliases)]
 
 
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
-"""OpenVINO's words for what this program calls a precision."""
-
-
+"""This program's names for OpenVINO's precisions."""
 DEQUANTISED = "/DequantizationMultiply"
-"""What OpenVINO appends to the name of a product that it has turned into an integer one."""
+"""Suffix that OpenVINO appends to the name of an operation that it has converted to integers."""
 
 
-def executed(precision: str, compiled: Any, work: Mapping[str, float], heavy: Mapping[str, str]) -> Finding:
-    """Return the precision in which the layers of a compiled model run that do the arithmetic.
+def executed(precision: str, compiled: Any, work: Mapping[str, float], aliases: Mapping[str, str]) -> Finding:
+    """Return the precision of a compiled model's compute-intensive layers.
 
     Args:
-        precision: the requested one.
-        compiled: the model as the plugin executes it.
-        work: of the model that was compiled, see :func:`count_work`.
-        heavy: the same.
+        precision: the requested precision.
+        compiled: the compiled model.
+        work: multiply-accumulates of the model before compilation, see :func:`count_work`.
+        aliases: names of compiled layers, see :func:`count_work`.
     """
-    works, left = [], 0
-    todo = dict(work)
+    works, unfused = [], 0
+    remaining = dict(work)
     for node in compiled.get_runtime_model().get_ops():  # in the order of execution
         info = node.get_rt_info()
         names = [name.removesuffix(DEQUANTISED) for name in info["originalLayersNames"].astype(str).split(",")]
-        # A layer may have the name of the product or of the bias that was fused into it; it counts once.
-        amount = sum(todo.pop(found, 0.0) for found in {heavy.get(name, "") for name in names})
-        kept = info["runtimePrecision"].astype(str)
+        # A layer may have the name of the operation or that of the bias fused into it; it counts once.
+        amount = sum(remaining.pop(found, 0.0) for found in {aliases.get(name, "") for name in names})
+        executed_in = info["runtimePrecision"].astype(str)
         if amount:
-            works.append(Work(PRECISIONS.get(kept, kept), amount, info["primitiveType"].astype(str)))
-        left += info["layerType"].astype(str) == "FakeQuantize"
+            works.append(Work(PRECISIONS.get(executed_in, executed_in), amount, info["primitiveType"].astype(str)))
+        unfused += info["layerType"].astype(str) == "FakeQuantize"
     source = "OpenVINO's get_runtime_model()"
     return arithmetic.precision(
-        precision, works, "multiply-accumulates", source, expected=sum(work.values()), facts={"qdq": left}
+        precision, works, "multiply-accumulates", source, expected=sum(work.values()), facts={"qdq": unfused}
     )
 
 
 def count_work(model: Any) -> tuple[dict[str, float], dict[str, str]]:
-    """Return the multiply-accumulates of every convolution and matrix product of a model, by its name.
+    """Return the multiply-accumulates of every convolution and matrix product of a model.
 
-    An extent that is not known before the run, as the batch of a dynamic shape, counts as one.
+    A dynamic extent, for example the batch of a dynamic shape, counts as 1.
 
     Returns:
-        The numbers by name, and for each name under which a compiled layer may show one that one's name.
+        The multiply-accumulates by operation name; and, for each name that a compiled layer may have, the name of its
+        operation.
     """
     counts: dict[str, float] = {}
-    heavy: dict[str, str] = {}
+    aliases: dict[str, str] = {}
     for node in model.get_ops():
         kind, name = node.get_type_name(), node.get_friendly_name()
         if kind not in ("Convolution", "GroupConvolution", "MatMul"):
@@ -203,12 +203,12 @@ def count_work(model: Any) -> tuple[dict[str, float], dict[str, str]]:
         else:  # weights: (groups ×) outputs × inputs × kernel
             inner = math.prod(right[1 if kind == "Convolution" else 2 :])
         counts[name] = float(math.prod(output) * inner)
-        heavy |= dict.fromkeys(_names(node), name)
-    return counts, heavy
+        aliases |= dict.fromkeys(_names(node), name)
+    return counts, aliases
 
 
 def _names(node: Any) -> list[str]:
-    """Return a product's name, and those of the factor and the bias that follow it, which may be fused into it."""
+    """Return an operation's name, and those of the scale and the bias that follow it and may be fused into it."""
     names = [node.get_friendly_name()]
     for expected in ("Multiply", "Add"):
         uses = [use.get_node() for use in node.output(0).get_target_inputs()]
@@ -219,12 +219,18 @@ def _names(node: Any) -> list[str]:
 
 
 def quantise(source: Path, target: Path, batches: Sequence[Any]) -> None:
-    """Write a model quantised to int8 by NNCF, calibrated on batches as the model takes them."""
+    """Quantise a model to int8 with NNCF, and write it.
+
+    Args:
+        source: the model to quantise.
+        target: the file to write.
+        batches: the calibration data, in the form of the model's inputs.
+    """
     import nncf
 
     nncf.set_log_level(logging.ERROR)
     model = read_model(source)
-    # Attention has a softmax inside the network; a classifier that ends in logits has none.
+    # A softmax in the graph means attention: the classifiers end in logits.
     attention = any(node.get_type_name() == "Softmax" for node in model.get_ops())
     quantised = nncf.quantize(
         model,
@@ -236,10 +242,10 @@ def quantise(source: Path, target: Path, batches: Sequence[Any]) -> None:
 
 
 def read_model(path: Path) -> Any:
-    """Return the model in a file."""
+    """Read a model from a file."""
     return openvino.Core().read_model(path)
 
 
 def save_model(model: Any, path: Path) -> None:
-    """Write a model; by default what stays in floating point would be stored in 16 bits."""
+    """Write a model in fp32: by default, OpenVINO stores floating-point values in 16 bits."""
     openvino.save_model(model, path, compress_to_fp16=False)

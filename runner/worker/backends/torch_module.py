@@ -1,4 +1,4 @@
-"""What PyTorch's backends share, whichever torch their interpreter has: threads, layout, and how a module is run."""
+"""Common code of PyTorch's backends, for any version of torch: threads, layout, and the execution of a module."""
 
 from __future__ import annotations
 
@@ -18,30 +18,34 @@ from runner.worker.subjects.models import Network, count_operations
 
 
 class TorchModule:
-    """A module that is loaded by who inherits, and run here."""
+    """Base class of PyTorch's runtimes: runs the module that a subclass loads."""
 
     def __init__(self, settings: Settings) -> None:
-        """Keep the settings, and set how many threads a request has."""
+        """Store the settings, and set the number of threads of a request.
+
+        Raises:
+            Unsupported: the precision is none of fp32, bf16 and int8.
+        """
         settings.refuse_text_precision()
         self._settings = settings
         self._set_threads()
         self._layout = torch.channels_last if settings.memory_format == "channels_last" else torch.contiguous_format
         self._module: Any = None
         self._compiled = False
-        """Whether who inherits compiles it by torch.compile."""
+        """Whether the subclass compiles the module with torch.compile."""
         self._network: Network | None = None
-        """What it was made of, whose work is known; None for a module of another kind."""
+        """The module's network, from which its operations are counted; None if the module has none."""
 
     def requests(self) -> int:
-        """Return one, or one per thread."""
+        """Return 1 for ``sync``, one per thread for ``async``."""
         return self._settings.requests
 
     def autocast(self) -> torch.autocast:
-        """Return the context in which the module runs: bf16 if that is the precision."""
+        """Return the autocast context of the module; it is enabled for bf16."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self._settings.precision == "bf16")
 
     def example(self, image_size: int) -> torch.Tensor:
-        """Return a batch of zeros in the run's own shape and layout, for what traces or compiles."""
+        """Return a batch of zeros in the run's shape and layout, for tracing and compiling."""
         zeros = torch.zeros(self._settings.batch_size, 3, image_size, image_size)
         return zeros.contiguous(memory_format=self._layout)
 
@@ -62,36 +66,36 @@ class TorchModule:
         return {"logits": self.bind(images)().float().numpy()}
 
     def marks(self) -> list[int]:
-        """Return nothing: no text is generated."""
+        """Return no times: no text is generated."""
         return []
 
     def counters(self) -> dict[str, int]:
-        """Return how many graphs torch.compile has made."""
+        """Return the number of graphs that torch.compile has compiled."""
         return compile_counters() if self._compiled else {}
 
     def evidence(self, images: Images) -> list[Finding]:
-        """Return in which precision a batch was computed, and what was compiled."""
+        """Return the executed precision, and the number of compiled graphs."""
         expected = _multiply_accumulates(self._network) * len(images)
         return executed(self.bind(images), self._settings.precision, compiled=self._compiled, expected=expected)
 
     def _set_threads(self) -> None:
-        """Tell the calling thread how many threads it computes with: a new one has OpenMP's default, all cores."""
+        """Set the calling thread's pool size: a new thread has OpenMP's default, all cores."""
         threads = self._settings.threads_per_request
         if threads is not None and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
 
 
 def executed(step: Step, precision: str, *, compiled: bool, expected: float = 0.0) -> list[Finding]:
-    """Return in which precision a step computes, and what torch.compile has made.
+    """Return the precision that a step executes, and the number of compiled graphs.
 
     Args:
-        step: is run once, under verbose flags.
-        precision: the requested one.
-        compiled: whether torch.compile was.
-        expected: multiply-accumulates that the step should show; 0 if that is not known.
+        step: the step; it runs once, with the libraries' verbose output.
+        precision: the requested precision.
+        compiled: whether the module was compiled with torch.compile.
+        expected: multiply-accumulates of the step; 0 if the number is unknown.
     """
     works = onednn.run_verbosely(step, _verbose())
-    source = "oneDNN's and MKL's verbose lines"
+    source = "verbose output of oneDNN and MKL"
     found = [arithmetic.precision(precision, works, "multiply-accumulates", source, expected=expected)]
     if compiled:
         graphs, breaks = _dynamo("stats", "unique_graphs"), _dynamo("graph_break")
@@ -102,7 +106,7 @@ def executed(step: Step, precision: str, *, compiled: bool, expected: float = 0.
                 observed=f"graphs: {graphs}, graph breaks: {breaks}",
                 state=VERIFIED if graphs else CONTRADICTED,
                 source="torch._dynamo counters",
-                remedy="" if graphs else "torch.compile fell back to eager: look at the log",
+                remedy="" if graphs else "torch.compile fell back to eager mode: see the log",
                 facts={"graphs": graphs, "breaks": breaks},
             )
         )
@@ -110,45 +114,45 @@ def executed(step: Step, precision: str, *, compiled: bool, expected: float = 0.
 
 
 def require_compiler() -> None:
-    """Refuse to compile without a compiler.
+    """Check that a C++ compiler is installed.
 
     Raises:
-        Unavailable: there is no C++ compiler.
+        Unavailable: neither g++ nor clang++ is in PATH.
     """
     if shutil.which("g++") is None and shutil.which("clang++") is None:
-        raise Unavailable("what torch.compile makes needs a C++ compiler: run apt-get install g++")
+        raise Unavailable("torch.compile needs a C++ compiler: run apt-get install g++")
 
 
 def compiled(call: Callable[..., Any], *, freezing: bool) -> Any:
-    """Return what torch.compile makes of a module or a function, for the shapes that it will be called with.
+    """Compile a module or a function with torch.compile, for static shapes.
 
     Args:
-        call: what is compiled.
-        freezing: take weights as constants, and pack and fold them.
+        call: the module or function.
+        freezing: treat weights as constants, fold and pack them.
     """
-    from torch._dynamo import config as dynamo  # here, not above: importing them takes a second
+    from torch._dynamo import config as dynamo  # here, not above: these imports take a second
     from torch._inductor import config as inductor
 
-    # Set for the whole process: as an option of torch.compile it leaves int8 operators unlowered.
+    # Set for the whole process: as an option of torch.compile, it leaves int8 operators unlowered.
     inductor.freezing = freezing
-    # Else inputs of more shapes than it compiles for would run eagerly without notice.
+    # Otherwise inputs with more shapes than the recompile limit would silently run in eager mode.
     dynamo.fail_on_recompile_limit_hit = True
     return torch.compile(call, dynamic=False)
 
 
 def compile_counters() -> dict[str, int]:
-    """Return how many graphs torch.compile has made."""
+    """Return the number of graphs that torch.compile has compiled."""
     return {"graphs compiled": _dynamo("stats", "unique_graphs")}
 
 
 def _multiply_accumulates(network: Network | None) -> float:
-    """Return those of one image's inference, 0 if they are not known; two operations are one."""
+    """Return the multiply-accumulates per image, at two operations each; 0 if the number is unknown."""
     return 0.0 if network is None else count_operations(network.source, network.name, network.image_size) * 1e9 / 2
 
 
 @contextmanager
 def _verbose() -> Iterator[None]:
-    """Switch on the verbose lines of oneDNN (IPEX has put its own switch there) and of MKL."""
+    """Enable the verbose output of oneDNN (IPEX replaces this switch by its own) and of MKL."""
     with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
         if not torch.backends.mkl.is_available():
             yield
@@ -158,7 +162,7 @@ def _verbose() -> Iterator[None]:
 
 
 def _dynamo(group: str, name: str | None = None) -> int:
-    """Return one of torch.compile's counters, or the sum of a group of them."""
-    from torch._dynamo.utils import counters  # here, not above: importing it takes a second
+    """Return one of torch.compile's counters, or the sum of a group."""
+    from torch._dynamo.utils import counters  # here, not above: this import takes a second
 
     return int(counters[group][name] if name else sum(counters[group].values()))

@@ -1,4 +1,4 @@
-"""ONNX Runtime through Optimum: fp32 as exported or optimised, dynamic int8, and static int8."""
+"""ONNX Runtime through Optimum: fp32 (exported or optimised), dynamic int8, and static int8."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from runner.protocol import DIGEST_FILE, Finding
 from runner.worker.artifacts.cache import Fetch, Recipe, package_versions
 from runner.worker.backends.base import Settings
-from runner.worker.backends.generation import Served, arrays
+from runner.worker.backends.generation import TransformersRuntime, arrays
 from runner.worker.backends.ort import profiled, quantise, refuse_bf16, session_options
 from runner.worker.data.datasets import CALIBRATION_BATCH, Dataset
 from runner.worker.evidence.isa import cpu_flags, has_vnni
@@ -18,11 +18,11 @@ from runner.worker.subjects.checkpoint import AUTO_CLASSES, Checkpoint
 from runner.worker.subjects.onnx_export import ONNX_FILE
 
 EXPORT_VERSION = 1
-"""Raised when the way of exporting or quantising changes, so that cached models are no longer found."""
+"""Part of the cache key. Increment it when the way of exporting or quantising changes: cached models become invalid."""
 
 
-class Runtime(Served):
-    """Runs one of Optimum's models for ONNX Runtime."""
+class Runtime(TransformersRuntime):
+    """Runs a model of Optimum for ONNX Runtime."""
 
     def __init__(
         self,
@@ -36,33 +36,35 @@ class Runtime(Served):
         optimization: Literal["O1", "O2", "O3", "O4"] | None = None,
         quantization: Literal["auto", "avx2", "avx512", "avx512_vnni", "arm64"] = "auto",
     ) -> None:
-        """Keep the settings.
+        """Store the settings.
 
         Args:
-            settings: common to every runtime.
-            graph_optimization: how far the graph is rewritten when it is loaded.
-            execution_mode: one operator after the other, or independent ones at once.
-            inter_threads: threads for independent operators, with execution_mode=parallel.
+            settings: the settings that all runtimes share.
+            graph_optimization: level of graph optimisation at load time.
+            execution_mode: run operators one after the other, or independent ones in parallel.
+            inter_threads: threads for independent operators; takes effect with execution_mode=parallel.
             spinning: whether waiting threads spin instead of sleeping.
-            affinity: cores of the pool's threads in ONNX Runtime's words, for example ``1;2``; needs a thread count.
-            optimization: Optimum's ORTOptimizer before: O1 general, O2 and fused operators, O3 and approximated GELU.
-            quantization: Optimum's plan for precision=int8_dynamic; auto takes the one for this processor.
+            affinity: cores of the pool's threads in ONNX Runtime's syntax, for example ``1;2``; needs a thread count.
+            optimization: ORTOptimizer's level: O1 general, O2 also fuses operators, O3 also approximates GELU.
+            quantization: Optimum's configuration for precision=int8_dynamic; auto takes the one for this processor.
 
         Raises:
-            Unsupported: the precision is one that ONNX Runtime has no way to, or O4, which is for GPUs.
+            Unsupported: the precision is not implemented; optimization is O4, which is for GPUs; or optimization is
+                combined with int8.
         """
         super().__init__(settings)
         refuse_bf16(settings.precision)
         if settings.precision not in ("fp32", "int8", "int8_dynamic"):
             raise Unsupported(
-                f"ONNX Runtime has no precision={settings.precision} here: take int8_dynamic, or backend=openvino"
+                f"backend=ort does not implement precision={settings.precision} for Transformers: "
+                "take precision=int8_dynamic, or backend=openvino"
             )
         if optimization == "O4":
-            raise Unsupported("O4 is O3 in fp16, for GPUs: take backend.options.optimization=O3")
+            raise Unsupported("optimization=O4 needs a GPU (it is O3 in fp16): take backend.options.optimization=O3")
         if optimization is not None and settings.precision != "fp32":
             raise Unsupported(
-                "ORTQuantizer does not know the types in a graph whose operators ORTOptimizer has fused: take "
-                "precision=fp32 with optimization, or int8 without: ONNX Runtime fuses when it loads the graph"
+                "ORTQuantizer cannot infer the types in a graph with operators that ORTOptimizer has fused: take "
+                "precision=fp32 with optimization, or int8 without (ONNX Runtime fuses operators at load time)"
             )
         self._options = partial(
             session_options,
@@ -78,10 +80,10 @@ class Runtime(Served):
         self._artifact: Path
 
     def recipe(self, network: Checkpoint, dataset: Dataset, fetch: Fetch) -> Recipe:
-        """Return how the model is exported, and optimised or quantised if requested.
+        """Return the recipe that exports the model, and optimises or quantises it if requested.
 
         Raises:
-            Unsupported: static int8 of a model that generates.
+            Unsupported: static int8 of a model that generates text.
         """
         exported = export_recipe(network)
         precision = self._settings.precision
@@ -109,8 +111,8 @@ class Runtime(Served):
         exported: Recipe, key: dict[str, Any], network: Checkpoint, dataset: Dataset, fetch: Fetch
     ) -> Recipe:
         if network.task == "text-generation":
-            raise Unsupported("static int8 has no ranges for the cached keys and values: take precision=int8_dynamic")
-        reduce_range = not has_vnni()  # as for images: see runner.worker.backends.ort
+            raise Unsupported("calibration provides no ranges for cached keys and values: take precision=int8_dynamic")
+        reduce_range = not has_vnni()  # as for images, see runner.worker.backends.ort
 
         def build(folder: Path) -> None:
             source = fetch(exported)
@@ -128,7 +130,7 @@ class Runtime(Served):
         return Recipe("optimum-int8", key, build)
 
     def load(self, network: Checkpoint, artifact: Path | None) -> None:
-        """Open a session by Optimum's class for the task."""
+        """Open a session with Optimum's class for the task."""
         assert artifact is not None
         self._checkpoint = network
         self._artifact = artifact
@@ -139,7 +141,7 @@ class Runtime(Served):
         return kind.from_pretrained(self._artifact, file_name=ONNX_FILE, session_options=options, local_files_only=True)
 
     def evidence(self, images: Any) -> list[Finding]:
-        """Return in which precision a second model, opened alike but with the profiler on, computed a batch."""
+        """Return the executed precision, from a second model with the same options and the profiler."""
 
         def run(options: Any) -> Any:
             model = self._open(options)
@@ -150,7 +152,7 @@ class Runtime(Served):
 
 
 def best_plan(flags: frozenset[str]) -> str:
-    """Return Optimum's plan of quantising for a processor, by its flags in /proc/cpuinfo."""
+    """Return the name of Optimum's quantisation configuration for a processor, by its flags in /proc/cpuinfo."""
     if "asimd" in flags:
         return "arm64"
     if "avx512_vnni" in flags:
@@ -159,14 +161,14 @@ def best_plan(flags: frozenset[str]) -> str:
 
 
 def model_class(task: str) -> Any:
-    """Return Optimum's class of models for ONNX Runtime that does a task."""
+    """Return Optimum's model class for a task in ONNX Runtime."""
     import optimum.onnxruntime
 
     return getattr(optimum.onnxruntime, f"ORTModelFor{AUTO_CLASSES[task]}")
 
 
 def export_recipe(network: Checkpoint) -> Recipe:
-    """Return how Optimum exports a checkpoint to ONNX."""
+    """Return the recipe that exports a checkpoint to ONNX with Optimum."""
 
     def build(folder: Path) -> None:
         network.refuse_unexportable("onnx")
@@ -179,29 +181,41 @@ def export_recipe(network: Checkpoint) -> Recipe:
 
 
 def quantise_dynamic(source: Path, target: Path, plan: str) -> None:
-    """Write a model whose weights are int8 per channel, and whose activations become so in every inference."""
+    """Quantise a model's weights to int8 per channel, and write it; activations are quantised at run time.
+
+    Args:
+        source: folder of the exported model.
+        target: folder to write to.
+        plan: name of a constructor of Optimum's AutoQuantizationConfig.
+    """
     from optimum.onnxruntime import ORTQuantizer
     from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
     config = getattr(AutoQuantizationConfig, plan)(is_static=False, per_channel=True)
     quantizer = ORTQuantizer.from_pretrained(source, file_name=ONNX_FILE)
     quantizer.quantize(save_dir=target, quantization_config=config)
-    _settle(source, target)
+    _rename_model(source, target)
 
 
 def optimise(source: Path, target: Path, level: str) -> None:
-    """Write a model whose graph ORTOptimizer has rewritten."""
+    """Optimise a model's graph with ORTOptimizer, and write it.
+
+    Args:
+        source: folder of the exported model.
+        target: folder to write to.
+        level: O1, O2 or O3.
+    """
     from optimum.onnxruntime import ORTOptimizer
     from optimum.onnxruntime.configuration import AutoOptimizationConfig
 
     ORTOptimizer.from_pretrained(source, file_names=[ONNX_FILE]).optimize(
         save_dir=target, optimization_config=getattr(AutoOptimizationConfig, level)()
     )
-    _settle(source, target)
+    _rename_model(source, target)
 
 
-def _settle(source: Path, target: Path) -> None:
-    """Rename the model that Optimum wrote to its usual name, and add the files that belong beside it."""
+def _rename_model(source: Path, target: Path) -> None:
+    """Rename the model that Optimum wrote to ``ONNX_FILE``, and copy its configuration files."""
     [written] = target.glob("*.onnx")
     written.rename(target / ONNX_FILE)
     for file in source.glob("*.json"):

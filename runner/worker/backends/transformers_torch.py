@@ -1,4 +1,4 @@
-"""PyTorch through Transformers: eager or compiled, fp32, bf16 autocast, and int8 with ranges taken in every batch."""
+"""PyTorch through Transformers: fp32 and bf16 (autocast), eager or compiled; dynamic int8, compiled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from runner.protocol import Finding
 from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.backends.base import Settings
-from runner.worker.backends.generation import Served
+from runner.worker.backends.generation import TransformersRuntime
 from runner.worker.backends.torch_module import compile_counters, compiled, executed, require_compiler
 from runner.worker.data.datasets import Dataset
 from runner.worker.failures import Unsupported
@@ -19,27 +19,27 @@ from runner.worker.subjects.checkpoint import Checkpoint
 from runner.worker.subjects.models import count_gops
 
 
-class Runtime(Served):
-    """Runs Transformers' own module, or what torch.compile makes of it."""
+class Runtime(TransformersRuntime):
+    """Runs the module of Transformers, eager or compiled by torch.compile."""
 
     def __init__(self, settings: Settings, *, compile: bool = False, freezing: bool = True) -> None:  # noqa: A002 -- the option's name is torch's
-        """Keep the settings.
+        """Store the settings.
 
         Args:
-            settings: common to every runtime.
-            compile: torch.compile with inductor; int8_dynamic always is.
-            freezing: let inductor take weights as constants, and pack and fold them. Only if it compiles.
+            settings: the settings that all runtimes share.
+            compile: use torch.compile with inductor; int8_dynamic is always compiled.
+            freezing: let inductor treat weights as constants, fold and pack them; takes effect only if compiled.
 
         Raises:
-            Unsupported: the precision is one that Transformers has no way to.
-            Unavailable: it is to be compiled, and there is no C++ compiler.
+            Unsupported: the precision is none of fp32, bf16 and int8_dynamic.
+            Unavailable: compilation is requested, and no C++ compiler is installed.
         """
         super().__init__(settings)
         precision = settings.precision
         if precision not in ("fp32", "bf16", "int8_dynamic"):
             raise Unsupported(
-                f"Transformers under PyTorch has no precision={precision} here: take precision=int8_dynamic (torchao), "
-                "or backend=ort or openvino"
+                f"backend=torch does not implement precision={precision} for Transformers: "
+                "take precision=int8_dynamic (torchao), backend=ort or backend=openvino"
             )
         self._compiled = compile or precision == "int8_dynamic"
         if self._compiled:
@@ -47,14 +47,14 @@ class Runtime(Served):
         self._freezing = freezing
 
     def recipe(self, network: Checkpoint, dataset: Dataset, fetch: Fetch) -> Recipe | None:
-        """Need no files but the checkpoint.
+        """Return None: no files other than the checkpoint are needed.
 
         Raises:
-            Unsupported: it is to be compiled, and generates: its shapes grow with every token.
+            Unsupported: text generation with compilation, because shapes grow with every token.
         """
         if self._compiled and network.task == "text-generation":
             raise Unsupported(
-                "torch.compile would compile again for every token that is generated: take precision=bf16, "
+                "torch.compile would recompile for every generated token: take precision=bf16, "
                 "or backend=openvino precision=int8_weights"
             )
         return None
@@ -71,15 +71,15 @@ class Runtime(Served):
             self._model.forward = compiled(self._model.forward, freezing=self._freezing)
 
     def context(self) -> AbstractContextManager[Any]:
-        """Return autocast to bf16 if that is the precision."""
+        """Return the autocast context; it is enabled for bf16."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self._settings.precision == "bf16")
 
     def counters(self) -> dict[str, int]:
-        """Return how many graphs torch.compile has made."""
+        """Return the number of graphs that torch.compile has compiled."""
         return compile_counters() if self._compiled else {}
 
     def evidence(self, images: Any) -> list[Finding]:
-        """Return in which precision a batch was computed, and what was compiled."""
+        """Return the executed precision, and the number of compiled graphs."""
         plain = self.step_of(self._checkpoint.module(), images)
-        expected = count_gops(plain) * 1e9 / 2  # a product and its addition are one
+        expected = count_gops(plain) * 1e9 / 2  # a multiply-add counts as two operations
         return executed(self.bind(images), self._settings.precision, compiled=self._compiled, expected=expected)

@@ -1,1 +1,1 @@
-"""What took effect, observed from inside the measured process."""
+"""Evidence of which settings took effect, observed from inside the measured process."""

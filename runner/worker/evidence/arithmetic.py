@@ -1,4 +1,4 @@
-"""In which precision a network's arithmetic was executed: the share of its convolutions and matrix products."""
+"""The executed precision of a network: shares of the work of its convolutions and matrix products."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ REQUIRED_SHARE = {
     "int8_weights": 0.8,
     "int4_weights": 0.5,
 }
-"""Of the convolutions' and matrix products' work that must be of the requested precision. fp32 is the truth that the
-others are compared with, so it must be whole; a quantiser may leave out what it cannot quantise. With int4 NNCF keeps
-the last layer in 8 bits, which is a third of GPT-2's weights."""
+"""Minimum share of the work of convolutions and matrix products in the requested precision. fp32 is the reference for
+accuracy, so all of it must be fp32; a quantiser may skip operations that it does not support. With int4, NNCF keeps the
+last layer in 8 bits, which is a third of GPT-2's weights."""
 EXECUTED_AS = {"int8_dynamic": "int8"}
-"""Precisions whose arithmetic has another's name."""
-MIN_SEEN_SHARE = 0.9
-"""Of the work that a network is known to be, which must have been seen: a library may print nothing of its kernels."""
+"""Precisions that execute in the arithmetic of another one."""
+MIN_OBSERVED_SHARE = 0.9
+"""Minimum share of a network's known work that must be observed: libraries do not report every kernel."""
 REMEDIES = {
-    "fp32": "the runtime lowered the precision by itself: set its precision hint",
-    "bf16": "the runtime stayed in fp32: this processor may have no bf16 arithmetic",
+    "fp32": "the runtime lowered the precision: set its precision hint",
+    "bf16": "the runtime computed in fp32, this processor may lack bf16 arithmetic: take precision=fp32",
     **dict.fromkeys(
         ("int8", "int8_dynamic", "int8_weights", "int4_weights"),
-        "the quantiser left too much out: look at its log, or take precision=bf16",
+        "the quantiser skipped too many operations: see its log, or take precision=bf16",
     ),
 }
 
@@ -37,15 +37,15 @@ class Work:
     """One executed convolution or matrix product."""
 
     precision: str
-    """fp32, bf16, fp16, int8 or another word for the type of its inputs."""
+    """Type of the inputs: fp32, bf16, fp16, int8, or a library's own name."""
     amount: float
-    """Multiply-accumulates, or seconds where these cannot be counted."""
+    """Multiply-accumulates, or the execution time if these cannot be counted."""
     kernel: str = ""
-    """The implementation that ran."""
+    """Name of the implementation that ran."""
 
 
 def precision(
-    asked: str,
+    requested: str,
     works: Iterable[Work],
     unit: str,
     source: str,
@@ -53,45 +53,50 @@ def precision(
     expected: float = 0.0,
     facts: Mapping[str, float] | None = None,
 ) -> Finding:
-    """Report in which precision the work was done.
+    """Report the executed precision.
 
     Args:
-        asked: a word of ``runner.config.schema.Precision``.
-        works: everything that was executed.
-        unit: of the amounts, in words.
-        source: of the observation.
-        expected: the sum of all works, in the same unit; 0 if that is not known.
-        facts: further numbers for the finding.
+        requested: a value of ``runner.config.schema.Precision``.
+        works: all executed convolutions and matrix products.
+        unit: unit of the amounts, for the message.
+        source: source of the observation.
+        expected: the network's total work in the same unit; 0 if unknown.
+        facts: additional numbers for the finding.
+
+    Returns:
+        Contradicted if less than ``REQUIRED_SHARE`` of the observed work has the requested precision; unknown if
+        nothing, or less than ``MIN_OBSERVED_SHARE`` of the expected work, was observed.
     """
     works = list(works)
     total = sum(work.amount for work in works)
     if not total:
-        return Finding("precision", asked, "no convolution and no matrix product was seen", UNKNOWN, source)
+        return Finding("precision", requested, "no convolution or matrix product was observed", UNKNOWN, source)
     kinds = dict.fromkeys(work.precision for work in works)
     shares = {kind: sum(work.amount for work in works if work.precision == kind) / total for kind in kinds}
     ranked = sorted(shares.items(), key=lambda item: -item[1])
     kernels = sorted({work.kernel for work in works if work.kernel and work.precision == ranked[0][0]})
     observed = ", ".join(f"{_percent(share)} {name}" for name, share in ranked)
     observed += f" of {unit}, {len(works)} operations" + (f" ({', '.join(kernels[:4])})" if kernels else "")
-    unseen = max(0.0, 1 - total / expected) if expected else 0.0
-    if shares.get(EXECUTED_AS.get(asked, asked), 0.0) < REQUIRED_SHARE[asked]:
+    unobserved = max(0.0, 1 - total / expected) if expected else 0.0
+    if shares.get(EXECUTED_AS.get(requested, requested), 0.0) < REQUIRED_SHARE[requested]:
         state = CONTRADICTED
     else:
-        state = VERIFIED if 1 - unseen >= MIN_SEEN_SHARE else UNKNOWN
-    observed += f"; {_percent(unseen)} of the network's work was not seen" if unseen > 1 - MIN_SEEN_SHARE else ""
+        state = VERIFIED if 1 - unobserved >= MIN_OBSERVED_SHARE else UNKNOWN
+    if unobserved > 1 - MIN_OBSERVED_SHARE:
+        observed += f"; {_percent(unobserved)} of the network's work was not observed"
     return Finding(
         "precision",
-        asked,
+        requested,
         observed,
         state,
         source,
-        REMEDIES[asked] if state == CONTRADICTED else "",
+        REMEDIES[requested] if state == CONTRADICTED else "",
         {**shares, **(facts or {})},
     )
 
 
 def _percent(share: float) -> str:
-    """Return a share in percent, never rounded up to 100 nor down to 0."""
+    """Return a share in percent; only exact 100 % and 0 % are shown as such."""
     shown = f"{100 * share:.1f}"
     if share < 1 and shown == "100.0":
         shown = "> 99.9"

@@ -1,4 +1,4 @@
-"""Which threads compute: their CPU time while untimed batches run."""
+"""Which threads compute, by their CPU time during untimed batches."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 
 from runner.worker.timing import Step, run_steps
 
-BUSY_SHARE = 0.1
-"""Of the busiest thread's CPU time: a thread with less is waiting, or sends requests."""
+MIN_BUSY_SHARE = 0.1
+"""Minimum share of the busiest thread's CPU time: a thread below it is waiting, or sends requests."""
 
 
 @dataclass(frozen=True)
 class Busy:
-    """What computed."""
+    """The threads that computed."""
 
     threads: int
-    """Threads that had at least a tenth of the busiest one's CPU time; 0 if the kernel does not report it."""
+    """Threads with more than ``MIN_BUSY_SHARE`` of the busiest one's CPU time; 0 if the kernel reports no CPU times."""
     cores_used: float
-    """CPU seconds of all threads per second."""
+    """CPU time of all threads divided by wall time."""
     cores: frozenset[int]
-    """Cores that the threads which computed may use, one or the other of them."""
+    """Union of the cores that these threads may use."""
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """Every thread of this process at one moment."""
+    """State of all threads of this process at one time, by thread id."""
 
     time_s: float
     cpu_ns: dict[int, int]
@@ -37,11 +37,11 @@ class _Sample:
 
 
 def observe(steps: Sequence[Step], seconds: float) -> Busy:
-    """Run untimed batches and watch the process's threads meanwhile, from a thread that sleeps.
+    """Run untimed batches, and sample the process's threads from a thread that otherwise sleeps.
 
     Args:
         steps: one per request in flight.
-        seconds: batches run so long at least; the threads are looked at from a fifth of it to its end.
+        seconds: minimum duration of the batches; CPU times are counted from a fifth of it to its end.
     """
     samples: list[_Sample] = []
 
@@ -53,13 +53,14 @@ def observe(steps: Sequence[Step], seconds: float) -> Busy:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    longer = round(seconds * 1.5 * 1e9)  # than the watcher: the threads of several requests end with them
-    run_steps(steps, settle_ns=0, settle_iterations=0, minimum_ns=longer, minimum_iterations=1)
+    # Longer than the watcher: the threads of several requests end with the batches.
+    minimum_ns = round(seconds * 1.5 * 1e9)
+    run_steps(steps, settle_ns=0, settle_iterations=0, minimum_ns=minimum_ns, minimum_iterations=1)
     watcher.join()
     first, last = samples
     spent = {thread: cpu - first.cpu_ns.get(thread, 0) for thread, cpu in last.cpu_ns.items()}
-    most = max(spent.values(), default=0)
-    busy = [thread for thread, cpu in spent.items() if cpu and cpu > BUSY_SHARE * most]
+    maximum = max(spent.values(), default=0)
+    busy = [thread for thread, cpu in spent.items() if cpu and cpu > MIN_BUSY_SHARE * maximum]
     return Busy(
         threads=len(busy),
         cores_used=sum(spent.values()) / 1e9 / (last.time_s - first.time_s),
@@ -72,7 +73,7 @@ def _sample() -> _Sample:
     for task in Path("/proc/self/task").iterdir():
         thread = int(task.name)
         try:
-            # Both or neither: a thread may end at any moment.
+            # Read both or neither: a thread may end at any time.
             cpu, allowed = int((task / "schedstat").read_text().split()[0]), os.sched_getaffinity(thread)
         except OSError:
             continue

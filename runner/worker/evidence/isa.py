@@ -1,4 +1,4 @@
-"""Instruction sets that decide how a network is quantised."""
+"""Instruction sets of the processor that affect quantisation and precision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @cache
 def cpu_flags() -> frozenset[str]:
-    """Return the processor's flags as the kernel names them."""
+    """Return the processor's flags by their names in /proc/cpuinfo."""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         name, _, value = line.partition(":")
         if name.strip() in ("flags", "Features"):
@@ -19,16 +19,16 @@ def cpu_flags() -> frozenset[str]:
 
 
 def has_vnni() -> bool:
-    """Return whether 8-bit products are added up in 32 bits: on x86 with VNNI or AMX, on ARM always."""
+    """Return whether 8-bit products accumulate in 32 bits: on x86 with VNNI or AMX, on other processors always."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return True
     return bool(cpu_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
 def amx_permission() -> bool:
-    """Return whether the kernel lets this process use AMX tiles, asking for it as oneDNN does.
+    """Request permission to use AMX tiles from the kernel, as oneDNN does, and return whether it is granted.
 
-    The numbers are those of <asm/prctl.h>: ARCH_REQ_XCOMP_PERM, and the state component of tile data.
+    The numbers are from <asm/prctl.h>: ARCH_REQ_XCOMP_PERM, and the state component of tile data.
     """
     if platform.machine() != "x86_64":
         return False

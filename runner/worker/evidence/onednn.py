@@ -1,4 +1,4 @@
-"""What oneDNN and MKL executed, in their own words: the verbose lines that they print to standard output.
+"""Operations that oneDNN and MKL executed, from the verbose lines that they print to standard output.
 
 oneDNN: https://uxlfoundation.github.io/oneDNN/dev_guide_verbose.html. MKL: "Using oneMKL Verbose Mode" in its guide.
 """
@@ -22,11 +22,11 @@ _MKL = re.compile(r"MKL_VERBOSE (\w*GEMM\w*)\(\w,\w,(\d+),(\d+),(\d+)[,)]")
 
 
 def run_verbosely(step: Callable[[], object], flags: AbstractContextManager[object]) -> list[Work]:
-    """Run a step once with verbose flags on, and return its convolutions and matrix products.
+    """Run a step once with verbose output, and return its convolutions and matrix products.
 
     Args:
         step: runs one batch.
-        flags: switches the libraries' verbose lines on.
+        flags: enables the libraries' verbose output while it is active.
     """
     with _captured() as read:
         with flags:
@@ -37,11 +37,15 @@ def run_verbosely(step: Callable[[], object], flags: AbstractContextManager[obje
 
 @contextmanager
 def _captured() -> Iterator[Callable[[], str]]:
-    """Turn standard output into a file for a while: C libraries write to the descriptor, not to Python's stream."""
+    """Redirect file descriptor 1 to a temporary file, because C libraries bypass Python's stream.
+
+    Yields:
+        A function that returns the output so far.
+    """
     flush = ctypes.CDLL(None).fflush
     sys.stdout.flush()
     flush(None)
-    kept = os.dup(1)
+    original = os.dup(1)
     with tempfile.TemporaryFile() as file:
 
         def read() -> str:
@@ -54,12 +58,12 @@ def _captured() -> Iterator[Callable[[], str]]:
             yield read
         finally:
             flush(None)
-            os.dup2(kept, 1)
-            os.close(kept)
+            os.dup2(original, 1)
+            os.close(original)
 
 
 def parse(lines: list[str]) -> list[Work]:
-    """Return the convolutions and matrix products among verbose lines; other lines are ignored."""
+    """Return the convolutions and matrix products in verbose output; other lines are ignored."""
     found = []
     for line in lines:
         if line.startswith("onednn_verbose"):
@@ -75,7 +79,7 @@ def parse(lines: list[str]) -> list[Work]:
 
 
 def _onednn(fields: list[str]) -> Work | None:
-    """Return the work of one line, None if it is not the execution of a heavy primitive."""
+    """Return the work of one line, None unless it is the execution of a convolution or matrix product."""
     if "exec" not in fields:
         return None
     _, kind, kernel, _, memory, attributes = fields[fields.index("exec") + 1 :][:6]
@@ -83,11 +87,11 @@ def _onednn(fields: list[str]) -> Work | None:
     source = re.search(r"src[_:](\w+?):", memory)
     if count is None or source is None:
         return None
-    kept = PRECISIONS.get(source.group(1), source.group(1))
+    precision = PRECISIONS.get(source.group(1), source.group(1))
     lowered = re.search(r"fpmath:(\w+)", attributes)
-    if lowered and kept == "fp32" and lowered.group(1) in PRECISIONS:
-        kept = PRECISIONS[lowered.group(1)]
-    return Work(kept, count(fields[-2]), kernel)
+    if lowered and precision == "fp32" and lowered.group(1) in PRECISIONS:
+        precision = PRECISIONS[lowered.group(1)]
+    return Work(precision, count(fields[-2]), kernel)
 
 
 def _convolution(problem: str) -> float:
@@ -98,7 +102,7 @@ def _convolution(problem: str) -> float:
 
 
 def _inner_product(problem: str) -> float:
-    """Return the multiply-accumulates of ``mb8ic2048oc1000``, the image's extents after ``ic`` if it has some."""
+    """Return the multiply-accumulates of ``mb8ic2048oc1000``; for images their extents follow ``ic``."""
     size = {name: int(value) for name, value in _SIZE.findall(problem)}
     return math.prod(size.get(name, 1) for name in ("mb", "ic", "oc", "id", "ih", "iw"))
 
@@ -114,12 +118,12 @@ COUNTS: dict[str, Callable[[str], float]] = {
     "deconvolution": _convolution,
     "inner_product": _inner_product,
     "matmul": _matmul,
-    "gemm_api": _matmul,  # integer products that are called without making a primitive, as torch._int_mm does
+    "gemm_api": _matmul,  # integer products called without a primitive, as by torch._int_mm
 }
 
 
 def _mkl_precision(name: str) -> str:
-    for mark, kept in (("BF16", "bf16"), ("S8U8", "int8"), ("S8S8", "int8"), ("F16", "fp16"), ("SGEMM", "fp32")):
-        if mark in name:
-            return kept
+    for part, precision in (("BF16", "bf16"), ("S8U8", "int8"), ("S8S8", "int8"), ("F16", "fp16"), ("SGEMM", "fp32")):
+        if part in name:
+            return precision
     return name.lower()

@@ -1,7 +1,7 @@
-"""What ONNX Runtime executed, from its profiler's events: which kernels, on which types, and quantisation left over.
+"""Operations that ONNX Runtime executed, from its profiler's events: kernels, types, and unfused quantisation nodes.
 
 https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html describes the file; a kernel's event
-carries the types and shapes of its inputs and outputs.
+contains the types and shapes of its inputs and outputs.
 """
 
 from __future__ import annotations
@@ -16,61 +16,61 @@ from runner.worker.evidence.arithmetic import Work
 
 Event = dict[str, Any]
 Tensor = tuple[str, list[int]]
-"""A tensor's type and its shape."""
+"""A tensor's type and shape."""
 
 WEIGHT_INPUT = {**dict.fromkeys(("Conv", "FusedConv", "NhwcFusedConv", "ConvInteger"), 1), "QLinearConv": 3}
-"""Convolutions, and which of their inputs are the weights."""
+"""Convolutions, and the index of the input that holds the weights."""
 PRODUCTS = frozenset(
     {
         *("MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulInteger", "MatMulIntegerToFloat"),
         *("DynamicQuantizeMatMul", "MatMulNBits", "QLinearMatMul", "QGemm"),
     }
 )
-"""Matrix products; with convolutions they do nearly all of a network's arithmetic."""
+"""Matrix products; together with convolutions they are nearly all of a network's arithmetic."""
 ATTENTION = frozenset({"Attention", "QAttention", "MultiHeadAttention"})
-"""Fused attention: the first two with the products that make queries, keys and values."""
-INTEGER = frozenset({"DynamicQuantizeMatMul", "QAttention"})
-"""Those that compute in integers although their input is floating point."""
+"""Fused attention; Attention and QAttention include the projections to queries, keys and values."""
+INTEGER_KERNELS = frozenset({"DynamicQuantizeMatMul", "QAttention"})
+"""Kernels with floating-point inputs that compute in integers."""
 PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8"}
 
 
 def weight_shapes(graph: Any) -> dict[str, list[int]]:
-    """Return the shape of every convolution's constant weights by the name of its node, from the optimised graph.
+    """Return the shapes of the convolutions' constant weights by node name, from the optimised graph.
 
-    A kernel that has packed its weights no longer shows them to the profiler.
+    The profiler does not report the shape of packed weights.
     """
     shapes = {one.name: list(one.dims) for one in graph.initializer}
     found = {}
     for node in graph.node:
-        place = WEIGHT_INPUT.get(node.op_type)
-        if place is not None and node.input[place] in shapes:
-            found[node.name] = shapes[node.input[place]]
+        index = WEIGHT_INPUT.get(node.op_type)
+        if index is not None and node.input[index] in shapes:
+            found[node.name] = shapes[node.input[index]]
     return found
 
 
-def precision(asked: str, events: Sequence[Event], weights: Mapping[str, list[int]]) -> Finding:
-    """Report in which precision the convolutions and matrix products ran, and how many Q/DQ nodes were left unfused.
+def precision(requested: str, events: Sequence[Event], weights: Mapping[str, list[int]]) -> Finding:
+    """Report the executed precision of convolutions and matrix products, and the number of unfused Q/DQ nodes.
 
     Args:
-        asked: fp32, int8 or int8_dynamic.
-        events: of the profiler, of any number of runs.
+        requested: fp32, int8 or int8_dynamic.
+        events: the profiler's events of any number of runs.
         weights: shapes of the convolutions' weights, see :func:`weight_shapes`.
     """
     kernels = [event for event in events if event["name"].endswith("_kernel_time")]
-    left = [event for event in kernels if event["args"]["op_name"] in ("QuantizeLinear", "DequantizeLinear")]
+    unfused = [event for event in kernels if event["args"]["op_name"] in ("QuantizeLinear", "DequantizeLinear")]
     duration = sum(event["dur"] for event in kernels)
-    facts = {"qdq": float(len(left)), "qdq_share": sum(event["dur"] for event in left) / max(1, duration)}
-    heavy = [event for event in kernels if event["args"]["op_name"] in WEIGHT_INPUT.keys() | PRODUCTS | ATTENTION]
-    counts = [_multiply_accumulates(event, weights) for event in heavy]
+    facts = {"qdq": float(len(unfused)), "qdq_share": sum(event["dur"] for event in unfused) / max(1, duration)}
+    operations = [event for event in kernels if event["args"]["op_name"] in WEIGHT_INPUT.keys() | PRODUCTS | ATTENTION]
+    counts = [_multiply_accumulates(event, weights) for event in operations]
     counted = all(count is not None for count in counts)
     works = [
         Work(
             _precision(event), float(event["dur"]) if count is None or not counted else count, event["args"]["op_name"]
         )
-        for event, count in zip(heavy, counts, strict=True)
+        for event, count in zip(operations, counts, strict=True)
     ]
-    unit = "multiply-accumulates" if counted else "their time"
-    return arithmetic.precision(asked, works, unit, "ONNX Runtime's profiler", facts=facts)
+    unit = "multiply-accumulates" if counted else "execution time"
+    return arithmetic.precision(requested, works, unit, "ONNX Runtime's profiler", facts=facts)
 
 
 def _tensors(event: Event, which: str) -> list[Tensor]:
@@ -78,16 +78,16 @@ def _tensors(event: Event, which: str) -> list[Tensor]:
 
 
 def _precision(event: Event) -> str:
-    if event["args"]["op_name"] in INTEGER:
+    if event["args"]["op_name"] in INTEGER_KERNELS:
         return "int8"
     inputs = _tensors(event, "input_type_shape")
     return PRECISIONS.get(inputs[0][0], inputs[0][0]) if inputs else "unknown"
 
 
 def _multiply_accumulates(event: Event, weights: Mapping[str, list[int]]) -> float | None:
-    """Return the multiply-accumulates of a kernel, None if its shapes are not known.
+    """Return the multiply-accumulates of a kernel, None if its shapes are unknown.
 
-    A convolution's weights are outputs × inputs per group × kernel.
+    The shape of a convolution's weights is outputs × inputs per group × kernel.
     """
     inputs, outputs = _tensors(event, "input_type_shape"), _tensors(event, "output_type_shape")
     if not inputs or not outputs:
@@ -98,14 +98,14 @@ def _multiply_accumulates(event: Event, weights: Mapping[str, list[int]]) -> flo
         return _attention(event["args"]["op_name"], inputs, outputs)
     kernel = weights.get(event["name"].removesuffix("_kernel_time"))
     shown = inputs[WEIGHT_INPUT[event["args"]["op_name"]] :]
-    if kernel is None and shown and len(shown[0][1]) > 2:  # computed, and so not packed
+    if kernel is None and shown and len(shown[0][1]) > 2:  # weights computed at run time are not packed
         kernel = shown[0][1]
     return None if kernel is None else math.prod(outputs[0][1]) * math.prod(kernel[1:])
 
 
 def _attention(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> float:
-    """Return the multiply-accumulates of a fused attention: texts × tokens × width in and out."""
+    """Return the multiply-accumulates of fused attention; its input and output are texts × tokens × width."""
     texts, tokens, width = inputs[0][1][:3]
-    wide = outputs[0][1][2]
-    products = 2 * tokens * wide  # with the keys, and with the values
-    return float(texts * tokens * (products if name == "MultiHeadAttention" else products + 3 * width * wide))
+    output_width = outputs[0][1][2]
+    products = 2 * tokens * output_width  # with the keys, and with the values
+    return float(texts * tokens * (products if name == "MultiHeadAttention" else products + 3 * width * output_width))

@@ -1,4 +1,4 @@
-"""The real runtimes: the answers they give, what they hold on to, and what they say took effect."""
+"""The real runtimes: their outputs, the lifetime of their inputs, and their artifacts."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ IN_PROCESS = (
     ("openvino", "bf16"),
     ("openvino", "int8"),
 )
-"""torch's int8 is not here: it sets inductor's freezing for the whole process, so it has a worker of its own below."""
+"""Without int8 of torch, which sets inductor's freezing for the whole process: its test starts a worker."""
 HAS_BF16 = bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
 PROBE = make_job(image_size=64, weights="probe", evaluation_samples=SAMPLES, calibration_samples=32, batch_size=BATCH)
 
 
 @pytest.fixture(scope="session")
 def job(tmp_path_factory) -> Job:
-    """The job that every test varies; test_datasets.py shares its cache, so that the probe is made once."""
+    """The job that all tests vary; test_datasets.py shares its cache, so that the probe is made once."""
     return change_job(PROBE, cache_dir=str(tmp_path_factory.getbasetemp() / "artifacts"))
 
 
 def opened(job: Job) -> Gathered:
-    """Return the parts of a job, loaded, their artifacts made by another process as in a run."""
+    """Return the loaded parts of a job; as in a run, another process makes the artifacts."""
     cache = Cache(Path(job.run.cache_dir))
     try:
         parts = gather(job, cache.require)
@@ -71,7 +71,7 @@ def infer(parts: Gathered) -> np.ndarray:
 
 
 def logits_of(outputs: Any) -> np.ndarray:
-    """Return a step's own outputs as an array: a tensor, a list of one array, or a request."""
+    """Return a step's outputs as an array; they are a tensor, a list of one array, or a request."""
     if isinstance(outputs, torch.Tensor):
         return outputs.float().numpy()
     return outputs[0] if isinstance(outputs, list) else outputs.get_output_tensor().data
@@ -84,16 +84,16 @@ def reference(job) -> np.ndarray:
 
 
 def launch(job: Job) -> WorkerLaunch:
-    """Return a worker's launch with nothing in its environment but what it cannot do without."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    """Return the launch of a worker with a minimal environment."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     compiled = {"TORCHINDUCTOR_CACHE_DIR": str(Path(job.run.cache_dir) / "inductor")}
     return WorkerLaunch(
-        [sys.executable, "-P", "-m", "runner.worker"], kept | compiled | {"PYTHONPATH": str(PROJECT)}, job
+        [sys.executable, "-P", "-m", "runner.worker"], inherited | compiled | {"PYTHONPATH": str(PROJECT)}, job
     )
 
 
-def test_every_thread_that_sends_torch_a_request_computes_with_its_own_number(job):
-    """With one request per core each computes alone: a new thread would else take OpenMP's default, all cores."""
+def test_request_threads_of_torch_have_a_pool_of_one(job):
+    """With one request per core, each has one thread; without a setting, a new thread takes OpenMP's default."""
     settings = Settings("fp32", BATCH, 2, "contiguous", "async", 2)
     module = TorchModule(settings)
     found: list[int] = []
@@ -114,22 +114,22 @@ def test_every_thread_that_sends_torch_a_request_computes_with_its_own_number(jo
 
 @pytest.mark.parametrize(("backend", "precision"), IN_PROCESS)
 def test_logits_agree_with_fp32(job, reference, backend, precision):
-    """Every runtime computes the same network: to rounding in fp32, to its arithmetic's noise otherwise."""
+    """Every runtime computes the same network: up to rounding in fp32, else up to the noise of its precision."""
     parts = opened(change_job(job, backend=backend, precision=precision))
     [images, *_] = [images for images, _ in parts.dataset.batches(parts.dataset.evaluation, BATCH)]
     logits = parts.runtime.answers(images)["logits"]
     assert (logits.shape, logits.dtype) == ((BATCH, 10), np.float32)
-    kept_db = sqnr_db(infer(parts), reference)
+    sqnr = sqnr_db(infer(parts), reference)
     if (backend, precision) == ("torch", "fp32"):
-        assert kept_db is None  # the same logits, bit for bit
+        assert sqnr is None  # the logits are bit-identical
     else:
-        assert kept_db > MIN_SQNR_DB[precision]
+        assert sqnr > MIN_SQNR_DB[precision]
         if precision == "int8" or (precision == "bf16" and HAS_BF16):
-            assert kept_db < MIN_SQNR_DB["fp32"]  # without any noise it would be fp32 under another name
+            assert sqnr < MIN_SQNR_DB["fp32"]  # without noise, it would have computed in fp32
 
 
 def test_torch_int8_agrees_with_fp32(job, reference, tmp_path):
-    """The quantised program, compiled by inductor in a worker, keeps the logits of the images and their order."""
+    """A worker runs the quantised program, compiled by inductor: the logits agree, in the order of the images."""
     int8 = change_job(job, precision="int8")
     with Worker(launch(int8), tmp_path / "worker.log") as worker:
         loaded = worker.ask(Load(int8), Loaded, timeout_s=400)
@@ -142,18 +142,18 @@ def test_torch_int8_agrees_with_fp32(job, reference, tmp_path):
 
 
 def test_channels_last_gives_the_same_logits(job, reference):
-    """The memory format is a layout, not another function."""
+    """The memory format does not change the result."""
     parts = opened(change_job(job, memory_format="channels_last"))
     images, _ = next(parts.dataset.batches(parts.dataset.evaluation, BATCH))
-    assert next(parts.runtime._module.parameters()).stride()[1] == 1  # it did take effect: channels are innermost
+    assert next(parts.runtime._module.parameters()).stride()[1] == 1  # the setting took effect: channels are innermost
     np.testing.assert_allclose(parts.runtime.answers(images)["logits"], reference[:BATCH], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(("backend", "precision"), IN_PROCESS)
 def test_step_keeps_its_images_alive(job, backend, precision):
-    """A step outlives the caller's reference to its images, gives the same answer again, and frees them in the end.
+    """A step keeps its images alive without the caller's reference, repeats its result, and releases them at its end.
 
-    OpenVINO's tensor shares the array's memory without owning it: this was a crash.
+    OpenVINO's tensor shares the array's memory without owning it.
     """
     parts = opened(change_job(job, backend=backend, precision=precision))
     images, _ = next(parts.dataset.batches(parts.dataset.evaluation, BATCH))
@@ -164,7 +164,7 @@ def test_step_keeps_its_images_alive(job, backend, precision):
     del images
     gc.collect()
     assert alive() is not None
-    garbage = [np.full(shape, value, np.float32) for value in range(20)]  # would land in memory that had been freed
+    garbage = [np.full(shape, value, np.float32) for value in range(20)]  # would reuse the memory if it were free
     np.testing.assert_array_equal(logits_of(step()), first)
     del garbage, step
     gc.collect()
@@ -173,7 +173,7 @@ def test_step_keeps_its_images_alive(job, backend, precision):
 
 @pytest.mark.parametrize("backend", ["torch", "ort", "openvino"])
 def test_each_step_infers_its_own_images(job, reference, backend):
-    """Two steps bound to two batches do not mix them up, in whatever order they run."""
+    """Steps bound to different batches keep to their own, in any order."""
     parts = opened(change_job(job, backend=backend))
     batches = [images for images, _ in parts.dataset.batches(parts.dataset.evaluation, BATCH)]
     steps = [parts.runtime.bind(images) for images in batches]
@@ -182,19 +182,19 @@ def test_each_step_infers_its_own_images(job, reference, backend):
         assert (sqnr_db(logits_of(steps[number]()), expected) or np.inf) > MIN_SQNR_DB["fp32"]
 
 
-def test_ort_refuses_bf16_and_names_what_can_be_had(job):
-    """Refused when the runtime is made, before anything is exported."""
+def test_ort_rejects_bf16_and_names_alternatives(job):
+    """The constructor rejects it, before anything is exported."""
     with pytest.raises(Unsupported, match="take precision=int8 here, or backend=openvino or torch for bf16"):
         gather(change_job(job, backend="ort", precision="bf16"), Cache(Path(job.run.cache_dir)).require)
 
 
 def test_a_measured_process_never_makes_its_artifacts(job, tmp_path):
-    """With an empty cache another process exports the network: the worker never loads torch for it.
+    """With an empty cache, another process exports the network, so that the worker does not load torch.
 
-    The second worker finds the export, and both answer alike.
+    The second worker reuses the export, and the logits are identical.
     """
     fresh = change_job(job, backend="ort", weights="random", image_size=32, cache_dir=str(tmp_path / "cache"))
-    answers, rebuilt = [], []
+    logits, rebuilt = [], []
     for number in range(2):
         with Worker(launch(fresh), tmp_path / f"{number}.log") as worker:
             phases: list[str] = []
@@ -205,6 +205,6 @@ def test_a_measured_process_never_makes_its_artifacts(job, tmp_path):
             path = tmp_path / f"{number}.npz"
             worker.ask(Evaluate(str(path), cached=False), Evaluated, timeout_s=60)
         with np.load(path) as stored:
-            answers.append(stored["logits"])
+            logits.append(stored["logits"])
     assert rebuilt == [["digits", "onnx"], []]
-    np.testing.assert_array_equal(*answers)
+    np.testing.assert_array_equal(*logits)

@@ -1,4 +1,4 @@
-"""Planted lies: settings that did not take effect, and how the evidence tells."""
+"""Settings that did not take effect, on purpose, and the evidence that contradicts them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,13 @@ def job(tmp_path_factory) -> Job:
 
 
 def observed(job: Job, log: Path, env: dict[str, str] | None = None) -> dict[str, Finding]:
-    """Return what a worker of a job tells, by knob, with more in its environment."""
+    """Return the findings of a job's worker by knob.
+
+    Args:
+        job: the job.
+        log: the worker's log file.
+        env: additional environment variables.
+    """
     plain = launch(job)
     with Worker(WorkerLaunch(plain.argv, plain.env | (env or {}), job), log) as worker:
         worker.ask(Load(job), Loaded, timeout_s=300)
@@ -63,11 +69,11 @@ def images_of(parts) -> object:
     return next(parts.dataset.batches(parts.dataset.evaluation, PROBE.run.batch_size))[0]
 
 
-# --- lies that reach a whole run ---------------------------------------------------------------------------
+# --- contradictions in whole runs --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "reason"),
     [
         (("threading=all_cores", "backend.options.lie=threads"), "threads: asked "),
         (("backend.options.lie=affinity",), "affinity: asked cores "),
@@ -76,14 +82,14 @@ def images_of(parts) -> object:
     ],
     ids=["OMP_NUM_THREADS overridden", "affinity shrunk", "recompilation", "KMP with libgomp"],
 )
-def test_a_planted_lie_makes_the_run_invalid(run_program: RunProgram, overrides, told):
-    """Its number is stored in result.json and shown nowhere; reason and remedy are one line."""
+def test_a_contradicted_setting_makes_the_run_invalid(run_program: RunProgram, overrides, reason):
+    """Its number is stored in result.json but not shown; reason and remedy are one line."""
     if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("one core leaves nothing to lie about")
+        pytest.skip("needs two cores")
     done = run_program(*LIAR, *overrides)
     [result] = done.results()
     assert (result.status, done.code) == (Status.invalid, 1), result.reason
-    assert result.reason.startswith(told)
+    assert result.reason.startswith(reason)
     assert "\n" not in result.reason
     assert result.measurement is not None
     assert result.shown is None
@@ -92,8 +98,8 @@ def test_a_planted_lie_makes_the_run_invalid(run_program: RunProgram, overrides,
     assert "✗" in row
 
 
-def test_the_liar_without_a_lie_is_believed(run_program: RunProgram):
-    """What the lies above are compared with."""
+def test_the_same_backend_without_a_fault_is_verified(run_program: RunProgram):
+    """The control of the test above."""
     [result] = run_program(*LIAR, "threading=all_cores").results()
     assert result.status is Status.ok, result.reason
     assert {finding.state for finding in result.evidence} == {VERIFIED}
@@ -101,7 +107,7 @@ def test_the_liar_without_a_lie_is_believed(run_program: RunProgram):
 
 
 def test_a_preload_that_ld_so_refuses(run_program: RunProgram, tmp_path):
-    """The file is there, so it is preloaded; ld.so says in the log that it is no library."""
+    """The file exists, so it is preloaded; ld.so reports in the log that it is not a library."""
     (tmp_path / "libtcmalloc.so").write_text("not a library")
     done = run_program(*LIAR, "allocator=tcmalloc", f"allocator.libraries=[{tmp_path}/libtcmalloc.so]")
     [result] = done.results()
@@ -111,10 +117,10 @@ def test_a_preload_that_ld_so_refuses(run_program: RunProgram, tmp_path):
 
 
 def test_huge_pages_that_the_kernel_does_not_give(environment, tmp_path):
-    """With huge pages switched off for the process, as under the kernel's mode `never`, the knob did nothing."""
-    shell = [sys.executable, "-m", "runner", "--config-dir", str(TESTS / "conf"), *LIAR, "hugepages=thp"]
+    """With huge pages disabled for the process, as in the kernel's mode `never`, the setting has no effect."""
+    command = [sys.executable, "-m", "runner", "--config-dir", str(TESTS / "conf"), *LIAR, "hugepages=thp"]
     subprocess.run(
-        [*shell, f"output_dir={tmp_path}"],
+        [*command, f"output_dir={tmp_path}"],
         cwd=PROJECT,
         env=environment,
         check=False,
@@ -124,32 +130,32 @@ def test_huge_pages_that_the_kernel_does_not_give(environment, tmp_path):
     [result] = [load(path) for path in tmp_path.glob("sweeps/*/*/result.json")]
     assert result.status is Status.invalid
     assert result.reason.startswith("hugepages: asked thp, observed 0 of ")
-    assert "switched off for this process" in result.reason
+    assert "disabled for this process" in result.reason
 
 
-def test_evidence_that_fails_is_unknown_and_loses_nothing(run_program: RunProgram):
-    """The error is what was observed."""
+def test_evidence_that_fails_is_unknown_and_the_run_is_ok(run_program: RunProgram):
+    """The finding contains the error."""
     [result] = run_program(*FAKE, "backend.options.fault=mute").results()
     assert result.status is Status.ok
     [precision] = [finding for finding in result.evidence if finding.knob == "precision"]
-    assert (precision.state, precision.observed) == (UNKNOWN, "RuntimeError: the fake does not tell")
+    assert (precision.state, precision.observed) == (UNKNOWN, "RuntimeError: the fake has no evidence")
 
 
-# --- lies in one process -----------------------------------------------------------------------------------
+# --- contradictions in one process -------------------------------------------------------------------------
 
 
 def test_a_preload_that_does_not_exist(job, tmp_path):
     """ld.so continues without it."""
     missing = "/nowhere/libtcmalloc.so"
-    lying = change_job(job, allocator="tcmalloc", allocator_library=missing)
-    finding = observed(lying, tmp_path / "log", {"LD_PRELOAD": missing})["allocator"]
+    faulty = change_job(job, allocator="tcmalloc", allocator_library=missing)
+    finding = observed(faulty, tmp_path / "log", {"LD_PRELOAD": missing})["allocator"]
     assert finding.state == CONTRADICTED
     assert f"object '{missing}' from LD_PRELOAD cannot be preloaded" in finding.observed
 
 
-@pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bf16 arithmetic: OpenVINO runs fp32 whatever the hint")
+@pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bf16 arithmetic: OpenVINO runs fp32 with any hint")
 def test_openvino_without_the_f32_hint(job, monkeypatch):
-    """It lowers fp32 to bf16 by itself: what counts is what the layers run in."""
+    """By default, it lowers fp32 to bf16; the precision of the executed layers counts."""
     from runner.worker.backends import openvino
 
     monkeypatch.setitem(openvino.PRECISION_HINTS, "fp32", "bf16")
@@ -161,20 +167,20 @@ def test_openvino_without_the_f32_hint(job, monkeypatch):
 
 @pytest.mark.parametrize("backend", ["ort", "openvino"])
 def test_int8_left_unquantised(job, backend):
-    """The exported fp32 graph under the name of an int8 one."""
-    honest = opened(change_job(job, backend=backend, precision="fp32"))
-    lying = opened(change_job(job, backend=backend, precision="int8"))
-    lying.runtime._precision = "fp32"
-    lying.runtime.load(lying.network, honest.artifact)
-    lying.runtime._precision = "int8"
-    [finding] = lying.runtime.evidence(images_of(lying))
+    """The fp32 graph, loaded where an int8 graph is requested."""
+    exported = opened(change_job(job, backend=backend, precision="fp32"))
+    faulty = opened(change_job(job, backend=backend, precision="int8"))
+    faulty.runtime._precision = "fp32"
+    faulty.runtime.load(faulty.network, exported.artifact)
+    faulty.runtime._precision = "int8"
+    [finding] = faulty.runtime.evidence(images_of(faulty))
     assert finding.state == CONTRADICTED
     assert finding.observed.startswith("100.0 % fp32")
     assert "quantiser" in finding.remedy
 
 
 def test_torch_autocast_left_out(job, monkeypatch):
-    """bf16 was requested, and the module runs as it is."""
+    """bf16 is requested, and the module runs without autocast."""
     import torch
 
     parts = opened(change_job(job, backend="torch", precision="bf16"))
@@ -184,7 +190,7 @@ def test_torch_autocast_left_out(job, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("backend", "precision", "least"),
+    ("backend", "precision", "min_share"),
     [
         ("torch", "fp32", 1.0),
         ("torch", "bf16", 0.99),
@@ -195,19 +201,19 @@ def test_torch_autocast_left_out(job, monkeypatch):
         ("openvino", "int8", 0.95),
     ],
 )
-def test_every_runtime_proves_its_precision(job, backend, precision, least):
-    """By what executed: ResNet-18 has 20 convolutions and one linear layer, and its shares add up to one."""
+def test_every_runtime_proves_its_precision(job, backend, precision, min_share):
+    """By the executed operations: ResNet-18 has 20 convolutions and one linear layer, and its shares sum to 1."""
     parts = opened(change_job(job, backend=backend, precision=precision))
     [finding] = parts.runtime.evidence(images_of(parts))
     assert (finding.knob, finding.state) == ("precision", VERIFIED), finding
     assert ", 21 operations" in finding.observed
     shares = {name: share for name, share in finding.facts.items() if not name.startswith("qdq")}
-    assert shares[precision] >= least
+    assert shares[precision] >= min_share
     assert sum(shares.values()) == pytest.approx(1)
 
 
 def test_torch_int8_proves_its_precision(job, tmp_path):
-    """What inductor made of the quantised program, in a worker of its own."""
+    """A worker runs the quantised program as inductor compiles it."""
     int8 = change_job(job, precision="int8")
     env = {"TORCHINDUCTOR_CACHE_DIR": str(Path(job.run.cache_dir) / "inductor")}
     found = observed(int8, tmp_path / "log", env)
@@ -217,11 +223,11 @@ def test_torch_int8_proves_its_precision(job, tmp_path):
     assert "recompilations" not in found  # nothing was timed
 
 
-# --- each observation alone --------------------------------------------------------------------------------
+# --- single observations -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("asked", "huge", "mode", "state"),
+    ("requested", "huge", "mode", "state"),
     [
         ("thp", 204800, "always [madvise] never", VERIFIED),
         ("thp", 0, "always madvise [never]", CONTRADICTED),
@@ -232,22 +238,22 @@ def test_torch_int8_proves_its_precision(job, tmp_path):
         ("off", 204800, "[always] madvise never", UNKNOWN),
     ],
 )
-def test_huge_pages(asked, huge, mode, state):
-    """Asked and given, asked under `never`, asked with nothing large enough, and given without being asked."""
-    finding = settings.hugepages(asked, ROLLUP.format(huge=huge), "THP_enabled:\t1\n", mode)
+def test_huge_pages(requested, huge, mode, state):
+    """Requested and provided; requested in the mode `never`; no large allocation; provided without a request."""
+    finding = settings.hugepages(requested, ROLLUP.format(huge=huge), "THP_enabled:\t1\n", mode)
     assert finding.state == state
     assert ("echo madvise" in finding.remedy) == ("[never]" in mode)
     assert finding.observed.startswith(f"{huge // 1024} of 400 MiB anonymous memory in huge pages")
 
 
-def test_more_threads_than_asked_contradict_and_fewer_are_unknown():
-    """A pool beside the one that was told; a network too small for its threads."""
-    found = [settings.threads(None, asked, 2, TWO_THREADS, "").state for asked in (None, 1, 2, 4)]
+def test_more_threads_than_requested_contradict_and_fewer_are_unknown():
+    """An additional pool; a network too small for its threads."""
+    found = [settings.threads(None, requested, 2, TWO_THREADS, "").state for requested in (None, 1, 2, 4)]
     assert found == [VERIFIED, CONTRADICTED, VERIFIED, UNKNOWN]
 
 
 def test_threads_that_share_a_core_while_others_are_idle(monkeypatch):
-    """Two threads on one core of two; one thread pinned to its core; a process that was bound to its cores."""
+    """Two threads on one of two cores; one thread pinned to a core; a process bound to its cores."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
     crowded = Busy(threads=2, cores_used=1.0, cores=frozenset({0}))
     pinned = Busy(threads=1, cores_used=1.0, cores=frozenset({0}))
@@ -257,29 +263,29 @@ def test_threads_that_share_a_core_while_others_are_idle(monkeypatch):
     assert settings.affinity({0, 1}, set(), 1, pinned).state == VERIFIED
     assert settings.affinity({0, 1}, {1}, 1, pinned).state == CONTRADICTED
     assert settings.affinity(four, set(), None, TWO_THREADS).state == UNKNOWN  # one thread for each physical core
-    assert settings.affinity(four, set(), None, Busy(0, 0, frozenset())).state == UNKNOWN  # the kernel does not tell
+    assert settings.affinity(four, set(), None, Busy(0, 0, frozenset())).state == UNKNOWN  # no CPU times reported
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     assert settings.affinity(four, set(), None, pinned).state == CONTRADICTED  # the process's own mask shrank
 
 
 def test_an_instruction_set_that_was_forbidden(monkeypatch):
-    """A variable that keeps oneDNN from what the processor has."""
+    """A variable that restricts the instruction sets of oneDNN."""
     assert settings.isa({}).state == VERIFIED
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     found = settings.isa({})
     assert (found.state, found.observed.split(",")[0]) == (CONTRADICTED, "ONEDNN_MAX_CPU_ISA=AVX2")
-    assert settings.isa({"ONEDNN_MAX_CPU_ISA": "AVX2"}).state == VERIFIED  # it was asked for
+    assert settings.isa({"ONEDNN_MAX_CPU_ISA": "AVX2"}).state == VERIFIED  # requested
 
 
 def test_a_variable_that_was_changed(monkeypatch):
-    """A launcher between may set its own."""
+    """A launcher may set its own value."""
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     finding = settings.variables({"OMP_WAIT_POLICY": "ACTIVE"}, "")
     assert (finding.state, finding.observed) == (CONTRADICTED, "OMP_WAIT_POLICY=PASSIVE")
 
 
 def test_preloaded_openmp_reads_its_own_variables(monkeypatch):
-    """KMP_* count where Intel's runtime is mapped."""
+    """KMP_* take effect if Intel's runtime is mapped."""
     monkeypatch.setenv("KMP_BLOCKTIME", "1")
     maps = "7f00-7f01 r-xp 0 00:00 1 /usr/lib/{}\n"
     states = [
@@ -289,10 +295,10 @@ def test_preloaded_openmp_reads_its_own_variables(monkeypatch):
 
 
 def test_precision_is_weighed_by_the_work():
-    """Nine parts in ten in int8 are enough, seven are not; fp32 must be whole."""
+    """90 % in int8 are sufficient, 70 % are not; fp32 needs all of it."""
 
-    def judged(asked, *works):
-        return arithmetic.precision(asked, [Work(*work) for work in works], "work", "here").state
+    def judged(requested, *works):
+        return arithmetic.precision(requested, [Work(*work) for work in works], "work", "here").state
 
     assert judged("int8", ("int8", 9), ("fp32", 1)) == VERIFIED
     assert judged("int8", ("int8", 7), ("fp32", 3)) == CONTRADICTED
@@ -300,13 +306,13 @@ def test_precision_is_weighed_by_the_work():
     assert judged("bf16") == UNKNOWN
 
 
-def test_work_that_was_not_seen_proves_nothing():
-    """A library that prints nothing of half its kernels; a twentieth may be missing."""
+def test_unobserved_work_is_unknown():
+    """A library does not report half of the work; 5 % may be missing."""
     half, most = (
         arithmetic.precision("fp32", [Work("fp32", amount)], "work", "here", expected=100) for amount in (50, 95)
     )
     assert (half.state, most.state) == (UNKNOWN, VERIFIED)
-    assert half.observed.endswith("50.0 % of the network's work was not seen")
+    assert half.observed.endswith("50.0 % of the network's work was not observed")
 
 
 ONEDNN = [
@@ -323,12 +329,12 @@ ONEDNN = [
     "onednn_verbose,v1,primitive,exec,cpu,matmul,brg_matmul:avx512_core_bf16,undef,"
     "src:bf16::blocked:abc wei:bf16 dst:bf16,,,8x197x768:1x768x2304,0.9",
     "MKL_VERBOSE SGEMM(N,T,10,8,512,0x7ffd,0x55,10,0x66,512,0x77,0x88,10) 20.53us CNR:OFF Dyn:1 FastMM:1 TID:0  NThr:2",
-    "whatever else a library prints",
+    "other output of a library",
 ]
 
 
-def test_verbose_lines_are_read_by_their_problem():
-    """Multiply-accumulates by hand: outputs × inputs per group × kernel; a lowered fp32 is what it was lowered to."""
+def test_verbose_output_is_parsed_by_its_problem_sizes():
+    """Multiply-accumulates by hand: outputs × inputs per group × kernel; lowered fp32 counts as the lower precision."""
     assert onednn.parse(ONEDNN) == [
         Work("int8", 8 * 128 * 28 * 28 * 64 * 9, "brgconv:avx512_core_vnni"),
         Work("bf16", 32 * 8 * 8 * 1 * 9, "jit:avx512_core"),
@@ -347,21 +353,21 @@ def kernel(name, inputs, output, dur=1):
     }
 
 
-def test_left_over_quantisation_is_counted():
-    """Two of five nodes with three quarters of the time only convert; nine tenths of the work is in integers."""
+def test_unfused_quantisation_is_counted():
+    """Two of four nodes only convert, with three quarters of the time; 90 % of the work is in int8."""
     conv = kernel("QLinearConv", [{"uint8": [1, 4, 4, 8]}], {"uint8": [1, 4, 4, 9]})
     gemm = kernel("Gemm", [{"float": [8, 16]}], {"float": [8, 1]})
-    left = [kernel(name, [], {}, dur=3) for name in ("QuantizeLinear", "DequantizeLinear")]
-    finding = ort_profile.precision("int8", [conv, gemm, *left], {"/QLinearConv": [9, 8, 1, 1]})
+    unfused = [kernel(name, [], {}, dur=3) for name in ("QuantizeLinear", "DequantizeLinear")]
+    finding = ort_profile.precision("int8", [conv, gemm, *unfused], {"/QLinearConv": [9, 8, 1, 1]})
     assert finding.state == VERIFIED
     assert finding.facts == {"int8": 0.9, "fp32": 0.1, "qdq": 2, "qdq_share": 0.75}
     assert "of multiply-accumulates" in finding.observed
-    unknown = ort_profile.precision("int8", [conv, gemm, *left], {})
-    assert "50.0 % int8, 50.0 % fp32 of their time" in unknown.observed
+    unknown = ort_profile.precision("int8", [conv, gemm, *unfused], {})
+    assert "50.0 % int8, 50.0 % fp32 of execution time" in unknown.observed
 
 
 def test_the_summary_counts_each_setting_once_by_its_worst_state():
-    """Two instances that differ are one setting."""
+    """The findings of two instances count as one setting."""
     findings = [
         Finding("threads", "2", "2", VERIFIED, "s"),
         Finding("threads", "2", "3", CONTRADICTED, "s", "take threading=default"),
@@ -377,8 +383,8 @@ def test_the_summary_counts_each_setting_once_by_its_worst_state():
 
 
 @pytest.mark.parametrize("name", ["tcmalloc", "jemalloc", "mimalloc"])
-def test_an_allocator_answers_by_its_own_interface(job, tmp_path, name):
-    """Preloaded and in use; its name alone in the maps would not do."""
+def test_an_allocator_responds_through_its_own_interface(job, tmp_path, name):
+    """It is preloaded and in use; its name in the maps alone is not sufficient."""
     from runner.machine.libraries import find_library
     from runner.machine.provision import needs
 
@@ -386,7 +392,7 @@ def test_an_allocator_answers_by_its_own_interface(job, tmp_path, name):
     library = find_library(need.libraries)
     if library is None:
         pytest.skip(f"{name} is not installed: run make system")
-    asked = change_job(job, allocator=name, allocator_library=str(library.resolve()))
-    assert observed(asked, tmp_path / "with", {"LD_PRELOAD": str(library)})["allocator"].state == VERIFIED
-    unasked = observed(job, tmp_path / "unasked", {"LD_PRELOAD": str(library)})["allocator"]
-    assert (unasked.state, unasked.observed) == (CONTRADICTED, name)
+    requested = change_job(job, allocator=name, allocator_library=str(library.resolve()))
+    assert observed(requested, tmp_path / "with", {"LD_PRELOAD": str(library)})["allocator"].state == VERIFIED
+    unrequested = observed(job, tmp_path / "without", {"LD_PRELOAD": str(library)})["allocator"]
+    assert (unrequested.state, unrequested.observed) == (CONTRADICTED, name)

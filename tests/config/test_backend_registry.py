@@ -1,0 +1,30 @@
+"""The backends and their options, as parsed from the source files."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.config import backend_registry
+from runner.protocol import BACKENDS_VARIABLE
+from tests.config.conftest import OPTIONS, composed
+
+pytestmark = pytest.mark.usefixtures("hydra_context")
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("backend=")])
+def test_backend_options_are_keywords_of_its_constructor(option):
+    """A backend's file lists exactly the options of its constructor, with the same defaults."""
+    config = composed(option)
+    known = backend_registry.backend_options()[config.backend.name]
+    assert config.backend.options == {name: option.default for name, option in known.items()}
+
+
+def test_names_are_those_of_the_backends(monkeypatch):
+    """Modules without a backend, such as the protocol in base.py, are not listed."""
+    monkeypatch.delenv(BACKENDS_VARIABLE, raising=False)
+    backend_registry.backend_options.cache_clear()
+    try:
+        assert list(backend_registry.backend_options()) == ["ipex", "openvino", "ort", "torch"]
+        assert list(backend_registry.backend_options(transformers=True)) == ["openvino", "ort", "torch"]
+    finally:
+        backend_registry.backend_options.cache_clear()
