@@ -80,7 +80,7 @@ def window_ns(parts: Sequence[Slice]) -> tuple[int, int]:
 def throughput(parts: Sequence[Slice], batch_size: int) -> float:
     """Return the samples per second of all requests and instances: everything in their common window over its time.
 
-    A batch that contradictions_found across a border of the window counts by its part within.
+    A batch that crosses a border of the window counts by its part within.
     """
     window = window_ns(parts)
     batches = 0.0
@@ -97,7 +97,7 @@ def duration_s(parts: Sequence[Slice]) -> float:
 
 
 def batch_times_ms(parts: Sequence[Slice]) -> list[float]:
-    """Return the milliseconds of every batch that contradictions_found in the common window of a slice."""
+    """Return the milliseconds of every batch inside the common window of a slice."""
     begin, end = window_ns(parts)
     return [
         (after - before) / 1e6

@@ -16,6 +16,7 @@ def peak_line(peaks: Peaks) -> str:
     shown = ", ".join(
         f"{precision} {peaks.gops[f'{precision}_1']:.0f} / {peaks.gops[f'{precision}_{peaks.cores}']:.0f}"
         for precision in ("fp32", "bf16", "int8")
+        if f"{precision}_1" in peaks.gops  # only what the processor computes in itself has a peak
     )
     return f"peak of a matrix product, 10⁹ operations/s on 1 / {peaks.cores} cores: {shown}"
 

@@ -16,6 +16,7 @@ import torch
 
 from runner.protocol import Job, Load, Peaks, decode, encode
 from runner.worker.build import die_with_parent
+from runner.worker.evidence.isa import cpu_flags, has_vnni
 from runner.worker.subjects.models import count_operations
 
 SIZE = 2048
@@ -35,7 +36,8 @@ def main(request: Path, reply: Path) -> None:
     message = decode(request.read_bytes())
     assert isinstance(message, Load)
     cores = len(os.sched_getaffinity(0))
-    peaks = {f"{precision}_{threads}": _measure(precision, threads) for threads in {1, cores} for precision in PRODUCTS}
+    kinds = [precision for precision, computes in HARDWARE.items() if computes()]
+    peaks = {f"{precision}_{threads}": _measure(precision, threads) for threads in {1, cores} for precision in kinds}
     job = message.job
     reply.write_bytes(encode(Peaks(peaks, cores, _operations(job))))
 
@@ -70,6 +72,15 @@ PRODUCTS: dict[str, Callable[[], list[Product]]] = {
     "bf16": lambda: _floating(torch.bfloat16),
     "int8": _int8,
 }
+
+
+def _has_bf16() -> bool:
+    """Return whether the processor computes in bf16."""
+    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})  # the last is ARM's
+
+
+HARDWARE: dict[str, Callable[[], bool]] = {"fp32": lambda: True, "bf16": _has_bf16, "int8": has_vnni}
+"""Whether the processor has arithmetic of a precision. An emulated product is no peak, and takes a minute."""
 
 
 def _measure(precision: str, threads: int) -> float:

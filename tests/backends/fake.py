@@ -14,7 +14,7 @@ from runner.worker.failures import Unsupported
 
 
 class Runtime:
-    """Sleeps for every batch, and fails where the options tell it to."""
+    """Sleeps for every batch, and fails where its options request it."""
 
     def __init__(self, settings, *, batch_s=0.002, fault="", at="load"):
         """Store the options.

@@ -110,7 +110,7 @@ def test_packages_of_another_interpreter_are_in_the_fingerprint(tmp_path, hydra_
         for earlier in installed.glob("*.dist-info"):
             earlier.rmdir()
         (installed / f"torch-{version}.dist-info").mkdir()
-        fingerprint._packages_beside.cache_clear()
+        fingerprint._packages_of.cache_clear()
         [plan] = plans.make_plans([["backend=ipex", f"backend.interpreter={tmp_path}/bin/python"]])
         found.append(plan.fingerprint)
     assert found[0] != found[1] == found[2]
