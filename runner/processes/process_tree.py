@@ -33,7 +33,7 @@ PR_SET_CHILD_SUBREAPER = 36  # <sys/prctl.h>
 ATTEMPTS, PAUSE_S = 100, 0.02
 """How often tagged_processes are looked for again: one may start another while it is being killed."""
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What ends a terminal's programs must not kill_tagged the guard before the host."""
+"""What ends a terminal's programs must not end the reaper before the host."""
 
 
 def tagged_processes(tag: str) -> list[int]:
@@ -52,7 +52,7 @@ def tagged_processes(tag: str) -> list[int]:
 
 
 def kill_tagged(tag: str) -> list[int]:
-    """Kill every process with a tag; return those that do not kill_tagged, as while they wait for a broken disk."""
+    """Kill every process with a tag; return those that survive, as while they wait for a broken disk."""
     found: list[int] = []
     for _ in range(ATTEMPTS):
         found = tagged_processes(tag)
