@@ -52,10 +52,12 @@ def one_after_the_other(overrides: Sequence[str], folder: Path) -> list[float]:
     speeds = []
     for number in range(REPETITIONS + 1):
         with Worker(launch, folder / f"{number}.log") as worker:
-            worker.ask(Load(launch.job), Loaded, timeout_s=measure.prepare_timeout_s)
-            worker.ask(WarmUp(measure.warmup_s, measure.warmup_tolerance), Warm, timeout_s=measure.request_timeout_s)
+            worker.request(Load(launch.job), Loaded, timeout_s=measure.prepare_timeout_s)
+            worker.request(
+                WarmUp(measure.warmup_s, measure.warmup_tolerance), Warm, timeout_s=measure.request_timeout_s
+            )
             request = RunSlice(0.0, 0, number, SLICES * measure.slice_s, measure.slice_iterations)
-            speeds.append(throughput([worker.ask(request, Slice, timeout_s=measure.request_timeout_s)], 1))
+            speeds.append(throughput([worker.request(request, Slice, timeout_s=measure.request_timeout_s)], 1))
     return [after / before for before, after in itertools.pairwise(speeds)]
 
 

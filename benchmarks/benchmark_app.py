@@ -58,8 +58,8 @@ def measure(model: str, scenario: str, folder: Path) -> tuple[Estimate, float, f
     ours: list[float] = []
     theirs: list[float] = []
     with Worker(launch, folder / "worker.log") as worker:
-        worker.ask(Load(launch.job), Loaded, timeout_s=1200)
-        worker.ask(WarmUp(20, 0.03), Warm, timeout_s=120)
+        worker.request(Load(launch.job), Loaded, timeout_s=1200)
+        worker.request(WarmUp(20, 0.03), Warm, timeout_s=120)
         worker.freeze()
         artifact = gather(launch.job, Cache(Path(launch.job.run.cache_dir)).require).artifact
         assert artifact is not None
@@ -67,7 +67,7 @@ def measure(model: str, scenario: str, folder: Path) -> tuple[Estimate, float, f
         def reported() -> None:
             worker.thaw()
             request = RunSlice(1.0, 3, generator.getrandbits(32), SECONDS, 1)
-            ours.append(throughput([worker.ask(request, Slice, timeout_s=120)], launch.job.run.batch_size))
+            ours.append(throughput([worker.request(request, Slice, timeout_s=120)], launch.job.run.batch_size))
             worker.freeze()
 
         def printed() -> None:

@@ -83,8 +83,8 @@ def measure(backend: str, precision: str, folder: Path) -> Estimate:
     launch = build_launch(config, this_machine(), os.environ)
     generator = random.Random(0)
     with Worker(launch, folder / "worker.log") as worker:
-        worker.ask(Load(launch.job), Loaded, timeout_s=1200)
-        worker.ask(WarmUp(20, 0.03), Warm, timeout_s=120)
+        worker.request(Load(launch.job), Loaded, timeout_s=1200)
+        worker.request(WarmUp(20, 0.03), Warm, timeout_s=120)
         worker.freeze()
         plain = PlainLoop(config, folder)
         try:
@@ -92,7 +92,9 @@ def measure(backend: str, precision: str, folder: Path) -> Estimate:
 
             def reported() -> float:
                 worker.thaw()
-                part = worker.ask(RunSlice(SETTLE_S, 3, generator.getrandbits(32), SLICE_S, 1), Slice, timeout_s=120)
+                part = worker.request(
+                    RunSlice(SETTLE_S, 3, generator.getrandbits(32), SLICE_S, 1), Slice, timeout_s=120
+                )
                 worker.freeze()
                 return throughput([part], 1)
 

@@ -28,7 +28,7 @@ import psutil
 from benchmarks.harness import Finding, print_findings
 from runner.config.schema import TrackingConfig
 from runner.paths import PROJECT
-from runner.processes.process_tree import ANY, tagged_processes
+from runner.processes.process_tree import ANY_TAG, tagged_processes
 from runner.results.files import RESULT_FILE, load
 from runner.results.result import Result
 from runner.tracking.client import import_mlflow
@@ -124,7 +124,7 @@ def silent_server() -> float:
         config = TrackingConfig(uri=f"http://127.0.0.1:{listener.getsockname()[1]}")
         tracker = Tracker(config, Path(name), Path(name), print)
         begin = time.monotonic()
-        tracker.begin(Path(name) / "machine.json", "a machine")
+        tracker.start(Path(name) / "machine.json", "a machine")
         tracker.finish([], interrupted=False)
         return time.monotonic() - begin
 
@@ -138,7 +138,7 @@ def soak(runs: int, seed: int, outputs: Path) -> list[Finding]:
     host.send_signal(signal.SIGKILL)
     host.wait()
     time.sleep(5)
-    left_by_kill = len(tagged_processes(ANY))
+    left_by_kill = len(tagged_processes(ANY_TAG))
     kept = {name: result.ended_at for name, result in results(outputs).items() if result.status == "ok"}
     host = start(outputs, "resume=true")
     after = follow(host, outputs, runs + 1)
@@ -157,7 +157,7 @@ def soak(runs: int, seed: int, outputs: Path) -> list[Finding]:
     first, last = sizes[min(after, key=lambda n: abs(n - runs // 2 - 50))], after[max(after)]
     for line in wrong:
         print(line)
-    left_at_end = len(tagged_processes(ANY))
+    left_at_end = len(tagged_processes(ANY_TAG))
     half, slowest = statistics.median(whole), max(whole)
     return [
         Finding(

@@ -1,1 +1,1 @@
-"""Numbers in, numbers out: statistics, accuracy, comparison with published tables. Pure functions."""
+"""Statistics, accuracy and comparison with published tables, as pure functions."""

@@ -1,4 +1,4 @@
-"""What a configuration costs in accuracy: its logits against the labels and against the fp32 reference. Pure numpy."""
+"""Accuracy of a configuration: its logits compared with the labels and with the fp32 reference. Pure numpy."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Z_95 = 1.959963984540054
 
 
 class InvalidOutput(Exception):
-    """The outputs cannot be a model's answers: NaN, infinite or constant."""
+    """The outputs are not valid: NaN, infinite, constant, or of the wrong shape."""
 
 
 class Gate(StrEnum):
-    """Whether at least 99 % of the fp32 accuracy is left."""
+    """Whether at least 99 % of the fp32 accuracy is preserved."""
 
     passed = "pass"
     failed = "fail"
@@ -30,43 +30,44 @@ class Gate(StrEnum):
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A configuration's answers compared with labels and with fp32, on the very same images."""
+    """A configuration's outputs compared with the labels and with fp32 on the same samples."""
 
     samples: int
     top1: float | None
-    """Share of images whose label has the largest logit; None if the data have no labels for this model."""
+    """Share of samples whose label has the largest logit; None if the data have no labels for this model."""
     reference_top1: float | None
     delta_pp: float | None
-    """Top-1 (or F1) minus the reference's, in percentage points; of generated text, by how many per cent the likelihood
-    of a token, the inverse of perplexity, differs from the reference's."""
+    """Top-1 (or F1) minus the reference's, in percentage points. For generated text: difference of the likelihood per
+    token, the inverse of perplexity, from the reference's, in per cent."""
     delta_low_pp: float | None
     delta_high_pp: float | None
     agreement_top1: float
-    """Share of samples with the same top-1 class as fp32; of answers with its span; of tokens that are the same."""
+    """Share of samples with the same top-1 class as fp32, of answers with the same span, or of equal tokens."""
     flips: int
-    """Samples with another answer than fp32."""
+    """Number of samples whose answer differs from fp32's."""
     sqnr_db: float | None
-    """Signal to quantisation noise of the logits, in dB; None if the logits are identical."""
+    """Signal-to-quantisation-noise ratio of the logits, in dB; None if the logits are identical."""
     kl: float | None
-    """Mean Kullback-Leibler divergence of the softmax outputs from fp32's, in nats; None without classes."""
+    """Mean Kullback-Leibler divergence of the softmax outputs from fp32's, in nats; None for tasks without classes."""
     gate: Gate | None
     gate_certain: bool
-    """Whether the paired interval of the delta is on one side of the threshold."""
+    """Whether the paired interval of the delta is entirely on one side of the threshold."""
     gate_samples: int | None
-    """About how many images would decide the gate, if it is not certain."""
+    """Approximate number of samples that would decide the gate; None if it is certain or no number would."""
     scores: dict[str, float] = field(default_factory=dict)
-    """What tasks other than classification are judged by: `f1`, `exact_match` and `f1_with_fp32`, or `perplexity`."""
+    """Scores of tasks other than classification: `f1`, `reference_f1`, `exact_match` and `f1_with_fp32`; or
+    `perplexity` and `reference_perplexity`."""
 
 
 def check_logits(logits: Logits, *, differing: bool = True) -> None:
-    """Refuse outputs that no working model gives.
+    """Reject outputs that no working model produces.
 
     Args:
         logits: samples × classes.
-        differing: whether the samples differ from each other, so that their logits should.
+        differing: whether the samples differ from each other, so that their logits must differ too.
 
     Raises:
-        InvalidOutput: a logit is NaN or infinite, or every image has the same logits.
+        InvalidOutput: a logit is NaN or infinite, or all samples have the same logits.
     """
     finite = np.isfinite(logits)
     if not finite.all():
@@ -76,19 +77,19 @@ def check_logits(logits: Logits, *, differing: bool = True) -> None:
 
 
 def compare(logits: Logits, reference: Logits, labels: NDArray[np.int64], *, differing: bool = True) -> Accuracy:
-    """Compare logits with the reference's and with the labels.
+    """Compare logits with the fp32 reference and with the labels.
 
     Args:
         logits: samples × classes.
-        reference: the fp32 logits of the same images, same shape.
-        labels: one per sample, or empty if the data have none for this model's classes.
+        reference: fp32 logits of the same samples, of the same shape.
+        labels: one class index per sample, or empty if the data have no labels for this model's classes.
         differing: whether the samples differ from each other.
 
     Raises:
-        InvalidOutput: the logits are NaN, infinite, constant, or of another shape than the reference's.
+        InvalidOutput: logits are NaN, infinite or constant, or differ in shape from the reference.
     """
     if logits.shape != reference.shape:
-        raise InvalidOutput(f"logits have the shape {logits.shape}, the fp32 reference has {reference.shape}")
+        raise InvalidOutput(f"logits have the shape {logits.shape}, the fp32 reference has the shape {reference.shape}")
     check_logits(logits, differing=differing)
     check_logits(reference, differing=differing)
     chosen, expected = logits.argmax(axis=1), reference.argmax(axis=1)
@@ -115,7 +116,7 @@ def compare(logits: Logits, reference: Logits, labels: NDArray[np.int64], *, dif
 
 @dataclass(frozen=True)
 class _Score:
-    """The part of an accuracy that needs labels."""
+    """The fields of an accuracy that need labels."""
 
     top1: float | None = None
     reference_top1: float | None = None
@@ -133,18 +134,18 @@ def _score(right: NDArray[np.bool_], reference_right: NDArray[np.bool_], *, iden
     lost = int((~right & reference_right).sum())
     delta = (gained - lost) / len(right)
     low, high = paired_interval(gained, lost, len(right))
-    bar = -(1 - GATE) * reference_top1
-    # Identical logits leave nothing to doubt: the interval's width is then only the formula's own caution.
-    certain = identical or not low < bar < high
+    threshold = -(1 - GATE) * reference_top1
+    # Identical logits are certain to pass; the interval of the formula has a width even then.
+    certain = identical or not low < threshold < high
     return _Score(
         top1=top1,
         reference_top1=reference_top1,
         delta_pp=100 * delta,
         delta_low_pp=100 * low,
         delta_high_pp=100 * high,
-        gate=Gate.passed if delta >= bar else Gate.failed,
+        gate=Gate.passed if delta >= threshold else Gate.failed,
         certain=certain,
-        needed=None if certain else _samples_to_decide(gained, lost, len(right), bar),
+        needed=None if certain else _samples_to_decide(gained, lost, len(right), threshold),
     )
 
 
@@ -153,12 +154,12 @@ def paired_interval(gained: int, lost: int, samples: int) -> tuple[float, float]
 
     Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", Statistics in Medicine
     24(5), 2005: the Wald interval with half an observation added to each of the four cells. It needs no resampling
-    and leaves a width even if no image changed.
+    and has a positive width even if no sample changed.
 
     Args:
-        gained: samples that only the candidate got right.
-        lost: samples that only the reference got right.
-        samples: all samples.
+        gained: number of samples that only the candidate got right.
+        lost: number of samples that only the reference got right.
+        samples: number of all samples.
     """
     total = samples + 2
     difference = (gained - lost) / total
@@ -167,10 +168,10 @@ def paired_interval(gained: int, lost: int, samples: int) -> tuple[float, float]
     return difference - margin, difference + margin
 
 
-def _samples_to_decide(gained: int, lost: int, samples: int, bar: float) -> int | None:
-    """Return the number of samples that would move the interval off the threshold; None if the estimate is on it."""
+def _samples_to_decide(gained: int, lost: int, samples: int, threshold: float) -> int | None:
+    """Return the number of samples that moves the interval off the threshold; None if the estimate equals it."""
     difference = (gained - lost) / samples
-    distance = abs(difference - bar)
+    distance = abs(difference - threshold)
     if distance == 0:
         return None
     discordant = (gained + lost + 1) / (samples + 2)
@@ -178,7 +179,7 @@ def _samples_to_decide(gained: int, lost: int, samples: int, bar: float) -> int 
 
 
 def sqnr_db(logits: Logits, reference: Logits) -> float | None:
-    """Return 10·log10(Σ reference² / Σ (reference − logits)²), or None if the two are identical."""
+    """Return 10·log10(Σ reference² / Σ (reference − logits)²); None if the two are identical."""
     wanted = reference.astype(np.float64)
     noise = float(np.square(wanted - logits).sum())
     return None if noise == 0 else 10 * math.log10(float(np.square(wanted).sum()) / noise)

@@ -1,4 +1,4 @@
-"""Evidence, read by the host: what contradicts, how much is verified, and the list for people."""
+"""Evidence as the host shows it: contradictions, a summary, and the full list."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MARKS = {VERIFIED: "✓", UNKNOWN: "?", CONTRADICTED: "✗"}
 
 
 def distinct(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings without those that say in all parts what another has said."""
+    """Return the findings without duplicates, in order."""
     different: list[Finding] = []
     for finding in findings:
         if finding not in different:
@@ -19,18 +19,18 @@ def distinct(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def contradictions(findings: Iterable[Finding]) -> list[str]:
-    """Return in one line each what did not take effect, and what to do."""
+    """Return one line per setting that did not take effect, with its remedy."""
     return [
-        f"{one.knob}: asked {one.asked}, observed {one.observed}" + (f": {one.remedy}" if one.remedy else "")
+        f"{one.knob}: requested {one.asked}, observed {one.observed}" + (f": {one.remedy}" if one.remedy else "")
         for one in findings
         if one.state == CONTRADICTED
     ]
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """Return how many settings are verified, of how many: ``6/6 ✓``, ``5/6 ?``, ``5/6 ✗``; empty without any.
+    """Return how many of the settings are verified: ``6/6 ✓``, ``5/6 ?``, ``5/6 ✗``; empty without findings.
 
-    A setting that several processes or instances report differently counts once, by its worst state.
+    A setting that several processes or instances report differently counts once, with its worst state.
     """
     worst: dict[str, str] = {}
     for finding in findings:
@@ -43,9 +43,9 @@ def summary(findings: Sequence[Finding]) -> str:
 
 
 def lines(findings: Iterable[Finding]) -> list[str]:
-    """Return the whole list, a line each."""
+    """Return one line per finding."""
     return [
-        f"{MARKS[one.state]} {one.knob}: asked {one.asked}; observed {one.observed} ({one.source})"
+        f"{MARKS[one.state]} {one.knob}: requested {one.asked}; observed {one.observed} ({one.source})"
         + (f"; {one.remedy}" if one.remedy else "")
         for one in findings
     ]

@@ -1,4 +1,4 @@
-"""A published number against the measured one: does the row hold here? Pure."""
+"""Compare a published speedup with the measured one and judge whether it is reproduced. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from enum import StrEnum
 from runner.analysis.statistics import Estimate, Verdict, judge
 
 WIDENING = 0.05
-"""Relative width by which the measured interval is widened on both sides before a published ratio is compared."""
+"""Relative margin by which the measured interval is widened on both sides before the comparison."""
 WIDE = 0.10
-"""Relative half-width above which an interval holds too much to reproduce anything."""
+"""Relative half-width above which an interval is too wide to reproduce a number."""
 FAR = 0.25
-"""A measured ratio that differs from the published one by more than this, relative, deserves a word."""
+"""Relative difference between measured and published speedup above which the row gets a note."""
 
 
 class RowVerdict(StrEnum):
@@ -23,7 +23,7 @@ class RowVerdict(StrEnum):
     same_direction = "same direction"
     not_reproduced = "not reproduced"
     not_comparable = "not comparable"
-    """This machine lacks the instruction set that the published number rests on."""
+    """This machine lacks an instruction set that the published number needs."""
     inconclusive = "inconclusive"
     """The measured interval is too wide for a verdict."""
     unpublished = "no published number"
@@ -35,7 +35,7 @@ class Comparison:
 
     verdict: RowVerdict
     reason: str
-    """One line if the two differ, else empty."""
+    """One line if the two differ; else empty."""
 
 
 def compare(
@@ -51,10 +51,10 @@ def compare(
     Args:
         published: speedup over the table's baseline, or the lower end of a published range; None if none was
             published for this model.
-        speedup: the measured one, over the same baseline.
-        noise_floor: δ; within ±δ a ratio has no direction.
-        missing: instruction sets that the published number rests on and this machine lacks.
-        published_high: the upper end of a range.
+        speedup: the measured speedup over the same baseline.
+        noise_floor: δ; a speedup within 1 ± δ has no direction.
+        missing: instruction sets that the published number needs and this machine lacks.
+        published_high: upper end of a published range; None for a single number.
     """
     if published is None:
         return Comparison(RowVerdict.unpublished, "")
@@ -72,16 +72,16 @@ def compare(
 
 
 def _judge_row(published: float, high: float, speedup: Estimate, noise_floor: float) -> RowVerdict:
-    held = speedup.low / (1 + WIDENING) <= high and published <= speedup.high * (1 + WIDENING)
-    if held and speedup.half_width <= WIDE:
+    overlaps = speedup.low / (1 + WIDENING) <= high and published <= speedup.high * (1 + WIDENING)
+    if overlaps and speedup.half_width <= WIDE:
         return RowVerdict.reproduced
     measured = judge(speedup, noise_floor)
-    if held or measured is Verdict.inconclusive:
+    if overlaps or measured is Verdict.inconclusive:
         return RowVerdict.inconclusive
     exact = Estimate(published, published, high)
     return RowVerdict.same_direction if judge(exact, noise_floor) is measured else RowVerdict.not_reproduced
 
 
 def missing_isa(needs: Sequence[str], isa: Sequence[str]) -> list[str]:
-    """Return what a row needs and a machine lacks, in the row's order."""
+    """Return the instruction sets that a row needs and a machine lacks, in the row's order."""
     return [name for name in needs if name not in isa]

@@ -1,11 +1,11 @@
-"""Paired speedups, their intervals, and the verdicts on them. Pure: numbers in, numbers out.
+"""Paired speedups, their intervals, and the verdicts on them. Pure functions.
 
 A round gives one log-ratio, log(candidate throughput / baseline throughput); a process pair gives several rounds. The
-speedup is the geometric mean. Its interval is a hierarchical bootstrap (processes are drawn, then rounds within each
-process) whose standard error is corrected for small samples: a plain percentile bootstrap of 8 rounds covers about
-90 %, not 95 % (Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69(4), 2015,
-sections 3 and 4). So deviations are stretched by √(n/(n−1)) on each level and the quantile is Student's t; with one
-process and normal rounds this is the classical t interval, exactly.
+speedup is the geometric mean. Its interval uses the standard error of a hierarchical bootstrap (processes are drawn,
+then rounds within each process), corrected for small samples: a plain percentile bootstrap of 8 rounds covers about
+90 % instead of 95 % (Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69(4),
+2015, sections 3 and 4). Therefore deviations are scaled by √(n/(n−1)) on each level and the quantile is Student's t.
+With one process and normal rounds this is exactly the classical t interval.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
-"""Bootstrap resamples: the standard error itself is then known to about 1 % (1/√(2·4000))."""
+"""Number of bootstrap resamples: it determines the standard error to about 1 % (1/√(2·4000))."""
 
 
 @dataclass(frozen=True)
@@ -45,24 +45,24 @@ class Verdict(StrEnum):
     no_effect = "no measurable effect"
     inconclusive = "inconclusive"
     too_noisy = "too noisy"
-    """The machine was too noisy: nothing is concluded from the numbers."""
+    """The machine was too noisy for a conclusion."""
 
 
 def geometric_mean(logs_by_process: Sequence[Sequence[float]], seed: int) -> Estimate:
-    """Return the geometric mean of positive quantities, with its 95 % interval.
+    """Return the geometric mean of positive quantities with its 95 % interval.
 
     Args:
-        logs_by_process: natural logarithms, one sequence of rounds per process (pair).
+        logs_by_process: natural logarithms, one sequence of rounds per process pair.
         seed: of the bootstrap.
 
     Raises:
-        ValueError: no process, a process without a round, or only one round in all.
+        ValueError: there is no process, a process has no round, or there is only one round in total.
     """
     processes = [np.asarray(logs, dtype=np.float64) for logs in logs_by_process]
     if not processes or any(rounds.size == 0 for rounds in processes):
         raise ValueError("every process needs at least one round")
     if sum(rounds.size for rounds in processes) < 2:
-        raise ValueError("an interval needs two rounds at least")
+        raise ValueError("an interval needs at least two rounds")
     means = np.array([rounds.mean() for rounds in processes])
     centre = float(means.mean())
     error = _standard_error(processes, means, np.random.default_rng(seed))
@@ -89,13 +89,18 @@ def _standard_error(
 
 
 def _student_t(freedom: int) -> float:
-    from scipy.stats import t  # here, not above: importing scipy.stats takes most of a second
+    from scipy.stats import t  # imported here because it takes most of a second
 
     return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def judge(speedup: Estimate, noise_floor: float) -> Verdict:
-    """Return the verdict on a speedup, with everything within ±`noise_floor` counting as no effect."""
+    """Return the verdict on a speedup.
+
+    Args:
+        speedup: with its interval.
+        noise_floor: δ; speedups between 1/(1 + δ) and 1 + δ count as no effect.
+    """
     low, high = 1 / (1 + noise_floor), 1 + noise_floor
     if speedup.low > high:
         return Verdict.faster

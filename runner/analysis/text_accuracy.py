@@ -1,4 +1,4 @@
-"""What a configuration costs in answers and in generated text, against what is right and against fp32. Pure numpy."""
+"""Accuracy of answers and of generated text, compared with the correct answers and with fp32. Pure numpy."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Answers = Mapping[str, NDArray[Any]]
 
 
 def compare_answers(own: Answers, reference: Answers) -> Accuracy:
-    """Compare what two workers wrote about the same samples, for any task.
+    """Compare the outputs of two workers for the same samples, for any task.
 
     Args:
-        own: the candidate's arrays: ``logits`` of classes, or those of :func:`compare_spans`, or of
-            :func:`compare_generated`; ``labels``, and ``differing``: whether the samples differ from each other.
-        reference: fp32's.
+        own: the candidate's arrays: ``logits``, ``labels`` and ``differing`` (whether the samples differ from each
+            other) for classes, or those of :func:`compare_spans` or :func:`compare_generated`.
+        reference: the same arrays of fp32.
 
     Raises:
-        InvalidOutput: they are no answers of a model.
+        InvalidOutput: the outputs are not valid.
     """
     if "tokens" in own:
         return compare_generated(own, reference)
@@ -37,12 +37,13 @@ def compare_answers(own: Answers, reference: Answers) -> Accuracy:
 
 
 def compare_spans(own: Answers, reference: Answers) -> Accuracy:
-    """Compare answers to questions with those that are right, by SQuAD's F1, and with fp32's.
+    """Compare answers to questions with the correct answers, by SQuAD's F1, and with fp32's answers.
 
     Args:
-        own: ``logits`` (questions × 2 × tokens, zero outside the context), ``spans`` (questions × 2), ``texts``, and
-            ``right`` (for each question a JSON list of answers; an empty one if there is none).
-        reference: the same of fp32.
+        own: ``logits`` (questions × 2 × tokens, zero outside the context), ``spans`` (questions × 2), ``texts``,
+            ``right`` (per question a JSON list of correct answers; empty if the question has none) and ``differing``
+            (whether the questions differ from each other).
+        reference: the same arrays of fp32.
 
     Raises:
         InvalidOutput: a logit is NaN or infinite, or all questions have the same logits.
@@ -59,10 +60,10 @@ def compare_spans(own: Answers, reference: Answers) -> Accuracy:
     same = (own["spans"] == reference["spans"]).all(axis=1)
     noise = sqnr_db(logits, truth)
     delta = scores - wanted
-    # As in accuracy.paired_interval, one observation more leaves a width if no answer changed.
+    # As in accuracy.paired_interval, the additional observation gives a positive width even if no answer changed.
     variance = (float(np.square(delta).sum()) + 1) / (len(delta) + 2) - float(delta.mean()) ** 2
     mean, margin = float(delta.mean()), Z_95 * math.sqrt(variance / (len(delta) + 2))
-    bar = -(1 - GATE) * float(wanted.mean())
+    threshold = -(1 - GATE) * float(wanted.mean())
     overlap = [f1(text, (answer,) if answer else ()) for text, answer in zip(texts, expected, strict=True)]
     return Accuracy(
         samples=len(texts),
@@ -75,8 +76,8 @@ def compare_spans(own: Answers, reference: Answers) -> Accuracy:
         flips=int((~same).sum()),
         sqnr_db=noise,
         kl=None,
-        gate=Gate.passed if mean >= bar else Gate.failed,
-        gate_certain=noise is None or not mean - margin < bar < mean + margin,
+        gate=Gate.passed if mean >= threshold else Gate.failed,
+        gate_certain=noise is None or not mean - margin < threshold < mean + margin,
         gate_samples=None,
         scores={
             "f1": float(scores.mean()),
@@ -88,41 +89,41 @@ def compare_spans(own: Answers, reference: Answers) -> Accuracy:
 
 
 def compare_generated(own: Answers, reference: Answers) -> Accuracy:
-    """Compare generated text with fp32's, token by token, and the perplexity of the text that was given.
+    """Compare generated text with fp32's, token by token, and the perplexity of the input texts.
 
     Args:
-        own: ``tokens`` (texts × new tokens), ``nll`` (negative log likelihood of each text in nats) and
-            ``tokens_scored`` (of how many tokens it is the sum).
-        reference: the same of fp32.
+        own: ``tokens`` (texts × new tokens), ``nll`` (negative log-likelihood of each input text, in nats) and
+            ``tokens_scored`` (number of tokens that each sum covers).
+        reference: the same arrays of fp32.
 
     Raises:
-        InvalidOutput: a likelihood is NaN or infinite.
+        InvalidOutput: a likelihood is NaN or infinite, or no token is scored.
     """
     nll, truth = own["nll"].astype(np.float64), reference["nll"].astype(np.float64)
     if not np.isfinite(nll).all() or not np.isfinite(truth).all():
         raise InvalidOutput("likelihoods are NaN or infinite")
     total = float(own["tokens_scored"].sum())
     if not total:
-        raise InvalidOutput("no token has another before it that could predict it: use longer texts")
+        raise InvalidOutput("every text has fewer than two tokens, which perplexity needs: use longer texts")
     same = own["tokens"] == reference["tokens"]
     difference = nll - truth
     mean = float(difference.sum()) / total
     margin = Z_95 * math.sqrt(len(difference)) * float(difference.std()) / total
-    # The share of fp32's likelihood per token that is left: 99 % of it is perplexity's form of the gate.
-    left, low, high = (math.exp(-value) for value in (mean, mean + margin, mean - margin))
+    # Likelihood per token relative to fp32's; the gate requires 99 % of it.
+    relative, low, high = (math.exp(-value) for value in (mean, mean + margin, mean - margin))
     identical = bool(same.all()) and not difference.any()
     return Accuracy(
         samples=len(nll),
         top1=None,
         reference_top1=None,
-        delta_pp=100 * (left - 1),
+        delta_pp=100 * (relative - 1),
         delta_low_pp=100 * (low - 1),
         delta_high_pp=100 * (high - 1),
         agreement_top1=float(same.mean()),
         flips=int((~same.all(axis=1)).sum()),
         sqnr_db=None,
         kl=None,
-        gate=Gate.passed if left >= GATE else Gate.failed,
+        gate=Gate.passed if relative >= GATE else Gate.failed,
         gate_certain=identical or not low < GATE < high,
         gate_samples=None,
         scores={"perplexity": math.exp(nll.sum() / total), "reference_perplexity": math.exp(truth.sum() / total)},
@@ -133,18 +134,18 @@ ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def normalise(text: str) -> list[str]:
-    """Return the words of an answer as SQuAD's official evaluation compares them: no case, articles, punctuation."""
+    """Return the words of an answer in lower case, without articles and punctuation, as SQuAD's official evaluation."""
     plain = "".join(letter for letter in text.lower() if letter not in string.punctuation)
     return ARTICLES.sub(" ", plain).split()
 
 
 def exact(text: str, right: Sequence[str]) -> bool:
-    """Return whether an answer is one of those that are right; an empty one is right if there is none."""
+    """Return whether an answer is one of the correct ones; without correct answers, whether it is empty."""
     return normalise(text) in [normalise(answer) for answer in right] if right else not normalise(text)
 
 
 def f1(text: str, right: Sequence[str]) -> float:
-    """Return the best F1 of an answer's words over all that are right (Rajpurkar et al., SQuAD, 2016; 2.0, 2018)."""
+    """Return the best F1 of an answer's words over all correct answers (Rajpurkar et al., SQuAD, 2016; 2.0, 2018)."""
     words = normalise(text)
     if not right:
         return float(not words)

@@ -1,1 +1,1 @@
-"""This machine: what it is, what is installed on it, and what disturbs a measurement on it."""
+"""This machine: its hardware, its installed software, and what disturbs a measurement on it."""

@@ -1,4 +1,4 @@
-"""``python -m runner.machine``, an older form of ``runner machine``."""
+"""``python -m runner.machine``, the older form of ``runner machine``."""
 
 import sys
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def groups(controller: str, root: Path = Path("/")) -> Iterator[Path]:
-    """Yield the folders of this process's control group and of those above it; none without control groups.
+    """Yield the folders of this process's control group and of its ancestors; none without control groups.
 
     Args:
-        controller: cpu or memory; with version 2 all are in one hierarchy.
+        controller: cpu or memory. Version 2 has all controllers in one hierarchy.
         root: of the file system, for tests.
     """
     hierarchies = root / "sys/fs/cgroup"
@@ -20,13 +20,13 @@ def groups(controller: str, root: Path = Path("/")) -> Iterator[Path]:
             continue
         base = hierarchies / controller if controllers else hierarchies
         if controllers and not base.is_dir():
-            base = hierarchies / controllers  # mounted together, without a link for each
+            base = hierarchies / controllers  # mounted together, without a link per controller
         own = base / path.strip("/")
         yield from (own, *(above for above in own.parents if above.is_relative_to(base)))
 
 
 def lines(file: Path) -> list[str]:
-    """Return the lines of a counter's file, none if this kernel has no such counter."""
+    """Return the lines of a counter's file; an empty list if this kernel has no such counter."""
     try:
         return file.read_text().splitlines()
     except OSError:
@@ -34,10 +34,10 @@ def lines(file: Path) -> list[str]:
 
 
 def quota_cores(root: Path = Path("/")) -> float | None:
-    """Return the CPU time that control groups allow this process, in cores: the least limit on the way to the root.
+    """Return the CPU time that control groups allow this process, in cores: the lowest limit on the way to the root.
 
-    A limit of any group above holds too. With version 2 it is in ``cpu.max``, with version 1 in ``cpu.cfs_quota_us``
-    and ``cpu.cfs_period_us``: https://docs.kernel.org/scheduler/sched-bwc.html.
+    The limit of every ancestor applies too. Version 2 stores it in ``cpu.max``, version 1 in ``cpu.cfs_quota_us`` and
+    ``cpu.cfs_period_us``: https://docs.kernel.org/scheduler/sched-bwc.html.
 
     Args:
         root: of the file system, for tests.
@@ -50,7 +50,7 @@ def quota_cores(root: Path = Path("/")) -> float | None:
 
 
 def _limit(folder: Path) -> float | None:
-    """Return the limit of one group in cores, None if it sets none or has no such controller."""
+    """Return the limit of one group in cores; None if it sets none or lacks the controller."""
     for line in lines(folder / "cpu.max"):
         quota, period = line.split()
         return None if quota == "max" else int(quota) / int(period)

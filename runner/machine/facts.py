@@ -1,4 +1,4 @@
-"""What this machine is: processor, instruction sets, cores, huge-page mode, and the libraries found on it."""
+"""Description of this machine: processor, instruction sets, cores, memory, kernel and huge-page mode."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ ISA_FLAGS = {
     "amx_bf16": "AMX BF16",
     "amx_int8": "AMX INT8",
 }
-"""Flags of /proc/cpuinfo that decide which kernels a runtime can choose, and what people call them."""
+"""Flags of /proc/cpuinfo that decide which kernels a runtime can choose, and their common names."""
 
 THP_MODE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine, as far as it bears on a measurement."""
+    """The properties of a machine that affect a measurement."""
 
     cpu: str
     architecture: str
     cores: list[int]
     """Numbers of the cores that this process may use."""
     quota_cores: float | None
-    """CPU time that control groups allow, in cores: the least limit on the way to the root; None without one."""
+    """CPU time that control groups allow, in cores: the lowest limit on the way to the root; None without a limit."""
     memory_gib: float
     isa: list[str]
     thp_mode: str
@@ -48,31 +48,31 @@ class Machine:
     c_library: str
     numa_nodes: int = 1
     fixed_layout: list[str] = field(default_factory=list)
-    """Prefix of a command whose address layout is not randomised; empty if that is not permitted."""
+    """Command prefix that disables address-space randomisation; empty if this machine does not permit that."""
 
     topology: Topology = field(default_factory=lambda: flat_topology([]))
     """The physical cores of `cores`."""
 
     def __post_init__(self) -> None:
-        """Without a topology each CPU is a core of its own."""
+        """Treat each CPU as its own core if no topology is given."""
         if not self.topology.cores:
             object.__setattr__(self, "topology", flat_topology(self.cores))
 
     @property
     def usable_cores(self) -> int:
-        """Number of CPUs that can be kept busy: a quota of the control group counts as cores, rounded up."""
+        """Number of CPUs that can be kept busy: the control group's quota, rounded up, limits it."""
         limit = len(self.cores) if self.quota_cores is None else math.ceil(self.quota_cores)
         return max(1, min(len(self.cores), limit))
 
     @property
     def name(self) -> str:
-        """One short name for tags: processor and number of cores."""
+        """Short name for tags: processor and number of cores."""
         return f"{self.cpu}, {len(self.cores)} cores"
 
 
 @cache
 def this_machine() -> Machine:
-    """Read the machine from /proc and /sys, once."""
+    """Return the description of this machine, read once from /proc and /sys."""
     flags, model = _cpuinfo()
     cores = sorted(os.sched_getaffinity(0))
     return Machine(
@@ -117,7 +117,7 @@ def _thp_mode() -> str:
 
 
 def _fixed_layout() -> list[str]:
-    """Return the prefix; empty if it is not installed or forbidden, as by Docker's default seccomp profile."""
+    """Return the prefix; empty if setarch is missing or forbidden, for example by Docker's default seccomp profile."""
     program = shutil.which("setarch")
     if program is None:
         return []

@@ -1,7 +1,7 @@
-"""What disturbs a measurement from outside: read before and after every slice, never while it runs.
+"""Interference from outside a measurement: counters that are read before and after every slice, never while it runs.
 
-A slice is contaminated by what happened around it, never because of its value. Shares are of the cores' time: on two
-cores, 0.05 of one second is a tenth of a second.
+A slice counts as contaminated because of these counters only, never because of its own value. Shares are of the cores'
+time: on two cores, 0.05 of one second is a tenth of a second.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from runner.protocol import Slice
 
 TICKS = os.sysconf("SC_CLK_TCK")
 MAX_STEAL = 0.02
-"""Share of the cores' time that a hypervisor may give to others."""
+"""Maximum share of the cores' time that a hypervisor may give to other guests."""
 MAX_FOREIGN = 0.05
-"""Share that other processes may use: a few daemons use one or two per cent."""
+"""Maximum share that other processes may use. Idle daemons use 1 or 2 %."""
 MAX_THROTTLED = 0.01
-"""Share of the cores' time that the control group's quota may withhold."""
+"""Maximum share of the cores' time that the control group's quota may withhold."""
 MAX_STALL = 0.02
-"""Share of the time in which processes may wait for memory or the disk (the kernel's pressure stall information)."""
+"""Maximum share of the time that processes may stall on memory or disk (the kernel's pressure stall information)."""
 MAX_MAJOR_FAULTS = 20
-"""Page faults in a slice that needed the disk: each takes about 0.1 ms from a solid-state disk."""
+"""Maximum number of page faults per slice that read from disk: each takes about 0.1 ms on a solid-state disk."""
 MAX_CLOCK_STEP_S = 0.05
-"""What the wall clock may move against the monotonic one: more is a step, or a suspended machine."""
+"""Maximum drift of the wall clock from the monotonic clock. More means a clock step or a suspended machine."""
 RESOLUTION_S = 6 / TICKS
-"""Two counters of ticks, read one after the other, differ by so much without meaning anything."""
+"""Smaller differences of tick counters, in seconds, are ignored: counters are not read at the same instant."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The machine's counters at one moment, in seconds."""
+    """The machine's counters at one instant, in seconds."""
 
     now: float
     wall: float
-    """Wall clock less monotonic clock."""
+    """Wall clock minus monotonic clock."""
     busy: float
     """CPU time of all processes on the cores."""
     steal: float
     throttled: float
     stalled: float
     own: float
-    """CPU time of this program and of its workers."""
+    """CPU time of this program and its workers."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What else happened on the machine during a slice."""
+    """Interference during a slice: shares of the cores' time, except `stalled` (share of the wall-clock time)."""
 
     steal: float = 0.0
     foreign: float = 0.0
@@ -60,34 +60,37 @@ class Noise:
     major_faults: int = 0
 
     def disturbances(self) -> list[str]:
-        """Return what was more than may be, in words; an empty list for a clean slice."""
+        """Return one message per exceeded limit; an empty list for a clean slice."""
         found = []
         if self.foreign > MAX_FOREIGN:
             found.append(f"other processes used {self.foreign:.0%} of the cores' time")
         if self.steal > MAX_STEAL:
-            found.append(f"the hypervisor took {self.steal:.0%} of it (steal)")
+            found.append(f"the hypervisor took {self.steal:.0%} of the cores' time (steal)")
         if self.throttled > MAX_THROTTLED:
-            found.append(f"the control group's quota withheld {self.throttled:.0%} of it: take fewer threading.threads")
+            found.append(
+                f"the control group's quota withheld {self.throttled:.0%} of the cores' time: "
+                "take fewer threading.threads"
+            )
         if self.stalled > MAX_STALL:
-            found.append(f"processes waited for memory or the disk for {self.stalled:.0%} of the time")
+            found.append(f"processes stalled on memory or disk for {self.stalled:.0%} of the time")
         if self.major_faults > MAX_MAJOR_FAULTS:
-            found.append(f"{self.major_faults} page faults needed the disk")
+            found.append(f"{self.major_faults} page faults read from disk")
         if self.clock_step_s > MAX_CLOCK_STEP_S:
-            found.append(f"the clock was moved by {self.clock_step_s:.2f} s")
+            found.append(f"the wall clock jumped by {self.clock_step_s:.2f} s")
         return found
 
 
 def worst(noises: Iterable[Noise]) -> Noise:
-    """Return the largest of each."""
+    """Return the maximum of each field."""
     noises = list(noises)
     return Noise(**{field.name: max(getattr(one, field.name) for one in noises) for field in fields(Noise)})
 
 
 class Watch:
-    """Reads the counters of some cores and of the processes that are measured."""
+    """Reads the counters of a set of cores and of the measured processes."""
 
     def __init__(self, cores: Collection[int], pids: Sequence[int] = (), root: Path = Path("/")) -> None:
-        """Keep what to look at.
+        """Set which cores and processes to watch.
 
         Args:
             cores: numbers of the cores that the measurement may use.
@@ -99,7 +102,7 @@ class Watch:
         self._root, self._proc = root, root / "proc"
 
     def read(self) -> Reading:
-        """Return the counters now; those that a kernel does not have stay at 0."""
+        """Return the current counters; those that this kernel lacks are 0."""
         busy = steal = 0.0
         for line in lines(self._proc / "stat"):
             name, *ticks = line.split()
@@ -112,7 +115,13 @@ class Watch:
         return Reading(now, time.time() - now, busy, steal, self._throttled(), self._stalled(), own)
 
     def between(self, before: Reading, after: Reading, slices: Sequence[Slice] = ()) -> Noise:
-        """Return what happened between two readings."""
+        """Return the interference between two readings.
+
+        Args:
+            before: the earlier reading.
+            after: the later one.
+            slices: measured in between, one per instance; they add their major page faults.
+        """
         seconds = max(after.now - before.now, 1e-9)
         time_of_cores = seconds * max(1, len(self._cores))
         foreign = (after.busy - before.busy) - (after.own - before.own)
@@ -133,7 +142,7 @@ class Watch:
         return 0.0
 
     def _throttled(self) -> float:
-        """Return the CPU seconds that quotas withheld, of this process's control group and of those above."""
+        """Return the CPU seconds that the quotas of this process's control group and of its ancestors withheld."""
         total = 0.0
         for folder in groups("cpu", self._root):
             for line in lines(folder / "cpu.stat"):
@@ -143,7 +152,7 @@ class Watch:
         return total
 
     def _stalled(self) -> float:
-        """Return the seconds for which some process waited for memory, or all waited for the disk."""
+        """Return the seconds for which at least one process stalled on memory, or all stalled on disk."""
         total = 0.0
         for resource, kind in (("memory", "some"), ("io", "full")):
             for line in lines(self._proc / "pressure" / resource):
@@ -157,7 +166,7 @@ def _above_resolution(seconds: float) -> float:
 
 
 def at_rest(cores: Collection[int], seconds: float = 0.5) -> list[str]:
-    """Watch the machine while this program does nothing, and return what disturbs it.
+    """Watch the machine while this program is idle, and return a message per disturbance.
 
     Args:
         cores: numbers of the cores that a measurement may use.

@@ -13,8 +13,8 @@ from typing import TextIO
 from runner.errors import NothingLaunched
 
 LOCK_VARIABLE = "RUNNER_LOCK"
-"""Environment variable that names another file: for tests."""
-FOLDERS = (Path("/run/lock"), Path("/tmp"))  # noqa: S108 -- all users share it; a link there is not followed
+"""Environment variable that overrides the lock's path, for tests."""
+FOLDERS = (Path("/run/lock"), Path("/tmp"))  # noqa: S108 -- shared by all users; links are not followed
 
 
 class MachineBusy(NothingLaunched):
@@ -22,7 +22,7 @@ class MachineBusy(NothingLaunched):
 
 
 def lock_file() -> Path:
-    """Return the lock's path, the same for every checkout and user of the machine, independent of TMPDIR."""
+    """Return the lock's path: the same for every checkout and user of this machine, independent of TMPDIR."""
     if wanted := os.environ.get(LOCK_VARIABLE):
         return Path(wanted)
     folder = next((place for place in FOLDERS if os.access(place, os.W_OK)), Path(tempfile.gettempdir()))
@@ -33,17 +33,17 @@ def lock_file() -> Path:
 def measurement_lock(
     *, wait: bool, report: Callable[[str], None], path: Path | None = None, remedy: str = "add wait=true"
 ) -> Iterator[None]:
-    """Hold the machine's lock; the kernel gives it back when this process ends, however it ends.
+    """Hold the machine's lock. The kernel releases it when this process ends, even by SIGKILL.
 
     Args:
-        wait: wait for the holder to end.
-        report: called with a message that names the process it waits for.
-        path: of the lock, :func:`lock_file` by default.
-        remedy: what the person can do instead of being refused.
+        wait: wait until the holder releases it.
+        report: called with a message that names the holder, before waiting.
+        path: of the lock; :func:`lock_file` by default.
+        remedy: the option that makes the command wait, for the error message.
 
     Raises:
-        MachineBusy: another process holds it, and `wait` is false.
-        NothingLaunched: the file cannot be opened.
+        MachineBusy: another process holds the lock and `wait` is false.
+        NothingLaunched: the lock file cannot be opened.
     """
     path = path or lock_file()
     try:
@@ -57,9 +57,9 @@ def measurement_lock(
             holder = f"process {file.read().strip() or 'unknown'}"
             if not wait:
                 raise MachineBusy(
-                    f"{holder} measures on this machine, and two would be each other's noise: {remedy}"
+                    f"{holder} is measuring on this machine, and concurrent measurements disturb each other: {remedy}"
                 ) from None
-            report(f"waiting for {holder}, which measures on this machine")
+            report(f"waiting for {holder}, which is measuring on this machine")
             fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         file.truncate()
@@ -69,8 +69,8 @@ def measurement_lock(
 
 
 def _open(path: Path) -> TextIO:
-    """Open the file for whoever measures here: another user's measurement disturbs as much as one's own."""
-    plain = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW  # never through a link that somebody else has put there
+    """Open the lock file, writable by all users: a measurement by another user disturbs too."""
+    plain = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW  # do not follow a link that another user has placed there
     try:
         return os.fdopen(os.open(path, plain), "r+", encoding="utf-8")
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""System libraries that pip cannot install, allocators and numactl: what is needed, what is present, how to fetch it.
+"""System libraries that pip cannot install (allocators, numactl): which are needed, which exist, how to fetch them.
 
-As root the distribution's packages are installed. Without root they are unpacked, if package lists are present. What
-cannot be fetched is reported, and the runs that need it end as `unavailable`.
+Root installs the distribution's packages. Other users unpack them, if package lists exist. A package that cannot be
+fetched is reported, and the runs that need it end as `unavailable`.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from runner.machine.libraries import find_library
 from runner.paths import CONF, library_prefix
 
 UNPACKED = library_prefix() / "system"
-"""Where packages are unpacked without root."""
+"""Folder into which packages are unpacked without root."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """A library or a program that some configurations need."""
+    """A system library or program that some configurations need."""
 
     name: str
     packages: Sequence[str]
-    """Names of the package in different releases of the distribution, best first."""
+    """Names of the package in different releases of the distribution, in order of preference."""
     libraries: Sequence[str] = ()
     program: str = ""
 
     def found(self) -> Path | None:
-        """Return its path, None if it is not installed."""
+        """Return its path; None if it is not installed."""
         if self.program:
             path = shutil.which(self.program) or shutil.which(self.program, path=str(UNPACKED / "usr/bin"))
             return Path(path) if path else None
@@ -43,7 +43,7 @@ class Need:
 
 
 def needs() -> list[Need]:
-    """Return every allocator that conf/allocator describes, and numactl."""
+    """Return numactl and every allocator that conf/allocator describes."""
     found = [Need("numactl", ["numactl"], program="numactl")]
     for file in sorted((CONF / "allocator").glob("*.yaml")):
         described = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -53,21 +53,21 @@ def needs() -> list[Need]:
 
 
 def link_plain_names() -> None:
-    """Give every allocator that was found its plain name (libtcmalloc.so) in the virtual environment.
+    """Link every installed allocator under its plain name (libtcmalloc.so) in the virtual environment.
 
-    torch.backends.xeon.run_cpu looks for these names there, and misses the distribution's versioned ones.
+    torch.backends.xeon.run_cpu searches for these names there and does not find the distribution's versioned ones.
     """
     for need in needs():
         found = need.found()
         plain = library_prefix() / "lib" / f"lib{need.name}.so"
         if need.libraries and found is not None and not plain.exists():
             plain.parent.mkdir(parents=True, exist_ok=True)
-            plain.unlink(missing_ok=True)  # a link to what has gone
+            plain.unlink(missing_ok=True)  # a dangling link
             plain.symlink_to(found)
 
 
 def fetch(need: Need) -> None:
-    """Install or unpack the first of the need's packages that is available."""
+    """Install or unpack the first package of a need that is available."""
     for package in need.packages:
         fetched = _install(package) if os.geteuid() == 0 else _unpack(package)
         if fetched and need.found() is not None:
@@ -79,7 +79,7 @@ def _install(package: str) -> bool:
 
 
 def _unpack(package: str) -> bool:
-    """Unpack a package into the virtual environment, and link its libraries into a folder that is searched."""
+    """Unpack a package into the virtual environment, and link its libraries into a searched folder."""
     if shutil.which("dpkg-deb") is None:
         return False
     with tempfile.TemporaryDirectory() as folder:
@@ -97,13 +97,13 @@ def _unpack(package: str) -> bool:
 
 
 def _loads(library: Path) -> bool:
-    """Return whether the dynamic linker can load a library: one that lacks its own dependencies is of no use."""
+    """Return whether the dynamic linker can load a library; it cannot if a dependency is missing."""
     program = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
     return run_command(sys.executable, "-c", program, str(library))
 
 
 def run_command(*command: str, cwd: str | None = None) -> bool:
-    """Run a command, its output shown only if it fails; return whether it succeeded."""
+    """Run a command and return whether it succeeded; print the last line of its output if it failed."""
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:

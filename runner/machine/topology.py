@@ -1,7 +1,7 @@
-"""Which logical CPUs belong to which physical core, package and memory node, from sysfs.
+"""Mapping of logical CPUs to physical cores, packages and memory nodes, from sysfs.
 
-On most machines Linux numbers the second threads of all cores behind the first threads of all cores, and on some it
-interleaves the nodes: a sorted list of CPUs says nothing about what they share.
+The order of CPU numbers does not show what CPUs share: on most machines Linux numbers the second threads of all cores
+after the first threads of all cores, and some firmware interleaves the nodes.
 https://docs.kernel.org/admin-guide/cputopology.html describes the files.
 """
 
@@ -19,22 +19,22 @@ class PhysicalCore:
     """One core with the logical CPUs (threads) that share its execution units."""
 
     node: int
-    """Its memory node; 0 on a kernel without NUMA."""
+    """Its memory node; 0 if the kernel has no NUMA support."""
     package: int
     """Its socket; 0 if the kernel does not report one."""
     cpus: tuple[int, ...]
-    """Its threads, ascending. Their numbers are those of taskset and of sched_getaffinity."""
+    """Its threads, ascending, numbered as in taskset and sched_getaffinity."""
 
 
 @dataclass(frozen=True)
 class Topology:
-    """The physical cores that a process may use, by node, package and number."""
+    """The physical cores that a process may use, ordered by node, package and number."""
 
     cores: tuple[PhysicalCore, ...]
 
     @property
     def cpus(self) -> list[int]:
-        """Every logical CPU, ascending."""
+        """All logical CPUs, ascending."""
         return sorted(cpu for core in self.cores for cpu in core.cpus)
 
     @property
@@ -44,22 +44,22 @@ class Topology:
 
     @property
     def threads_per_core(self) -> int:
-        """Threads of a core that the process may use, at most."""
+        """Largest number of usable threads of a core."""
         return max((len(core.cpus) for core in self.cores), default=1)
 
     def first_threads(self) -> list[int]:
-        """Return one logical CPU of each physical core, ascending."""
+        """Return the first usable logical CPU of each physical core, ascending."""
         return sorted(core.cpus[0] for core in self.cores)
 
     def share(self, instances: int, instance: int) -> Topology:
-        """Return the cores of one of several instances: all get equally many, and none is shared.
+        """Return the share of one instance: all instances get equally many CPUs, and no CPU is shared.
 
-        Physical cores are dealt out whole, and memory nodes too if the numbers allow it. Only if there are more
-        instances than physical cores do two instances share a core, each with threads of its own.
+        Each instance gets whole physical cores, and whole memory nodes or cores of one node if the counts allow it.
+        If there are more instances than physical cores, instances get single threads, so two may share a core.
 
         Args:
-            instances: how many there are; at most as many as logical CPUs.
-            instance: its number, from 0.
+            instances: number of instances; at most the number of logical CPUs.
+            instance: index of the instance, from 0.
         """
         nodes = self.nodes
         if instances % len(nodes) == 0 and all(
@@ -76,9 +76,9 @@ class Topology:
         return Topology(tuple(core for core in self.cores if core.node in nodes))
 
     def _cut(self, instances: int, instance: int) -> Topology:
-        """Return one of several equal parts, without regard to nodes."""
+        """Return one of several equal parts, ignoring nodes."""
         units = self.cores
-        if len(units) < instances:  # threads are dealt out one by one
+        if len(units) < instances:  # assign single threads
             units = tuple(PhysicalCore(core.node, core.package, (cpu,)) for core in self.cores for cpu in core.cpus)
         each = len(units) // instances
         return Topology(units[instance * each : (instance + 1) * each])
@@ -87,10 +87,10 @@ class Topology:
 def read_topology(allowed: Iterable[int], root: Path = Path("/")) -> Topology:
     """Return the physical cores of the CPUs that a process may use.
 
-    A kernel that reports no topology, as in some containers, leaves each CPU a core of its own.
+    If the kernel reports no topology, as in some containers, each CPU counts as its own core.
 
     Args:
-        allowed: logical CPUs, as sched_getaffinity returns them. CPUs that are offline are ignored.
+        allowed: logical CPUs, as sched_getaffinity returns them. Offline CPUs are ignored.
         root: of the file system, for tests.
     """
     online = parse_list(_read(root / CPUS / "online"))
@@ -108,12 +108,12 @@ def read_topology(allowed: Iterable[int], root: Path = Path("/")) -> Topology:
 
 
 def flat_topology(cpus: Sequence[int]) -> Topology:
-    """Return a topology in which every CPU is a core of its own, on one node."""
+    """Return a topology in which every CPU is its own core, all on one node."""
     return Topology(tuple(PhysicalCore(0, 0, (cpu,)) for cpu in sorted(cpus)))
 
 
 def parse_list(text: str) -> list[int]:
-    """Return the numbers of a list in the kernel's form, ``0-3,8,10-11``; none for an empty one."""
+    """Return the numbers of a list in the kernel's format, such as ``0-3,8,10-11``; empty for an empty text."""
     numbers: list[int] = []
     for part in text.strip().split(","):
         first, _, last = part.partition("-")
@@ -123,16 +123,16 @@ def parse_list(text: str) -> list[int]:
 
 
 def _siblings(cpu: int, root: Path) -> tuple[int, ...]:
-    """Return the threads of a CPU's core, itself included."""
+    """Return the threads of a CPU's core, including the CPU itself."""
     folder = root / CPUS / f"cpu{cpu}" / "topology"
-    for name in ("core_cpus_list", "thread_siblings_list"):  # the second is the name before Linux 5.3
+    for name in ("core_cpus_list", "thread_siblings_list"):  # thread_siblings_list: before Linux 5.3
         if found := parse_list(_read(folder / name)):
             return tuple(found)
     return (cpu,)
 
 
 def _package(cpu: int, root: Path) -> int:
-    """Return a CPU's socket; ARM's firmware may report none, which the kernel shows as -1."""
+    """Return a CPU's socket; 0 if the firmware reports none, which the kernel shows as -1 on some ARM machines."""
     text = _read(root / CPUS / f"cpu{cpu}" / "topology" / "physical_package_id").strip()
     return max(0, int(text)) if text else 0
 
@@ -140,5 +140,5 @@ def _package(cpu: int, root: Path) -> int:
 def _read(file: Path) -> str:
     try:
         return file.read_text()
-    except OSError:  # this kernel does not report it
+    except OSError:  # not reported by this kernel
         return ""

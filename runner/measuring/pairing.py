@@ -109,7 +109,7 @@ class Pair:
             before = self.watch.read()
             worker.thaw()
             cpu, wall = time.process_time(), time.monotonic()
-            answer = worker.ask(request, Slice, timeout_s=self.measure.request_timeout_s)
+            answer = worker.request(request, Slice, timeout_s=self.measure.request_timeout_s)
             self.host.cpu_s += time.process_time() - cpu
             self.host.wall_s += time.monotonic() - wall
             worker.freeze()

@@ -120,7 +120,7 @@ class Run:
         self.progress.phase(f"{worker.first.launch.label}: warm up")
         with self.watch.book("warm-up"):
             request = WarmUp(measure.warmup_s, measure.warmup_tolerance)
-            return all(warm.steady for warm in worker.ask(request, Warm, timeout_s=measure.request_timeout_s))
+            return all(warm.steady for warm in worker.request(request, Warm, timeout_s=measure.request_timeout_s))
 
     def observe(self, loaded: LoadedWorker) -> list[Finding]:
         """Return the evidence of the workers; they are frozen afterwards."""
@@ -129,7 +129,7 @@ class Run:
         loaded.worker.thaw()
         with self.watch.book("evidence"):
             request = Observe(self.plan.config.measure.watch_s)
-            answers = loaded.worker.ask(request, Observed, timeout_s=timeout_s)
+            answers = loaded.worker.request(request, Observed, timeout_s=timeout_s)
         loaded.worker.freeze()
         return distinct(finding for answer in answers for finding in answer.evidence)
 
@@ -139,7 +139,7 @@ class Run:
         worker = instances.first
         worker.thaw()
         with self.watch.book("accuracy"):
-            worker.ask(
+            worker.request(
                 Evaluate(str(path.absolute()), cached),
                 Evaluated,
                 timeout_s=self.plan.config.measure.request_timeout_s,

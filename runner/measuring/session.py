@@ -134,7 +134,7 @@ def prepare(command: Command, plans: Sequence[Plan], folder: Path, console: Cons
     session.trim_cache()
     peaks = _peaks(plans, store, console)
     preparing_s = time.monotonic() - start
-    tracker.begin(store.folder / MACHINE_FILE, machine.name)
+    tracker.start(store.folder / MACHINE_FILE, machine.name)
     return Session(plans, store, console, cached, tracker, peaks, start, preparing_s)
 
 

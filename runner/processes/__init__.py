@@ -1,1 +1,1 @@
-"""The processes of a run: how they are launched, spoken to, frozen, and ended."""
+"""The processes of a run: launching, communicating, freezing and ending them."""

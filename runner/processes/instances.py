@@ -1,4 +1,4 @@
-"""The processes of one configuration: one, or several instances on disjoint cores, treated as one."""
+"""The processes of one configuration: one or several instances on disjoint cores, driven as one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Instances:
 
         Args:
             launches: one per instance.
-            log: of the first; a further one's has its number before the suffix.
+            log: path of the first instance's log; the others add their number before the suffix.
 
         Raises:
-            RunFailed: one could not be started; none is left.
+            RunFailed: a worker could not be started; those already started are stopped.
         """
         self.launches = list(launches)
         self._workers: list[Worker] = []
@@ -34,32 +34,32 @@ class Instances:
 
     @property
     def first(self) -> Worker:
-        """The instance that answers the evaluation set: all have the same weights."""
+        """The instance that evaluates the evaluation set; all instances have the same weights."""
         return self._workers[0]
 
     def pids(self) -> list[int]:
-        """Return the measured processes' numbers."""
+        """Return the process ids of the measured processes."""
         return [worker.pid for worker in self._workers]
 
     def load(self, *, timeout_s: float, on_phase: OnPhase) -> list[Loaded]:
-        """Have every instance load its job, the first alone, so that missing artifacts are made once.
+        """Load the job in every instance; the first loads alone, so that missing artifacts are made once.
 
         Raises:
-            RunFailed: see :meth:`runner.processes.worker.Worker.ask`.
+            RunFailed: see :meth:`runner.processes.worker.Worker.request`.
         """
-        loaded = [self.first.ask(Load(self.first.launch.job), Loaded, timeout_s=timeout_s, on_phase=on_phase)]
+        loaded = [self.first.request(Load(self.first.launch.job), Loaded, timeout_s=timeout_s, on_phase=on_phase)]
         for worker in self._workers[1:]:
             worker.send(Load(worker.launch.job))
         return loaded + [worker.receive(Loaded, timeout_s=timeout_s) for worker in self._workers[1:]]
 
-    def ask(self, request: Message, reply: type[Reply], *, timeout_s: float) -> list[Reply]:
-        """Send a request to all instances at once, and block until every reply has arrived.
+    def request(self, message: Message, reply: type[Reply], *, timeout_s: float) -> list[Reply]:
+        """Send a request to all instances at once, and block until all replies have arrived.
 
         Raises:
-            RunFailed: see :meth:`runner.processes.worker.Worker.ask`.
+            RunFailed: see :meth:`runner.processes.worker.Worker.request`.
         """
         for worker in self._workers:
-            worker.send(request)
+            worker.send(message)
         return [worker.receive(reply, timeout_s=timeout_s) for worker in self._workers]
 
     def freeze(self) -> None:
@@ -77,11 +77,11 @@ class Instances:
         return all(worker.alive() for worker in self._workers)
 
     def rss_peak_mib(self) -> float | None:
-        """Return the largest resident memory that each instance ever had, added up, in MiB; None if one has ended."""
+        """Return the sum of the instances' peak resident memory, in MiB; None if one has ended."""
         peaks = [worker.rss_peak_mib() for worker in self._workers]
         return None if None in peaks else sum(peak for peak in peaks if peak is not None)
 
     def stop(self) -> None:
-        """Stop every instance. May be called again."""
+        """Stop every instance. Idempotent."""
         for worker in self._workers:
             worker.stop()

@@ -1,7 +1,7 @@
-"""From a configuration to the exact process that runs it: command line, environment and job. Pure.
+"""Build the exact process of a configuration: command line, environment and job. Pure functions.
 
-The environment starts from an allow-list, so that nothing the caller happens to have set (OMP_*, KMP_*, MKL_*,
-LD_PRELOAD, MALLOC_*, GLIBC_TUNABLES, ONEDNN_*, …) reaches a measured process.
+The environment starts from an allow-list, so that no variable of the caller (OMP_*, KMP_*, MKL_*, LD_PRELOAD,
+MALLOC_*, GLIBC_TUNABLES, ONEDNN_*, …) reaches a measured process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from runner.results.status import RunFailed, Status
 ALLOWED = frozenset(
     {
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
-        # How the network and the model hubs are reached: weights=pretrained needs them.
+        # Network and model-hub access, which weights=pretrained needs.
         *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
         *("HF_HOME", "HF_HUB_OFFLINE", "TORCH_HOME"),
@@ -36,14 +36,13 @@ ALLOWED = frozenset(
 ALLOWED_PREFIXES = ("LC_",)
 
 QUIET = {
-    "PYTHONUNBUFFERED": "1",  # the log is whole when the process dies
+    "PYTHONUNBUFFERED": "1",  # the log is complete even if the process dies
     "PYTHONDONTWRITEBYTECODE": "1",
-    # Without it the current folder, which is the run's, would be searched for modules: its files could be
-    # imported, and its listing shifts the heap (a baseline, whose folder held two files more than when its candidate
-    # began, made 60,000 page faults a batch where the candidate made 68,000, run after run).
+    # Keep the current folder, which is the run's, off the module search path: its files could be imported, and its
+    # listing shifts the heap: two more files in it changed 68,000 page faults per batch to 60,000 in every run.
     "PYTHONSAFEPATH": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    # Else NumPy requests huge pages for its own large arrays, and the evidence of hugepages=torch would count them:
+    # By default NumPy requests huge pages for its large arrays, which the evidence of hugepages=torch would count:
     # https://numpy.org/doc/stable/reference/global_state.html
     "NUMPY_MADVISE_HUGEPAGE": "0",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -53,7 +52,7 @@ QUIET = {
 
 @dataclass(frozen=True)
 class WorkerLaunch:
-    """Everything that a worker is started with; two equal launches are the same process."""
+    """Everything that determines a worker process; equal launches start equal processes."""
 
     argv: list[str]
     env: dict[str, str]
@@ -62,30 +61,30 @@ class WorkerLaunch:
 
 
 def build_launches(config: RunConfig, machine: Machine, ambient: Mapping[str, str]) -> list[WorkerLaunch]:
-    """Return how each instance of a configuration is started."""
+    """Return the launch of each instance of a configuration."""
     return [build_launch(config, machine, ambient, instance) for instance in range(config.instances)]
 
 
 def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str], instance: int = 0) -> WorkerLaunch:
-    """Return how one worker of a configuration is started.
+    """Return the launch of one worker of a configuration.
 
     Args:
-        config: a configuration without mistakes.
-        machine: where it will run.
-        ambient: the host's own environment, of which only the allow-list is taken.
-        instance: its number among the configuration's instances, from 0.
+        config: a validated configuration.
+        machine: the machine that will run it.
+        ambient: the host's environment; only the variables of the allow-list are passed on.
+        instance: index among the configuration's instances, from 0.
 
     Raises:
-        RunFailed: `unavailable` if an interpreter, a program or a library is not found, `unsupported` if a
-            setting would have nothing to act on.
+        RunFailed: `unavailable` if an interpreter, a program or a library is not installed, `unsupported` if a
+            setting would have no effect.
     """
     refuse(config, machine)
     threads = config.threading.threads
     physical = config.threading.physical_cores
     cores = share(machine, config.instances, instance, physical=physical)
-    shared = (config.instances > 1 or physical) and not config.threading.prefix  # a launcher tells its workers itself
+    shared = (config.instances > 1 or physical) and not config.threading.prefix  # a launcher binds its workers itself
     usable = threads_of(machine, cores, config.instances)
-    # Left alone, a runtime counts the cores of its neighbours, and those that a quota withholds.
+    # By default a runtime also counts the cores of other instances and those that a quota withholds.
     if threads == 0 or (threads is None and (shared or usable < len(cores))):
         threads = usable
     allocator = find_preload(f"allocator={config.allocator.name}", config.allocator.libraries, "make system")
@@ -115,16 +114,22 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
 
 
 def build_environment(config: RunConfig, ambient: Mapping[str, str], preload: Sequence[Path]) -> dict[str, str]:
-    """Return the worker's environment: what is allowed of the host's own, and what the configuration sets."""
+    """Return the worker's environment.
+
+    Args:
+        config: sets variables through its backend, allocator, huge pages and threading.
+        ambient: the host's environment; only the variables of the allow-list are passed on.
+        preload: libraries for LD_PRELOAD.
+    """
     env = {name: value for name, value in ambient.items() if name in ALLOWED or name.startswith(ALLOWED_PREFIXES)}
     env |= QUIET
-    if extra := ambient.get(BACKENDS_VARIABLE):  # a worker's current folder is another one
+    if extra := ambient.get(BACKENDS_VARIABLE):  # a worker has another current folder
         env[BACKENDS_VARIABLE] = os.pathsep.join(str(Path(folder).absolute()) for folder in extra.split(os.pathsep))
     env["PYTHONPATH"] = str(import_folder())
     if config.measure.fixed_layout:
         # The order and the addresses of Python's allocations decide how often glibc returns memory to the kernel: eager
-        # ResNet-50 made 38,000 to 70,000 page faults a batch, and six processes of one configuration differed by 6 %
-        # (standard deviation); with one seed and one layout four differed by 0.5 %.
+        # ResNet-50 made 38,000 to 70,000 page faults per batch, and six processes of one configuration differed by 6 %
+        # (standard deviation). With a fixed seed and a fixed layout, four processes differed by 0.5 %.
         env["PYTHONHASHSEED"] = "0"
     env["TORCHINDUCTOR_CACHE_DIR"] = str(cache_folder(config) / "inductor")
     env |= config.backend.env | config.allocator.env | config.hugepages.env
@@ -132,28 +137,28 @@ def build_environment(config: RunConfig, ambient: Mapping[str, str], preload: Se
         env["LD_PRELOAD"] = ":".join(map(str, preload))
     if config.backend.openmp:
         env |= config.threading.env
-    if config.threading.prefix:  # torch.backends.xeon.run_cpu looks for its libraries there
+    if config.threading.prefix:  # torch.backends.xeon.run_cpu searches for its libraries there
         env["VIRTUAL_ENV"] = str(library_prefix())
     return env
 
 
 def build_launcher(config: RunConfig, python: Path, instance: int) -> list[str]:
-    """Return the command of the program that starts the worker and binds it to its cores, empty if there is none."""
+    """Return the command of the launcher that starts the worker and binds it to its cores; empty without one."""
     if not config.threading.prefix:
         return []
     allocator = config.allocator.xeon_run_cpu
     words = {"python": python, "instances": config.instances, "instance": instance, "allocator": allocator}
-    # A launcher that stays must end when the host does, and its worker with it.
+    # A launcher that stays resident must end together with the host, and so must its worker.
     setpriv = shutil.which("setpriv")
     tether = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
     return [*tether, str(python), *(word.format_map(words) for word in config.threading.prefix)]
 
 
 def find_interpreter(config: RunConfig) -> Path:
-    """Return the Python that measures.
+    """Return the Python interpreter of the measured process.
 
     Raises:
-        RunFailed: with the status `unavailable`, if the backend's own is not installed.
+        RunFailed: `unavailable` if the backend's own interpreter is not installed.
     """
     if config.backend.interpreter is None:
         return Path(sys.executable)
@@ -166,15 +171,15 @@ def find_interpreter(config: RunConfig) -> Path:
 
 
 def find_preload(choice: str, libraries: Sequence[str], install: str) -> list[Path]:
-    """Return the library that a choice preloads, in a list that is empty if it preloads none.
+    """Return the library that an option preloads, as a list of at most one path.
 
     Args:
-        choice: the group and its option, for the message.
-        libraries: the library's file names, best first; none if nothing is to be preloaded.
-        install: the command that installs it.
+        choice: the group and its option, for the error message.
+        libraries: file names of the library in order of preference; empty if the option preloads nothing.
+        install: the command that installs the library.
 
     Raises:
-        RunFailed: with the status `unavailable`, if none of the names is found.
+        RunFailed: `unavailable` if none of the file names is found.
     """
     if not libraries:
         return []
@@ -225,19 +230,19 @@ def _build_job(config: RunConfig, threads: int | None, expectations: Expectation
 
 
 def _layout(config: RunConfig, machine: Machine) -> str:
-    """Return which address layout is expected, in a word of :class:`runner.protocol.Expectations`."""
+    """Return the expected address layout: a value of :class:`runner.protocol.Expectations`."""
     if not config.measure.fixed_layout:
         return "random"
     return "fixed" if machine.fixed_layout else "forbidden"
 
 
 def _real(preloaded: Sequence[Path]) -> str:
-    """Return the file behind the links, as a process's maps show it, empty if nothing is preloaded."""
+    """Return the file behind all links, as /proc/PID/maps shows it; empty if nothing is preloaded."""
     return str(preloaded[0].resolve()) if preloaded else ""
 
 
 def _folder_or_name(model_id: str | None) -> str | None:
-    """Return a folder's absolute path, or a name on the Hub unchanged."""
+    """Return the absolute path of a folder; return a Hub name unchanged."""
     return _absolute(model_id) if model_id is not None and Path(model_id).is_dir() else model_id
 
 

@@ -1,7 +1,7 @@
-"""Whether a process was killed for lack of memory: by the kernel's counters.
+"""Detect out-of-memory kills by the kernel's counters.
 
-SIGKILL says nothing of who sent it. The kernel counts the processes that it kills for memory: per control group
-(`oom_kill` in memory.events or memory.oom_control) and for the whole machine (in /proc/vmstat, since Linux 4.13).
+SIGKILL does not carry its sender. The kernel counts its out-of-memory kills per control group (`oom_kill` in
+memory.events or memory.oom_control) and for the whole machine (in /proc/vmstat, since Linux 4.13).
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from pathlib import Path
 
 from runner.machine.cgroup import groups, lines
 
-REMEDY = "take a smaller batch_size or fewer instances, or give it more memory"
+REMEDY = "take a smaller batch_size or fewer instances, or raise the memory limit"
 
 
 @dataclass(frozen=True)
 class OomKills:
-    """How many processes were killed for lack of memory so far."""
+    """Numbers of out-of-memory kills so far."""
 
     group: int
     """In this process's control group."""
     machine: int
 
     def since(self, before: OomKills) -> str:
-        """Return in words what has happened since an earlier reading, empty if nothing has."""
+        """Return a message about the kills since an earlier reading; empty if there were none."""
         if (kills := self.group - before.group) > 0:
             return f"out of memory, by the control group's counter (oom_kill rose by {kills}): {REMEDY}"
         if (kills := self.machine - before.machine) > 0:
@@ -32,12 +32,12 @@ class OomKills:
 
 
 def read_oom_kills(root: Path = Path("/")) -> OomKills:
-    """Return the counters now; 0 if this kernel has none.
+    """Return the current counters; 0 if this kernel has none.
 
     Args:
         root: of the file system, for tests.
     """
-    own = next(groups("memory", root), None)  # those above it count other groups' too
+    own = next(groups("memory", root), None)  # ancestors also count other groups' kills
     files = [own / name for name in ("memory.events", "memory.oom_control")] if own else []
     return OomKills(group=max(map(_counter, files), default=0), machine=_counter(root / "proc/vmstat"))
 

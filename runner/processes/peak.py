@@ -1,4 +1,4 @@
-"""The machine's peak arithmetic, measured once before a table, and a row's share of it."""
+"""The machine's peak arithmetic throughput, measured once before a table, and a row's share of it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ TIMEOUT_S = 120.0
 
 
 def measure_peaks(launch: WorkerLaunch) -> Peaks:
-    """Return the peaks for the model of a job.
+    """Measure and return the peaks for the model of a job.
 
     Args:
-        launch: of any plain worker: its interpreter, its environment and the job that names the model.
+        launch: of any worker without a launcher; its interpreter, environment and job (for the model) are used.
 
     Raises:
-        RunFailed: they could not be measured.
+        RunFailed: the peaks could not be measured.
     """
     with tempfile.TemporaryDirectory(prefix="runner-peak-") as folder:
         request, reply = Path(folder) / "job", Path(folder) / "reply"
@@ -43,9 +43,10 @@ def measure_peaks(launch: WorkerLaunch) -> Peaks:
 
 
 def peak_share(peaks: Peaks, measurement: Measurement, precision: str) -> float | None:
-    """Return the share of the peak of all cores that a run's arithmetic reached, None without a peak for its precision.
+    """Return the share of the all-core peak that a run's arithmetic reached; None without a peak for its precision.
 
-    A network's operations are counted once for every precision, so int8 and bf16 runs are held against their own peak.
+    The number of operations of a network is the same in every precision, so each run is compared with the peak of its
+    own precision.
     """
     peak = peaks.gops.get(f"{precision.removesuffix('_dynamic')}_{peaks.cores}")
     return measurement.throughput.value * peaks.gops_per_sample / peak if peak and peaks.gops_per_sample else None

@@ -1,4 +1,4 @@
-"""Which cores each process of a configuration runs on."""
+"""Placement of a configuration's processes on cores."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from runner.results.status import RunFailed, Status
 
 
 def share(machine: Machine, instances: int, instance: int, *, physical: bool = False) -> list[int]:
-    """Return the CPUs of one of several instances, by memory node, physical core and thread; none is shared.
+    """Return the CPUs of one instance, assigned by memory node, physical core and thread; no CPU is shared.
 
     Args:
-        machine: where they run.
-        instances: how many there are.
-        instance: its number, from 0.
-        physical: one thread of each physical core only.
+        machine: the machine that runs the instances.
+        instances: number of instances.
+        instance: index of the instance, from 0.
+        physical: use only one thread of each physical core.
     """
     own = machine.topology.share(instances, instance)
     return own.first_threads() if physical else own.cpus
 
 
 def threads_of(machine: Machine, cores: Sequence[int], instances: int) -> int:
-    """Return the compute threads that can be kept busy on some cores: a quota of the control group counts as cores.
+    """Return the number of compute threads that an instance can keep busy: its cores, limited by its quota share.
 
     Args:
-        machine: whose quota counts.
-        cores: of one instance.
-        instances: that share the quota.
+        machine: the machine, with the quota of its control group.
+        cores: the CPUs of the instance.
+        instances: number of instances that share the quota.
     """
     if machine.quota_cores is None:
         return len(cores)
@@ -37,10 +37,10 @@ def threads_of(machine: Machine, cores: Sequence[int], instances: int) -> int:
 
 
 def bind(cores: Sequence[int], machine: Machine) -> list[str]:
-    """Return the prefix that keeps a process on some cores, and on their own memory on a machine with several nodes.
+    """Return the command prefix that binds a process to cores and, on a machine with several nodes, to local memory.
 
     Raises:
-        RunFailed: with the status `unavailable`, if the program is not installed.
+        RunFailed: `unavailable` if the program is not installed.
     """
     numa = machine.numa_nodes > 1 and shutil.which("numactl")
     program = "numactl" if numa else "taskset"

@@ -1,6 +1,6 @@
-"""Combinations that cannot exist on this machine, or in which a setting would have nothing to act on.
+"""Refuse combinations that this machine cannot run, or in which a setting would have no effect.
 
-Such a run ends as `unsupported` before anything is launched: a row must not claim what had no effect.
+Such a run ends as `unsupported` before anything is launched: a row must not claim a setting without effect.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from runner.machine.facts import Machine
 from runner.results.status import RunFailed, Status
 
 BF16_SETS = ("AVX-512 BF16", "AMX BF16")
-"""Instruction sets of x86 that compute in bf16."""
+"""x86 instruction sets that compute in bf16."""
 
 
 def refuse(config: RunConfig, machine: Machine) -> None:
     """Refuse a configuration that cannot be measured as requested.
 
     Raises:
-        RunFailed: with the status `unsupported`, the reason, and the nearest configuration that can.
+        RunFailed: `unsupported`; the reason names the nearest configuration that can be measured.
     """
     reasons = (_openmp(config), _model(config), _bf16(config, machine), _huge_pages(config))
     for reason in reasons:
@@ -54,7 +54,7 @@ def _bf16(config: RunConfig, machine: Machine) -> str:
 
 
 def _huge_pages(config: RunConfig) -> str:
-    """Return why a setting of huge pages has nothing to act on."""
+    """Return why the huge-page setting would have no effect; empty if it would have one."""
     pages, missing = config.hugepages, []
     if pages.pytorch:
         if config.backend.pytorch:

@@ -1,7 +1,7 @@
-"""The measured processes: start, ask, freeze, thaw, stop. With `process_tree`, the only module that sends signals.
+"""The measured processes: start, request, freeze, thaw, stop. Only this module and `process_tree` send signals.
 
-A worker is a process group of its own. It dials back over a Unix socket in a private folder, so that what its
-libraries print lands in its log file and never in the channel. The host blocks in ``poll`` while a worker works.
+A worker runs in its own process group. It connects back over a Unix socket in a private folder, so that the output of
+its libraries goes to its log file and never into the channel. The host blocks in ``poll`` while a worker works.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from runner.protocol import (
 from runner.results.status import RunFailed, Status
 
 DIAL_TIMEOUT_S = 60.0
-"""A worker dials before it imports anything heavy; only a prefix that takes long comes near this."""
+"""A worker connects before it imports anything heavy; only a slow command prefix takes nearly this long."""
 KILL_TIMEOUT_S = 10.0
-"""A process in an uninterruptible sleep, as on a dead network file system, survives SIGKILL until that ends."""
+"""Time to wait after SIGKILL: a process in uninterruptible sleep, as on a dead network file system, does not end."""
 STOP_GRACE_S = 3.0
-"""Between the request to stop, SIGTERM and SIGKILL. A worker has nothing to save: it may be killed."""
+"""Time between the request to stop, SIGTERM and SIGKILL. A worker has no data to save and may be killed."""
 LOG_TAIL_LINES = 20
 CHUNK = 1 << 16
 MAX_LINE = 1 << 26
-"""Bytes without an end of line that are no message: ten thousand times the longest, a slice's time stamps."""
+"""Maximum length of a line in bytes: ten thousand times the longest message, a slice's time stamps."""
 
 Reply = TypeVar("Reply", bound=Message)
 OnPhase = Callable[[str], None]
@@ -61,26 +61,25 @@ class Worker:
     """One measured process."""
 
     def __init__(self, launch: WorkerLaunch, log: Path) -> None:
-        """Start the process and wait until it has dialled back.
+        """Start the process and wait until it has connected.
 
         Args:
             launch: command line, environment and job.
             log: receives the process's standard output and standard error.
 
         Raises:
-            RunFailed: the process could not be started, or ended before it dialled.
+            RunFailed: the process could not be started, or ended before it connected.
         """
         self.launch = launch
         self.log = log
         self.frozen = False
         self.pid = 0
-        """The process that measures: with a prefix it is not the one that was started."""
+        """The measuring process; with a command prefix it is not the started one."""
         self._received = b""
-        self._tag = (
-            f"{process_tree.PROCESS_TAG}.{next(_numbers):06d}"  # always as long: what a process is given moves its heap
-        )
+        # Of fixed length: the size of the environment shifts the heap.
+        self._tag = f"{process_tree.PROCESS_TAG}.{next(_numbers):06d}"
         self._oom_kills = read_oom_kills()
-        # The path of a Unix socket may not be longer than 107 bytes, so it cannot be in the run's folder.
+        # The path of a Unix socket is limited to 107 bytes, so the socket cannot be in the run's folder.
         folder = Path(tempfile.mkdtemp(prefix="runner-"))
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
@@ -98,7 +97,7 @@ class Worker:
         try:
             self.pid = self.receive(Hello, timeout_s=DIAL_TIMEOUT_S).pid
             try:
-                self._groups.add(os.getpgid(self.pid))  # torch's launcher gives what it starts a session of its own
+                self._groups.add(os.getpgid(self.pid))  # torch's launcher starts its child in another session
             except ProcessLookupError:
                 raise self._died() from None
         except BaseException:
@@ -113,40 +112,42 @@ class Worker:
         """Stop the worker."""
         self.stop()
 
-    def ask(self, request: Message, reply: type[Reply], *, timeout_s: float, on_phase: OnPhase | None = None) -> Reply:
+    def request(
+        self, message: Message, reply: type[Reply], *, timeout_s: float, on_phase: OnPhase | None = None
+    ) -> Reply:
         """Send a request and block until its reply arrives.
 
         Args:
-            request: what to do.
-            reply: the class of the answer.
-            timeout_s: after so many seconds the worker is killed.
-            on_phase: called with the name of each phase that the worker starts meanwhile.
+            message: the request.
+            reply: class of the expected reply.
+            timeout_s: limit in seconds, after which the worker is killed.
+            on_phase: called with the name of each phase that the worker starts.
 
         Raises:
-            RunFailed: the worker reports a failure, dies, runs past the limit or breaks the protocol.
+            RunFailed: the worker reports a failure, dies, exceeds the limit or breaks the protocol.
         """
-        self.send(request)
+        self.send(message)
         return self.receive(reply, timeout_s=timeout_s, on_phase=on_phase)
 
-    def send(self, request: Message) -> None:
+    def send(self, message: Message) -> None:
         """Send a request without waiting for its reply.
 
         Raises:
             RunFailed: the worker has died.
         """
         try:
-            self._channel.sendall(encode(request))
-        except OSError:  # it died between two requests: the reason is in how it died
+            self._channel.sendall(encode(message))
+        except OSError:  # it died between two requests
             raise self._died() from None
 
     def freeze(self) -> None:
-        """Stop every process of the group: it uses no CPU time until it is thawed."""
+        """Stop every process of the group (SIGSTOP): it uses no CPU time until it is thawed."""
         self._signal(signal.SIGSTOP)
         self.frozen = True
 
     def thaw(self) -> None:
-        """Let a frozen group continue."""
-        self._oom_kills = read_oom_kills()  # a process that was killed while it was frozen was another
+        """Continue a frozen group (SIGCONT)."""
+        self._oom_kills = read_oom_kills()  # a kill during the freeze was another process's
         self._signal(signal.SIGCONT)
         self.frozen = False
 
@@ -155,16 +156,16 @@ class Worker:
         return self._process.poll() is None
 
     def rss_peak_mib(self) -> float | None:
-        """Return the largest resident memory that the process ever had, in MiB; None if it has ended."""
+        """Return the peak resident memory of the process so far, in MiB; None if it has ended."""
         try:
             lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             return None
         peak = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
         return None if peak is None else int(peak) / 1024
 
     def log_tail(self) -> str:
-        """Return the last lines of what the process printed."""
+        """Return the last lines of the process's log."""
         try:
             text = self.log.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
@@ -172,21 +173,21 @@ class Worker:
         return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
 
     def stop(self) -> None:
-        """End the whole group, politely first, and reap it. May be called again."""
+        """End the whole group, by request first and by signals if needed, and reap it. Idempotent."""
         try:
             if self.alive():
-                self._ask_to_end()
+                self._request_end()
         finally:
             self._kill()
             self._channel.close()
 
-    def _ask_to_end(self) -> None:
+    def _request_end(self) -> None:
         if self.frozen:
             self.thaw()
         try:
             self._channel.sendall(encode(Stop()))
             self._process.wait(STOP_GRACE_S)
-        except (OSError, subprocess.TimeoutExpired):  # it does not listen
+        except (OSError, subprocess.TimeoutExpired):  # the worker does not respond
             self._signal(signal.SIGTERM)
             try:
                 self._process.wait(STOP_GRACE_S)
@@ -217,7 +218,7 @@ class Worker:
                 ) from error
 
     def _accept(self, listener: socket.socket) -> socket.socket:
-        """Wait until the worker dials or ends, whichever comes first."""
+        """Wait until the worker connects or ends, and return the connection."""
         ended = os.pidfd_open(self._process.pid)
         try:
             poll = select.poll()
@@ -231,21 +232,21 @@ class Worker:
         if ready:
             raise self._how_it_ended()
         raise RunFailed(
-            Status.timeout, f"the worker did not dial back within {DIAL_TIMEOUT_S:.0f} s", log_tail=self.log_tail()
+            Status.timeout, f"the worker did not connect within {DIAL_TIMEOUT_S:.0f} s", log_tail=self.log_tail()
         )
 
     def receive(self, reply: type[Reply], *, timeout_s: float, on_phase: OnPhase | None = None) -> Reply:
-        """Block until the reply to the last request arrives; see :meth:`ask`."""
+        """Block until the reply to the last request arrives; see :meth:`request`."""
         deadline = time.monotonic() + timeout_s
         while True:
             message = self._next_message(deadline)
             if message is None:
                 tail = self.log_tail()
                 self._kill()
-                knob = "measure.prepare_timeout_s" if reply is Loaded else "measure.request_timeout_s"
+                setting = "measure.prepare_timeout_s" if reply is Loaded else "measure.request_timeout_s"
                 raise RunFailed(
                     Status.timeout,
-                    f"no answer within {timeout_s:.0f} s (waiting for {reply.__name__}): raise {knob}",
+                    f"no answer within {timeout_s:.0f} s (waiting for {reply.__name__}): raise {setting}",
                     log_tail=tail,
                 )
             if isinstance(message, Phase):
@@ -265,7 +266,7 @@ class Worker:
                 raise self._broken(f"answered {type(message).__name__} instead of {reply.__name__}")
 
     def _next_message(self, deadline: float) -> Message | None:
-        """Return the next message, None at the deadline."""
+        """Return the next message; None if the deadline has passed."""
         poll = select.poll()
         poll.register(self._channel, select.POLLIN)
         while b"\n" not in self._received:
@@ -280,7 +281,7 @@ class Worker:
                 raise self._died()
             self._received += chunk
             if len(self._received) > MAX_LINE:
-                raise self._broken("sent no end of line")
+                raise self._broken(f"sent {len(self._received)} bytes without an end of line, the limit is {MAX_LINE}")
         line, self._received = self._received.split(b"\n", 1)
         try:
             return decode(line)
@@ -293,7 +294,7 @@ class Worker:
         return RunFailed(Status.failed, f"the worker broke the protocol: {what}", log_tail=tail)
 
     def _died(self) -> RunFailed:
-        """Return why the channel closed; a worker that closed it and lives on is killed."""
+        """Return why the channel closed; kill a worker that closed it and still runs."""
         try:
             self._process.wait(STOP_GRACE_S)
         except subprocess.TimeoutExpired:
@@ -302,33 +303,33 @@ class Worker:
 
     def _how_it_ended(self) -> RunFailed:
         code = self._process.wait()
-        self._kill()  # what is left of the group
+        self._kill()  # the rest of the group
         tail = self.log_tail()
         if code < 0:
             reason = f"died by {signal.Signals(-code).name}: {_last_line(tail)}"
             return RunFailed(
                 Status.crashed, self._with_oom(reason) if code == -signal.SIGKILL else reason, log_tail=tail
             )
-        # A launcher's own exit code does not show how its worker died.
+        # The exit code of a launcher does not show how its worker died.
         reason = self._with_oom(f"ended with exit code {code}: {_last_line(tail)}")
         return RunFailed(Status.failed, reason, log_tail=tail)
 
     def _with_oom(self, reason: str) -> str:
-        """Return a reason, and whether processes were killed for lack of memory meanwhile."""
+        """Return a reason, extended by out-of-memory kills since the last request."""
         return ": ".join(part for part in (reason, read_oom_kills().since(self._oom_kills)) if part)
 
     def _kill(self) -> None:
-        """Kill the group and what has left it, and wait for its end, which a broken disk may delay for ever."""
+        """Kill the group and the processes that have left it, and wait at most KILL_TIMEOUT_S for its end."""
         self._signal(signal.SIGKILL)
         try:
             self._process.wait(KILL_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             logger.error("process %d does not end %.0f s after SIGKILL", self._process.pid, KILL_TIMEOUT_S)
-        self._groups.clear()  # their numbers may now become another's
+        self._groups.clear()  # the kernel may reuse their ids
         process_tree.AWAITED.discard(self._process.pid)
-        if left := process_tree.kill_tagged(self._tag):  # what has left the group
+        if left := process_tree.kill_tagged(self._tag):  # processes that left the group
             with self.log.open("a", encoding="utf-8") as log:
-                log.write(f"runner: processes {left} do not end; they are killed again when the sweep ends\n")
+                log.write(f"runner: processes {left} survive SIGKILL; they are killed again when the sweep ends\n")
 
     def _signal(self, number: signal.Signals) -> None:
         for group in self._groups:
@@ -339,6 +340,6 @@ class Worker:
 
 
 def _last_line(text: str) -> str:
-    """Return the last line that says something; most libraries put the reason there."""
+    """Return the last non-empty line, where most libraries print the reason."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"

@@ -1,1 +1,1 @@
-"""What a person reads: tables, figures, and the conclusions drawn from all rows of a sweep."""
+"""Output for people: tables, figures, and the conclusions from all rows of a sweep."""

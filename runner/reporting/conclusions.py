@@ -1,4 +1,4 @@
-"""What is concluded from all rows of a sweep, a line each, for below its table."""
+"""Conclusions from all rows of a sweep, one line each, shown below its table."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from runner.results.result import Result
 
 
 def conclusions(plans: Sequence[Plan], made: Mapping[int, Result], machine: Machine) -> list[str]:
-    """Return the conclusions of a sweep; if one cannot be drawn, a line says why.
+    """Return the conclusions of a sweep; a conclusion that fails is replaced by a line with the error.
 
     Args:
-        plans: all of the sweep.
-        made: results by the numbers of their plans.
-        machine: that measured.
+        plans: all plans of the sweep.
+        made: results by plan number.
+        machine: the machine that measured.
     """
     finished = [(plans[number], made[number]) for number in sorted(made)]
     ended, results = [plan for plan, _ in finished], [result for _, result in finished]
@@ -33,7 +33,7 @@ def conclusions(plans: Sequence[Plan], made: Mapping[int, Result], machine: Mach
 
 
 def guarded(what: str, conclude: Callable[[], list[str]]) -> list[str]:
-    """Return the lines of a conclusion, or why there are none: the table must be printed in any case."""
+    """Return the lines of a conclusion, or the error as a line, so that the table is printed in any case."""
     try:
         return conclude()
     except Exception as error:
@@ -41,7 +41,7 @@ def guarded(what: str, conclude: Callable[[], list[str]]) -> list[str]:
 
 
 def raised_floors(plans: Sequence[Plan], results: Sequence[Result]) -> list[str]:
-    """Report each δ that was used and is above the one that `measure` names."""
+    """Return a line for each applied δ that exceeds `measure.noise_floor`."""
     floors = {
         result.shown.noise_floor
         for plan, result in zip(plans, results, strict=True)
@@ -53,17 +53,17 @@ def raised_floors(plans: Sequence[Plan], results: Sequence[Result]) -> list[str]
 
 
 def forbidden_layout(plans: Sequence[Plan], machine: Machine) -> list[str]:
-    """Report that this machine forbids the fixed address layout that the intervals of a mode rely on."""
+    """Return a line if this machine forbids the fixed address layout that the runs request; else nothing."""
     if machine.fixed_layout or not any(plan.config.measure.fixed_layout for plan in plans):
         return []
     return [
-        "this machine forbids a fixed address layout (setarch --addr-no-randomize), and the intervals do not hold what "
-        "layouts do to processes: take measure=publish, or allow it in the seccomp profile"
+        "this machine forbids a fixed address layout (setarch --addr-no-randomize), and the intervals do not include "
+        "the effect of random layouts: take measure=publish, or allow setarch in the seccomp profile"
     ]
 
 
 def self_comparisons(plans: Sequence[Plan], made: Mapping[int, Result]) -> list[tuple[RunConfig, list[float]]]:
-    """Return each configuration that was measured against itself, and the speedups of those runs."""
+    """Return each configuration that was measured against itself, with the speedups of those runs."""
     found: dict[str, tuple[RunConfig, list[float]]] = {}
     for number in sorted(made):
         config, measured = plans[number].config, made[number].shown
@@ -78,16 +78,16 @@ def calibration_line(config: RunConfig, speedups: Sequence[float], found: Calibr
     """Return what A/A runs of a configuration found.
 
     Args:
-        config: what was measured against itself.
+        config: the configuration that was measured against itself.
         speedups: of the runs that ended with a number.
-        found: the calibration; None if too few did.
-        where: calibrations are stored.
+        found: the calibration; None if too few runs ended with a number.
+        where: the folder of calibrations.
     """
     if found is None:
         return f"{describe(config)}: not calibrated: {len(speedups)} of {config.aa} A/A runs ended with a number"
     return (
-        f"{len(speedups)} A/A runs of {describe(config)}: mean |speedup - 1| {found.mean_error:.2%}; the next will lie "
-        f"within ±{found.noise_floor:.1%}; from now on δ is at least that for model={found.model} "
+        f"{len(speedups)} A/A runs of {describe(config)}: mean |speedup - 1| {found.mean_error:.2%}; the next is "
+        f"within ±{found.noise_floor:.1%} with 95 % confidence; from now on δ is at least that for model={found.model} "
         f"measure={found.measure} under these settings (stored in {where}; delete it to revert)"
     )
 
@@ -95,14 +95,14 @@ def calibration_line(config: RunConfig, speedups: Sequence[float], found: Calibr
 def progress_lines(
     plans: Sequence[Plan], made: Mapping[int, Result], reused: int, sweep: str, *, interrupted: bool
 ) -> list[str]:
-    """Return how many runs were reused, how many are left, and the command that continues.
+    """Return how many runs were reused, how many remain, and the command that continues the sweep.
 
     Args:
-        plans: all of the sweep.
-        made: results by the numbers of their plans.
-        reused: how many of them an earlier command had measured.
-        sweep: its name.
-        interrupted: whether the user stopped it.
+        plans: all plans of the sweep.
+        made: results by plan number.
+        reused: number of results that an earlier command measured.
+        sweep: name of the sweep.
+        interrupted: whether the user interrupted the sweep.
     """
     lines = []
     if reused:

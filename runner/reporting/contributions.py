@@ -1,4 +1,4 @@
-"""What each setting of a configuration contributes: the whole, measured against itself with that setting reverted."""
+"""The contribution of each setting: the whole configuration measured against itself with that setting reverted."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from runner.results.plan import SELF_COMPARISON, WHOLE, Plan
 from runner.results.result import Result
 
 Part = tuple[Plan, Result | None]
-"""A setting's plan, and its result if it was started."""
+"""The plan of a setting's run, and its result; None if the run was not started."""
 
 
 def lines(plans: Sequence[Plan], results: Sequence[Result | None]) -> list[str]:
-    """Return the conclusions of a sweep's ablations; nothing if there are none.
+    """Return the conclusions of a sweep's ablations; empty if it has none.
 
     Args:
-        plans: all of the sweep.
-        results: of the plans at the same places, None for one that was not started; those at the end may be missing.
+        plans: all plans of the sweep.
+        results: of the plans, in the same order; None for a run that was not started. It may be shorter than `plans`.
     """
     found: list[str] = []
     for whole, parts in _ablations(plans, results):
@@ -27,15 +27,15 @@ def lines(plans: Sequence[Plan], results: Sequence[Result | None]) -> list[str]:
     return found
 
 
-def together(parts: Sequence[Estimate]) -> Estimate:
-    """Return the product of contributions that were measured apart; their errors are taken as independent."""
+def multiply(parts: Sequence[Estimate]) -> Estimate:
+    """Return the product of separately measured contributions; their errors are assumed independent."""
     centre = sum(math.log(part.value) for part in parts)
     margin = math.sqrt(sum((math.log(part.high / part.low) / 2) ** 2 for part in parts))
     return Estimate(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin))
 
 
 def _ablations(plans: Sequence[Plan], results: Sequence[Result | None]) -> Iterator[tuple[Result, list[Part]]]:
-    """Yield each whole with its parts, which follow it; parts of a whole that was not started are skipped."""
+    """Yield each whole's result with its parts, which follow it; skip the parts of a whole that was not started."""
     found: tuple[Result, list[Part]] | None = None
     for plan, result in itertools.zip_longest(plans, results):
         if plan.part == WHOLE:
@@ -56,12 +56,12 @@ def _conclusion(whole: Result, parts: Sequence[Part]) -> list[str]:
     noisy = any(one.shown and one.shown.verdict is Verdict.too_noisy for one in (whole, *(part for _, part in started)))
     if whole.shown is None or noisy or len(measured) < max(2, len(parts)):
         return text
-    product, speedup = together(measured), whole.shown.speedup
+    product, speedup = multiply(measured), whole.shown.speedup
     last = f"  all of them multiplied: {_interval(product)}, the whole: {_interval(speedup)}: "
     if product.low > speedup.high:
-        last += "they interact: each is worth more beside the others than alone"
+        last += "the settings interact: each contributes more in combination than alone"
     elif product.high < speedup.low:
-        last += "they interact: without one, another does part of its work"
+        last += "the settings interact: their effects overlap"
     else:
         last += "these intervals show no interaction"
     return [*text, last]

@@ -1,4 +1,4 @@
-"""Why a row is slower than the row that it should beat: one line, from the evidence of both."""
+"""Explain in one line why a row is slower than a row that it should beat, from the evidence of both."""
 
 from __future__ import annotations
 
@@ -20,26 +20,32 @@ USUAL = {
     "instances": 1,
     "scenario": "sync",
 }
-"""What a row is expected to beat in each setting, if it differs in nothing else."""
+"""Default option of each setting: a row should beat the row that differs only by having the default."""
 PRECISIONS = {"fp32": 0, "bf16": 1, "int8_weights": 1, "int8_dynamic": 2, "int4_weights": 2, "int8": 3}
-"""From slow to fast: those with one number are not expected to beat each other."""
+"""Expected order of speed, slow to fast; precisions with the same rank are not compared."""
 HARDWARE = {
     "int8": ("AVX-512 VNNI", "AVX-VNNI", "AMX INT8"),
     "bf16": ("AVX-512 BF16", "AMX BF16"),
 }
-"""Instruction sets of x86 without which a precision is emulated."""
+"""x86 instruction sets for each precision; without any of them the precision is emulated."""
 FEW_FAULTS = 50
-"""Page faults a batch: with fewer, an allocator has hardly anything to spare (64 of 4 KiB are a quarter of a MiB)."""
+"""Page faults per batch below which an allocator can save little: 50 faults of 4 KiB are 0.2 MiB."""
 MAX_QDQ_SHARE = 0.05
-"""Share of the time that quantising and dequantising between operators may take."""
+"""Maximum share of the time for quantise and dequantise nodes between operators."""
 MIN_CORES_SHARE = 0.75
-"""Share of the cores that a full machine uses."""
+"""Minimum share of the cores that a run should use."""
 WITHOUT_EFFECT = ("allocator.name", "hugepages.name")
-"""Settings for which "no effect" is explained as well: they usually had nothing to act on."""
+"""Settings for which "no effect" is explained as well."""
 
 
 def lines(plans: Sequence[Plan], results: Sequence[Result], machine: Machine) -> list[str]:
-    """Return a line for every row that is slower than its baseline or than a row that it should beat."""
+    """Return a line for every row that is slower than its baseline or than a row that it should beat.
+
+    Args:
+        plans: of the finished runs.
+        results: of the same runs, in the same order.
+        machine: the machine that measured.
+    """
     found = []
     rows = [(plan, result) for plan, result in zip(plans, results, strict=False) if not plan.part]
     for plan, result in rows:
@@ -61,7 +67,7 @@ def lines(plans: Sequence[Plan], results: Sequence[Result], machine: Machine) ->
 
 
 def _rivals(plan: Plan, rows: Sequence[tuple[Plan, Result]]) -> Iterator[tuple[str, Result]]:
-    """Yield the rows that differ from a run's in one setting only, in which they have the slower choice."""
+    """Yield the rows that differ in one setting only and have the slower option there, with that setting."""
     for other, result in rows:
         if result.shown is None or result.shown.verdict is Verdict.too_noisy:
             continue
@@ -80,13 +86,13 @@ def _rivals(plan: Plan, rows: Sequence[tuple[Plan, Result]]) -> Iterator[tuple[s
 
 
 def _alike(one: Measurement, other: Measurement) -> bool:
-    """Return whether two rows differ by no more than the noise floor, as far as their intervals show."""
+    """Return whether one interval lies within the other, widened by the noise floor."""
     margin = 1 + one.noise_floor
     return other.speedup.low / margin <= one.speedup.low and one.speedup.high <= other.speedup.high * margin
 
 
 def _differing(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """Return which settings differ: a group's choice alone if its other values follow from it."""
+    """Return the settings that differ; of a group whose option differs only its name."""
     names = [
         name
         for name in ours.keys() | theirs.keys()
@@ -97,12 +103,18 @@ def _differing(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
 
 
 def why(result: Result, rival: Measurement | None, machine: Machine) -> str:
-    """Return the likeliest cause that the evidence of a slow run shows."""
+    """Return the likeliest cause that the evidence of a slow run shows.
+
+    Args:
+        result: of the slow run.
+        rival: measurement of the row that it should beat; None for its baseline.
+        machine: the machine that measured.
+    """
     facts = {name: value for finding in result.evidence for name, value in finding.facts.items()}
     precision = str(result.settings["precision.name"])
     if facts.get("qdq_share", 0) > MAX_QDQ_SHARE:
         return (
-            f"{facts['qdq']:.0f} quantise and dequantise nodes were left between the operators, "
+            f"{facts['qdq']:.0f} quantise and dequantise nodes remain between the operators, "
             f"{facts['qdq_share']:.0%} of its time"
         )
     if machine.architecture == "x86_64" and not set(HARDWARE.get(precision, machine.isa)) & set(machine.isa):
@@ -119,15 +131,13 @@ def why(result: Result, rival: Measurement | None, machine: Machine) -> str:
 
 
 def _nothing_to_act_on(result: Result, rival: Measurement | None) -> str:
-    """Return why memory settings could do nothing, empty if they could or there are none."""
-    asked = {name: str(result.settings[name]) for name in WITHOUT_EFFECT}
+    """Return why the memory settings had no effect; empty if they had one or are the defaults."""
+    requested = {name: str(result.settings[name]) for name in WITHOUT_EFFECT}
     pages = next((one for one in result.evidence if one.knob == "hugepages"), None)
-    if asked["hugepages.name"] != "off" and pages is not None and pages.state == UNKNOWN:
-        return f"hugepages={asked['hugepages.name']} had hardly anything to act on: {pages.observed}"
-    if any(asked[name] != USUAL[name] for name in WITHOUT_EFFECT) and rival is not None:
+    if requested["hugepages.name"] != "off" and pages is not None and pages.state == UNKNOWN:
+        return f"hugepages={requested['hugepages.name']} applied to little memory: {pages.observed}"
+    if any(requested[name] != USUAL[name] for name in WITHOUT_EFFECT) and rival is not None:
         faults = rival.minor_faults_per_batch
         if faults < FEW_FAULTS:
-            return (
-                f"the runtime reuses its memory ({faults:.0f} page faults a batch without it): nothing is left to gain"
-            )
+            return f"the runtime reuses its memory ({faults:.0f} page faults per batch without it): nothing to gain"
     return ""

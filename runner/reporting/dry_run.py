@@ -1,4 +1,4 @@
-"""``--dry-run``: the runs of a command, and what they are expected to take; nothing is launched."""
+"""``--dry-run``: the runs of a command with their expected time and memory; nothing is launched."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from runner.planning.resume import reusable_runs
 from runner.results.plan import Plan
 
 NO_TERMINAL_WIDTH = 200
-"""Columns of the table if the output is not a terminal."""
+"""Width of the table in characters if the output is not a terminal."""
 
 
 def print_dry_run(plans: Sequence[Plan]) -> None:
-    """Print every run, its expected minutes and memory, and the sums."""
+    """Print every run with its expected time and memory, and the totals."""
     config = plans[0].config
     output_dir = Path(config.output_dir)
     estimates = estimate(plans, output_dir)
@@ -49,7 +49,7 @@ def print_dry_run(plans: Sequence[Plan]) -> None:
 
 def _cells(one: RunEstimate) -> list[str]:
     memory = "not known" if one.rss_peak_mib is None else f"{one.rss_peak_mib:.0f} MiB"
-    source = "its settings; preparing is not included"
+    source = "its settings; preparation is not included"
     if one.earlier:
         source = f"{_runs(one.earlier, 'earlier')} of this kind"
     return [_span(one.seconds_low, one.seconds_high), memory, source]
@@ -61,24 +61,24 @@ def _runs(count: int, what: str = "") -> str:
 
 
 def _span(low: float, high: float) -> str:
-    """Return a range of durations, as one if both ends read the same."""
+    """Return a range of durations; a single duration if both ends have the same text."""
     ends = [in_words(low), in_words(high)]
     return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def _sums(left: Sequence[RunEstimate]) -> list[str]:
-    """Return what the runs take together, and whether the largest fits into memory."""
+    """Return the total time of the runs, and the largest memory beside that of the machine."""
     if not left:
         return ["nothing is left to measure"]
     total = _span(sum(one.seconds_low for one in left), sum(one.seconds_high for one in left))
     lines = [f"{_runs(len(left))} to measure: {total}, one after the other; nothing was launched"]
     unknown = sum(one.earlier == 0 for one in left)
     if unknown:
-        lines.append(f"{_runs(unknown)} without an earlier one of the kind here: add what preparing takes")
+        lines.append(f"{_runs(unknown)} without an earlier run of the same kind here: preparation time is not included")
     peaks = [one.rss_peak_mib for one in left if one.rss_peak_mib is not None]
     if peaks:
         lines.append(
-            f"memory: {max(peaks):.0f} MiB in the largest candidate, its baseline beside it; "
+            f"memory: {max(peaks):.0f} MiB in the largest candidate, plus its baseline; "
             f"this machine has {this_machine().memory_gib:.1f} GiB"
         )
     return lines

@@ -1,4 +1,4 @@
-"""The figure of a table: published and measured side by side, and throughput against accuracy."""
+"""The figure of a table: published and measured speedups side by side, and throughput versus accuracy."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ PUBLISHED, MEASURED, FRONT = "#b0b7c3", "#2f6db5", "#d1495b"
 
 
 def draw(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
-    """Draw a table's rows into figure.png and figure.svg, and return both; nothing if nothing was measured.
+    """Draw a table's rows into figure.png and figure.svg.
 
     Args:
-        rows: as :func:`runner.results.metrics.row` makes them.
-        title: above the figure.
+        rows: as :func:`runner.results.metrics.row` returns them.
+        title: of the figure.
         folder: for the files.
+
+    Returns:
+        The paths of both files; empty if no row was measured.
     """
     import matplotlib as mpl
 
@@ -31,7 +34,7 @@ def draw(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
 
     if not any(number(row, "speedup") is not None for row in rows):
         return []
-    # The same rows give the same file, and its words can be searched.
+    # Deterministic files with searchable text.
     with mpl.rc_context({"svg.hashsalt": "runner", "svg.fonttype": "none"}):
         figure, (bars, cloud) = plt.subplots(1, 2, figsize=(15, 0.42 * len(rows) + 2.4), layout="constrained")
         _draw_speedups(bars, rows)
@@ -45,7 +48,16 @@ def draw(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the indices of the points that no other beats in one coordinate and matches in the other, best first."""
+    """Return the indices of the Pareto-optimal points.
+
+    No other point is better in one coordinate and at least equal in the other.
+
+    Args:
+        points: pairs of which both coordinates are to be large.
+
+    Returns:
+        Indices, in descending order of the first coordinate.
+    """
     order = sorted(range(len(points)), key=lambda index: (-points[index][0], -points[index][1]))
     front: list[int] = []
     best = -math.inf
@@ -57,13 +69,13 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def _draw_speedups(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw a pair of bars per row; a row without a number has its status in its place."""
+    """Draw a pair of bars per row; a row without a number shows its status instead."""
     for place, row in enumerate(rows):
         published, measured = number(row, "published_speedup"), number(row, "speedup")
         if published is not None:
             axes.barh(place - 0.2, published, 0.38, color=PUBLISHED, label="published")
-            range_ = (number(row, "published_speedup_high") or published) - published
-            axes.barh(place - 0.2, range_, 0.38, left=published, color=PUBLISHED, alpha=0.5)
+            width = (number(row, "published_speedup_high") or published) - published
+            axes.barh(place - 0.2, width, 0.38, left=published, color=PUBLISHED, alpha=0.5)
         if measured is None:
             axes.text(0.05, place + 0.2, str(row.get("tags.status")), va="center", fontsize=8, color=FRONT)
             continue
@@ -84,7 +96,7 @@ def _draw_speedups(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _draw_accuracy(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw a point per measured row, the Pareto front joined."""
+    """Draw a point per measured row, and connect the Pareto front."""
     accuracy = "accuracy_top1" if any(number(row, "accuracy_top1") is not None for row in rows) else "agreement_top1"
     marks, points = [], []
     for place, row in enumerate(rows):
@@ -105,6 +117,6 @@ def _draw_accuracy(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _name(row: Row, place: int) -> str:
-    """Return a row's name, preceded by a number if it does not start with one."""
+    """Return a row's label, with its number in front if it does not start with one."""
     name = str(row.get("tags.label"))
     return name if name[:1].isdigit() else f"{place + 1} {name}"

@@ -1,4 +1,4 @@
-"""This machine for people: its inventory as a table, and its peaks in a line."""
+"""Output about this machine: its inventory as a table, and its peaks as a line."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from runner.protocol import Peaks
 
 
 def peak_line(peaks: Peaks) -> str:
-    """Return the peaks of a machine in one line."""
+    """Return the peaks of a machine as one line."""
     shown = ", ".join(
         f"{precision} {peaks.gops[f'{precision}_1']:.0f} / {peaks.gops[f'{precision}_{peaks.cores}']:.0f}"
         for precision in ("fp32", "bf16", "int8")
-        if f"{precision}_1" in peaks.gops  # only what the processor computes in itself has a peak
+        if f"{precision}_1" in peaks.gops  # an emulated precision has no peak
     )
     return f"peak of a matrix product, 10⁹ operations/s on 1 / {peaks.cores} cores: {shown}"
 
 
 def print_inventory(console: Console, title: str, entries: Sequence[Entry], peaks: Peaks | None) -> None:
-    """Print what a machine has and lacks, and its peaks if they were measured."""
+    """Print what is available and missing on a machine, and its peaks if they were measured."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for name in ("what", "found", "remedy or note"):
         table.add_column(name, overflow="fold")

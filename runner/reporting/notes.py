@@ -1,4 +1,4 @@
-"""The lines below the table: why a row has no number, what limits it, and where the time went."""
+"""Lines below the table: why a row has no number, what limits it, and how the time was spent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runner.results.result import Result
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """Return a line for each row that needs one: why there is no number, or what would settle it."""
+    """Return the lines for rows without a number, with remarks, or with an uncertain number, with a remedy."""
     lines = []
     for row in rows:
         label, reason = word(row, "label"), word(row, "reason")
@@ -27,21 +27,25 @@ def notes(rows: Sequence[Row]) -> list[str]:
                 "stop other programs, or measure at another time"
             )
         if number(row, "steady") == 0:
-            lines.append(
-                f"{label}: its speed or the baseline's was not steady after warming up: raise measure.warmup_s"
-            )
+            lines.append(f"{label}: its speed or the baseline's was not steady after warm-up: raise measure.warmup_s")
         if number(row, "goal_reached") == 0:
             lines.append(f"{label}: the interval is wider than the goal: stop other programs, or take measure=publish")
-        images = number(row, "accuracy_gate_samples")
+        samples = number(row, "accuracy_gate_samples")
         if "uncertain" in word(row, "accuracy_gate"):
-            needed = "no number of" if images is None else f"about {images:.0f}"
+            needed = "no number of" if samples is None else f"about {samples:.0f}"
             have = number(row, "accuracy_samples") or 0
             lines.append(f"{label}: the gate is uncertain on {have:.0f} samples: {needed} samples would decide it")
     return lines
 
 
 def time_line(results: Sequence[Result], wall_s: float, outside: Mapping[str, float] | None = None) -> str:
-    """Return where the time of a sweep went; `outside` are seconds of phases outside its runs."""
+    """Return how the time of a sweep was spent.
+
+    Args:
+        results: of the runs of this command.
+        wall_s: wall-clock time of the command, in seconds.
+        outside: seconds by phase outside the runs.
+    """
     spent: dict[str, float] = dict(outside or {})
     for result in results:
         for phase, seconds in result.phases.items():

@@ -1,4 +1,4 @@
-"""The closing table of a sweep, and the same table of any past one: ``python -m runner.report``."""
+"""The closing table of a sweep; ``runner report`` prints the same table of any past sweep."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ DISPENSABLE = (
     "prepare s", "p99 ms", "published samples/s", "peak share", "Δ pp (95 % interval)", "Δ (95 % interval)", "agree %",
     "first token ms", "ms per token", "SQNR dB", "evidence", "p50 ms", "gate", "top-1", "quality",
 )  # fmt: skip
-"""Columns that are left out on a narrow terminal, in this order."""
+"""Columns that a narrow terminal leaves out, in this order."""
 UNFOLDED = 10_000
-"""Width at most if the output is not a terminal: a table is never folded into a file."""
+"""Maximum width in characters if the output is not a terminal, so that cells of a file are not folded."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Column:
 
 
 def _plain(name: str, pattern: str, scale: float = 1.0) -> Callable[[Row], str]:
-    """Return a cell that shows one metric."""
+    """Return a function that shows one metric of a row."""
 
     def show(row: Row) -> str:
         value = number(row, name)
@@ -49,7 +49,7 @@ def _plain(name: str, pattern: str, scale: float = 1.0) -> Callable[[Row], str]:
 
 
 def _interval(name: str, low: str, high: str, pattern: str, unit: str = "") -> Callable[[Row], str]:
-    """Return a cell that shows a metric with its interval."""
+    """Return a function that shows a metric of a row with its interval."""
 
     def show(row: Row) -> str:
         values = [number(row, part) for part in (name, low, high)]
@@ -70,7 +70,7 @@ def _sqnr(row: Row) -> str:
 
 
 def _quality(row: Row) -> str:
-    """Return what a task is judged by: top-1, F1, or perplexity."""
+    """Return the task's accuracy metric: top-1, F1 or perplexity."""
     for name, pattern in (("accuracy_top1", "{:.3f}"), ("f1", "F1 {:.3f}"), ("perplexity", "perplexity {:.2f}")):
         value = number(row, name)
         if value is not None:
@@ -79,17 +79,17 @@ def _quality(row: Row) -> str:
 
 
 def _delta(unit: str = "") -> Callable[[Row], str]:
-    """Return a cell that shows what accuracy was lost."""
+    """Return a function that shows the accuracy delta of a row with its interval."""
     return _interval("accuracy_delta_pp", "accuracy_delta_ci_low_pp", "accuracy_delta_ci_high_pp", "{:+.2f}", unit)
 
 
 def _delta_of_task(row: Row) -> str:
-    """Return what was lost in percentage points, or in per cent of a token's likelihood."""
+    """Return the delta in percentage points, or in per cent of the likelihood per token."""
     return _delta(" pp" if number(row, "perplexity") is None else " %")(row)
 
 
 def _tail(row: Row) -> str:
-    """Return the 99th percentile, or the slowest batch, named so, if there are too few for one."""
+    """Return the 99th percentile; if there are too few batches for it, the slowest batch, marked (max)."""
     value, slowest = number(row, "latency_p99_ms"), number(row, "latency_max_ms")
     if value is not None:
         return f"{value:.1f}"
@@ -110,23 +110,23 @@ PUBLISHED_COLUMNS = (
     Column("published samples/s", _plain("published_throughput", "{:.2f}")),
     Column("published speedup", _published_speedup),
 )
-"""What a table of published rows shows beside the measured speedup."""
+"""Columns of published numbers, shown before the measured ones in a published table."""
 TABLE_COLUMNS = (
     Column("row verdict", lambda row: word(row, "row_verdict"), right=False),
     Column("peak share", _plain("peak_share", "{:.0f} %", 100)),
 )
-"""What it shows before the status."""
+"""Additional columns of a published table, shown after the speedup."""
 TOKEN_COLUMNS = (
     Column("tokens/s", _plain("tokens_per_s", "{:.1f}")),
     Column("first token ms", _plain("first_token_ms", "{:.1f}")),
     Column("ms per token", _plain("token_ms", "{:.2f}")),
 )
-"""What rows that generate text show after their latency."""
+"""Columns of rows that generate text, shown after the latency."""
 TASK_COLUMNS = {
     "top-1": Column("quality", _quality),
     "Δ pp (95 % interval)": Column("Δ (95 % interval)", _delta_of_task),
 }
-"""Replacements for columns if not all rows are classifiers."""
+"""Replacements of columns, by title, if not all rows are classifiers."""
 COLUMNS = (
     Column("configuration", lambda row: word(row, "label"), right=False),
     Column("samples/s (95 % interval)", _interval("throughput", "throughput_ci_low", "throughput_ci_high", "{:.1f}")),
@@ -146,7 +146,7 @@ COLUMNS = (
 
 
 def columns(rows: Sequence[Row]) -> list[Column]:
-    """Return the columns that the rows need: those of a published table have more, and those that generate text."""
+    """Return the columns for the rows; published tables and generated text have additional ones."""
     ours = list(COLUMNS)
     if any(number(row, name) is not None for row in rows for name in ("f1", "perplexity")):
         ours = [TASK_COLUMNS.get(column.title, column) for column in ours]
@@ -162,12 +162,12 @@ def columns(rows: Sequence[Row]) -> list[Column]:
 
 
 def rows_of(frame: pd.DataFrame) -> list[Row]:
-    """Return the rows of a frame that the tracking store gave."""
+    """Return the rows of a frame from the tracking store."""
     return [{str(name): value for name, value in record.items()} for record in frame.to_dict("records")]
 
 
 def rich_table(rows: Sequence[Row], title: str) -> Table:
-    """Return the table for a terminal."""
+    """Return the table with all columns, for a terminal."""
     return _rich_table(rows, title, columns(rows))
 
 
@@ -176,12 +176,12 @@ def _rich_table(rows: Sequence[Row], title: str, shown: Sequence[Column]) -> Tab
     for column in shown:
         table.add_column(Text(column.title), justify="right" if column.right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(column.show(row)) for column in shown))  # a label may hold what looks like markup
+        table.add_row(*(Text(column.show(row)) for column in shown))  # as Text, because a label may contain markup
     return table
 
 
 def _narrowed(console: Console, rows: Sequence[Row], title: str) -> tuple[Table, list[str]]:
-    """Return the table with as many columns as a terminal is wide, and the titles of those that were left out."""
+    """Return the table with the columns that fit the terminal, and the titles of those left out."""
     shown = columns(rows)
     left_out: list[str] = []
     unfolded = console.options.update(max_width=UNFOLDED)
@@ -195,7 +195,7 @@ def _narrowed(console: Console, rows: Sequence[Row], title: str) -> tuple[Table,
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
-    """Return the table in Markdown."""
+    """Return the table as Markdown."""
     shown = columns(rows)
     lines = [
         "| " + " | ".join(column.title for column in shown) + " |",
@@ -215,16 +215,16 @@ def csv_table(rows: Sequence[Row]) -> str:
 def write_tables(
     rows: Sequence[dict[str, Any]], title: str, conclusions: Sequence[str], folder: Path
 ) -> tuple[list[Path], list[str]]:
-    """Write the table, its notes, and the figure if the rows are a published table's.
+    """Write the table, the conclusions, and for a published table the figure.
 
     Args:
-        rows: as :func:`runner.results.metrics.row` makes them.
+        rows: as :func:`runner.results.metrics.row` returns them.
         title: of the figure.
-        conclusions: drawn from all rows.
+        conclusions: from all rows, one line each.
         folder: of the sweep.
 
     Returns:
-        The files, and a message for what could not be written.
+        The written files, and a message if not all could be written.
     """
     files: list[Path] = []
     try:
@@ -240,13 +240,13 @@ def write_tables(
             from runner.reporting.figure import draw
 
             files += draw(rows, title, folder)
-    except Exception as error:  # a full disk, or a figure that cannot be drawn: the numbers matter more
-        return files, [f"the table's files could not all be written: {error!r}"]
+    except Exception as error:  # such as a full disk or a failed figure: still print the numbers
+        return files, [f"some files of the table could not be written: {error!r}"]
     return files, []
 
 
 def print_table(console: Console, rows: Sequence[Row], title: str, conclusions: Sequence[str] = ()) -> None:
-    """Print the table, the notes on its rows, and what was concluded from all of them."""
+    """Print the table, the notes on its rows, and the conclusions from all rows."""
     left_out: list[str] = []
     if console.is_terminal:
         table, left_out = _narrowed(console, rows, title)
@@ -263,7 +263,7 @@ def print_table(console: Console, rows: Sequence[Row], title: str, conclusions: 
 
 
 def print_evidence(console: Console, evidence: Mapping[str, Sequence[Finding]]) -> None:
-    """Print what was asked and observed in every row, by its label."""
+    """Print the requested and the observed settings of every row, by label."""
     for label, found in evidence.items():
         console.print(f"\n{label}", style="bold", markup=False, highlight=False)
         for line in findings.lines(found):

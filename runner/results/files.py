@@ -1,4 +1,4 @@
-"""Results as files: written whole or not at all, and read back."""
+"""Results as files: written atomically, and read back."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from runner.results.status import Status
 
 RESULT_FILE = "result.json"
 RENAMED = {"rounds_disturbed": "rounds_contaminated"}
-"""Fields of a measurement under the names that version 0.1.0 wrote."""
+"""Fields of a measurement that version 0.1.0 wrote under other names: old name to new name."""
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically: after any failure the file is the old or the new one, whole.
+    """Write JSON atomically: after any failure the file is complete, either the old or the new one.
 
     Raises:
-        OSError: the folder cannot be written, or the disk is full.
+        OSError: the folder is not writable, or the disk is full.
     """
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
@@ -36,7 +36,7 @@ def write_json(path: Path, content: Any) -> None:
         Path(partial).replace(path)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(folder)  # the name is on the disk too
+            os.fsync(folder)  # makes the renaming durable
         finally:
             os.close(folder)
     except BaseException:
@@ -45,14 +45,18 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def save(result: Result, folder: Path) -> Path:
-    """Write result.json into the run's folder and return its path."""
+    """Write result.json into a run's folder and return its path.
+
+    Raises:
+        OSError: see :func:`write_json`.
+    """
     path = folder / RESULT_FILE
     write_json(path, dataclasses.asdict(result))
     return path
 
 
 def without_secrets(result: Result) -> Result:
-    """Return a result in which no text holds a secret."""
+    """Return a copy of a result with the secrets in its texts hidden."""
     return dataclasses.replace(
         result,
         reason=hide(result.reason),
@@ -68,7 +72,7 @@ def load(path: Path) -> Result:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError, KeyError, TypeError: it is not a result.
+        ValueError, KeyError, TypeError: the file does not contain a result.
     """
     fields = json.loads(path.read_text(encoding="utf-8"))
     fields["status"] = Status(fields["status"])
@@ -89,6 +93,6 @@ def load(path: Path) -> Result:
 
 
 def _known(kind: type, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields that a dataclass has: those of a newer or an older version are ignored."""
+    """Return the fields that a dataclass has; fields of other versions are dropped."""
     names = {field.name for field in dataclasses.fields(kind)}
     return {name: value for name, value in fields.items() if name in names}

@@ -1,4 +1,4 @@
-"""Find a sweep by what people call it: the one resolver of every verb."""
+"""Resolve the name of a sweep to its folder; used by all subcommands."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from runner.errors import ConfigurationError, Mistake
 from runner.results.store import SweepStore
 
 LAST = "last"
-"""Stands for the newest sweep of the output folder."""
+"""Alias of the newest sweep of the output folder."""
 RUN_ID = re.compile(r"[0-9a-f]{32}")
-"""An MLflow run id."""
+"""Format of an MLflow run id."""
 SHOWN = 5
-"""Names of sweeps in a message, at most."""
+"""Maximum number of sweep names in a message."""
 
 
 def sweep_folders(output_dir: Path) -> list[Path]:
@@ -29,15 +29,15 @@ def find_sweep(
     """Return the folder of a sweep.
 
     Args:
-        wanted: ``last``, the sweep's folder, its name, a prefix of its name that fits no other, or the id of its MLflow
-            run or of one of its rows.
-        output_dir: holds ``sweeps``.
-        field: the name of the setting or option, for a message.
-        name_of_run: returns the name of the sweep of an MLflow run, None if the store has no such run. Without it
-            run ids are not understood.
+        wanted: ``last``, the sweep's folder, its name, a unique prefix of its name, or the id of its MLflow run or of
+            one of its rows.
+        output_dir: the folder that contains ``sweeps``.
+        field: name of the setting or option, for the error message.
+        name_of_run: returns the sweep's name for an MLflow run id, None if the store has no such run. Without it run
+            ids are not accepted.
 
     Raises:
-        ConfigurationError: there is no such sweep, or several.
+        ConfigurationError: no sweep matches, or several do.
     """
     folders = sweep_folders(output_dir)
     names = [folder.name for folder in folders]
@@ -52,18 +52,18 @@ def find_sweep(
         name = name_of_run(wanted)
         if name in names:
             return where / str(name)
-    fitting = [name for name in names if wanted and name.startswith(wanted)]
-    if len(fitting) == 1:
-        return where / fitting[0]
-    if fitting:
-        allowed = "the name of one sweep, or a prefix that fits no other"
-        raise ConfigurationError([Mistake(field, wanted, allowed, f"It fits {_list(fitting)}")])
+    matching = [name for name in names if wanted and name.startswith(wanted)]
+    if len(matching) == 1:
+        return where / matching[0]
+    if matching:
+        allowed = "the name of one sweep, or a unique prefix of it"
+        raise ConfigurationError([Mistake(field, wanted, allowed, f"It matches {_list(matching)}")])
     allowed = f"{LAST}, or the folder, the name, a prefix of the name or the MLflow run id of a sweep in {where}"
     near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.4)
     if near:
         remedy = f"The nearest: {_list(near)}"
     else:
-        remedy = f"It holds {_list(names[-SHOWN:])}" if names else "It holds no sweep"
+        remedy = f"It contains {_list(names[-SHOWN:])}" if names else "It contains no sweep"
     raise ConfigurationError([Mistake(field, wanted, allowed, remedy)])
 
 

@@ -1,4 +1,4 @@
-"""A result under the names that the tracking store, the tables and the CSV share."""
+"""Names and values of a result's parameters, metrics and tags, common to the tracking store, the tables and the CSV."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ CHOICES = {
     "scenario": "scenario",
     "scope": "scope",
 }
-"""Parameters that are always there, by these names, and the settings they repeat."""
+"""Short names of parameters that every row has, and the settings that they repeat."""
 
 
 def params(result: Result) -> dict[str, str]:
-    """Return the configuration as parameters: the choices by their short names, then every setting."""
+    """Return the configuration as parameters: the choices under short names, then every setting."""
     short = {name: str(result.settings[setting]) for name, setting in CHOICES.items()}
-    # A group's own name (model.name) stays beside its short form (model): whoever looks for either finds it.
+    # Both a group's own name (model.name) and its short form (model) can be searched for.
     return short | {name: str(value) for name, value in result.settings.items()}
 
 
 def metrics(result: Result) -> dict[str, float]:
-    """Return the numbers of a run; what was not measured has no entry."""
+    """Return the numbers of a run; values that were not measured have no entry."""
     values: dict[str, float | None] = {
         "load_s": result.load_s,
         "prepare_s": result.prepare_s,
@@ -93,7 +93,7 @@ def metrics(result: Result) -> dict[str, float]:
 
 
 def tags(result: Result) -> dict[str, str]:
-    """Return the words of a run."""
+    """Return the texts of a run."""
     words = {
         "label": result.label,
         "row": result.label,
@@ -136,13 +136,18 @@ def tags(result: Result) -> dict[str, str]:
 
 
 def published(result: Result, number: str) -> float | None:
-    """Return the throughput or the speedup that the row's table has for the run's model, None if it has none."""
+    """Return a published value of the row's table for the run's model; None if none was published.
+
+    Args:
+        result: of the run.
+        number: throughput, speedup, speedup_high or derived.
+    """
     value = result.settings.get(f"row.published.{result.settings['model.name']}.{number}")
     return None if value is None else float(value)
 
 
 def gate_words(result: Result) -> str:
-    """Return pass, fail, `(uncertain)` if the interval contains the threshold; a dash without labels."""
+    """Return pass or fail, with `(uncertain)` if the interval contains the threshold; a dash without labels."""
     accuracy = result.accuracy
     if accuracy is None or accuracy.gate is None:
         return "–"
@@ -150,7 +155,7 @@ def gate_words(result: Result) -> str:
 
 
 def row(result: Result) -> dict[str, Any]:
-    """Return everything as one row of a table, in the tracking store's own column names."""
+    """Return parameters, metrics and tags as one row, under the column names of the tracking store."""
     return (
         {f"params.{name}": value for name, value in params(result).items()}
         | {f"metrics.{name}": value for name, value in metrics(result).items()}
@@ -159,7 +164,7 @@ def row(result: Result) -> dict[str, Any]:
 
 
 def number(row: Mapping[str, Any], name: str) -> float | None:
-    """Return a metric of a table's row, None if it has none (a NaN in the tracking store)."""
+    """Return a metric of a row; None if it is missing, which the tracking store shows as NaN."""
     value = row.get(f"metrics.{name}")
     return None if value is None or math.isnan(value) else float(value)
 
@@ -171,6 +176,6 @@ DASH = "–"
 
 
 def word(row: Row, name: str) -> str:
-    """Return a tag of a row; a dash if it has none."""
+    """Return a tag of a row; a dash if it is missing or empty."""
     value = row.get(f"tags.{name}")
     return value if isinstance(value, str) and value else DASH

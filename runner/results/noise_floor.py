@@ -1,7 +1,7 @@
-"""The noise floor δ of this machine, from A/A runs: a configuration measured against itself, over and over.
+"""The noise floor δ of this machine, from A/A runs: a configuration measured repeatedly against itself.
 
-``python -m runner aa=10`` measures; the result is stored in the cache, by machine, and every later verdict under
-the same conditions (network, batch, `measure`) uses it.
+``runner aa=10`` measures it. The cache stores the result per machine, and every later verdict under the same
+conditions (network, batch, `measure`) uses it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from runner.results.artifacts import cache_folder
 from runner.results.files import write_json
 
 MIN_FLOOR = 0.01
-"""δ is never under 1 %: two processes of one program differ by about as much."""
+"""Lower bound of δ: two processes of the same program differ by about 1 %."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What A/A runs of one configuration said."""
+    """The outcome of the A/A runs of one configuration."""
 
     machine: str
     model: str
@@ -35,9 +35,9 @@ class Calibration:
     backend: str
     precision: str
     date: str
-    """Of the last run, UTC."""
+    """Time of the calibration in ISO format, UTC."""
     conditions: str
-    """A hash over everything that a noise floor depends on, see :func:`conditions`."""
+    """Hash of everything that a noise floor depends on; see :func:`conditions`."""
     speedups: list[float]
     noise_floor: float
 
@@ -48,23 +48,30 @@ class Calibration:
 
 
 def floor(speedups: Sequence[float]) -> float:
-    """Return δ: with 95 % confidence another A/A run ends within a factor 1 ± δ of 1.
+    """Return δ: with 95 % confidence the speedup of another A/A run is within 1 ± δ.
 
-    The true speedup is known to be 1, so the deviations are taken from it and every run, of two fresh processes, gives
-    a degree of freedom:
-    δ = t(0.975, n) · √(Σ log² / n), never under `MIN_FLOOR`.
+    The true speedup is known to be 1, so deviations are taken from 1, and each run of two fresh processes adds a degree
+    of freedom: δ = exp(t(0.975, n) · √(Σ log² / n)) − 1, at least `MIN_FLOOR`.
+
+    Args:
+        speedups: of n A/A runs; at least one.
     """
-    from scipy.stats import t  # here, not above: importing scipy.stats takes most of a second
+    from scipy.stats import t  # imported here because it takes most of a second
 
     deviation = math.sqrt(sum(math.log(speedup) ** 2 for speedup in speedups) / len(speedups))
     return max(MIN_FLOOR, math.expm1(float(t.ppf(0.975, len(speedups))) * deviation))
 
 
 def calibrate(config: RunConfig, machine: Machine, speedups: Sequence[float]) -> Calibration:
-    """Keep what A/A runs of a configuration said, in place of what earlier ones did.
+    """Store the outcome of A/A runs of a configuration, replacing that of earlier runs.
+
+    Args:
+        config: the configuration that was measured against itself.
+        machine: the machine that measured.
+        speedups: of the A/A runs.
 
     Raises:
-        OSError: the cache cannot be written.
+        OSError: the cache is not writable, or the disk is full.
     """
     found = Calibration(
         machine=machine.name,
@@ -91,15 +98,15 @@ def calibrations(cache: Path, machine: Machine) -> list[Calibration]:
         try:
             found.append(Calibration(**json.loads(file.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError) as error:
-            warnings.warn(f"{file} is no calibration, remove it: {error}", stacklevel=2)
+            warnings.warn(f"{file} is not a calibration and is skipped: {error}; delete the file", stacklevel=2)
     return found
 
 
 def noise_floor(config: RunConfig, machine: Machine) -> float:
-    """Return the largest of `measure.noise_floor` and of every δ that was calibrated here under a run's conditions.
+    """Return the maximum of `measure.noise_floor` and every δ that was calibrated here under a run's conditions.
 
-    A calibration only raises it: if both processes of a pair have the same layout, A/A cannot see how the layouts of
-    two configurations differ, and `measure.noise_floor` allows for that.
+    A calibration never lowers the noise floor: with a fixed layout both processes of an A/A pair have the same layout,
+    so A/A does not see the effect of the layouts of two configurations, for which `measure.noise_floor` allows.
     """
     found = calibrations(cache_folder(config), machine)
     wanted = conditions(config)
@@ -107,13 +114,13 @@ def noise_floor(config: RunConfig, machine: Machine) -> float:
 
 
 def conditions(config: RunConfig) -> str:
-    """Return a hash over what a noise floor depends on: the network, how it is fed, and how long it is measured."""
+    """Return a hash of what a noise floor depends on: the network, its inputs, and how long it is measured."""
     fed = [config.batch_size, config.instances, str(config.scenario), str(config.scope), config.pipeline_batch_size]
     what = json.dumps([asdict(config.model), asdict(config.measure), fed], sort_keys=True, default=str)
     return hashlib.sha256(what.encode()).hexdigest()[:8]
 
 
 def _folder(cache: Path, machine: Machine) -> Path:
-    """Return the folder of a machine's calibrations: another processor, kernel or number of cores has its own."""
+    """Return the folder of a machine's calibrations, one per processor, set of cores, quota and kernel."""
     what = json.dumps([machine.cpu, machine.isa, machine.cores, machine.quota_cores, machine.kernel])
     return cache / "noise" / hashlib.sha256(what.encode()).hexdigest()[:12]

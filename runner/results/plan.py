@@ -1,4 +1,4 @@
-"""A run that is still to be made."""
+"""The plan of a run."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 from runner.config.schema import RunConfig
 
 SELF_COMPARISON = "A/A"
-"""A run of a configuration against itself."""
+"""`Plan.part` of a run of a configuration against itself."""
 
 
 WHOLE = "whole"
-"""The first row of an ablation: everything together, against the baseline."""
+"""`Plan.part` of the first row of an ablation: all settings together against the baseline."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that is still to be made."""
+    """Everything that is known about a run before it is measured."""
 
     config: RunConfig
     baseline: RunConfig
     reference: RunConfig
     """The fp32 configuration whose logits are the reference for accuracy."""
     settings: dict[str, Any]
-    """The flattened resolved configuration, its secrets hidden."""
+    """The flattened resolved configuration with secrets hidden."""
     yaml: str
-    """The resolved configuration, for the run's folder, its secrets hidden."""
+    """The resolved configuration as YAML, for the run's folder, with secrets hidden."""
     label: str
     fingerprint: str
     part: str = ""
-    """SELF_COMPARISON; in an ablation WHOLE, or the setting that the baseline of this run reverts; else empty."""
+    """SELF_COMPARISON for A/A; in an ablation WHOLE or the setting that this run's baseline reverts; else empty."""

@@ -1,4 +1,4 @@
-"""The result of one run: status, numbers, and time by phase. Written as result.json, the authoritative record."""
+"""The result of one run: status, numbers and time by phase. Its file result.json is the authoritative record."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from runner.protocol import Finding
 from runner.results.status import Status
 
 MIN_P99_SAMPLES = 1000
-"""Batches below which a 99th percentile rests on fewer than ten of them, and is not reported."""
+"""Minimum number of batches for a 99th percentile: with fewer, less than ten batches lie above it."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the rounds of a run say."""
+    """The measured numbers of a run, from all its rounds."""
 
     throughput: Estimate
     """Samples per second of the candidate."""
@@ -32,30 +32,30 @@ class Measurement:
     latency_p90_ms: float
     latency_p99_ms: float
     latency_samples: int
-    """Batches that the percentiles come from: those of all rounds, contaminated ones too."""
+    """Number of batches behind the percentiles: those of all rounds, including contaminated ones."""
     round_throughput: list[float]
-    """The candidate's throughput in each round that counts, in order."""
+    """The candidate's throughput in each counted round, in order, in samples per second."""
     noise_floor: float
-    """δ, within which a speedup is no effect: calibrated by A/A on this machine, else `measure.noise_floor`."""
+    """δ: a speedup within 1 ± δ counts as no effect. Calibrated by A/A on this machine, or `measure.noise_floor`."""
     latency_max_ms: float | None = None
-    """The slowest batch. Below MIN_P99_SAMPLES it is shown instead of p99, which would be little else."""
+    """The slowest batch. Shown instead of p99 if there are fewer than MIN_P99_SAMPLES batches."""
     first_token_ms: float | None = None
-    """Median time from the start of a batch to its first tokens, if text is generated."""
+    """Median time from the start of a batch to its first tokens; None if no text is generated."""
     token_ms: float | None = None
-    """Median time of each token after the first."""
+    """Median time per token after the first."""
     new_tokens: int = 0
-    """Tokens that are generated of each text."""
+    """Number of tokens generated per text."""
     minor_faults_per_batch: float = 0.0
-    """Page faults of the candidate that gave it new memory: how often it returns and takes it, batch by batch."""
+    """Minor page faults of the candidate per batch: how often it returns memory to the kernel and takes it again."""
     rounds_contaminated: int = 0
-    """Rounds that did not count: they were measured again. With the verdict `too noisy` all count."""
+    """Rounds that were contaminated and measured again. With the verdict `too noisy` they count as well."""
     disturbances: list[str] = field(default_factory=list)
-    """What contaminated them, at its worst."""
+    """Descriptions of the worst interference in those rounds."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One run, from the configuration to the numbers."""
+    """The configuration, status and numbers of one run."""
 
     label: str
     status: Status
@@ -66,7 +66,7 @@ class Result:
     measurement: Measurement | None = None
     accuracy: Accuracy | None = None
     phases: dict[str, float] = field(default_factory=dict)
-    """Seconds by phase, candidate and baseline together; what is left of `wall_s` is the host's."""
+    """Seconds by phase, candidate and baseline together. The rest of `wall_s` is the host's own time."""
     wall_s: float = 0.0
     load_s: float | None = None
     prepare_s: float | None = None
@@ -74,29 +74,29 @@ class Result:
     rss_peak_mib: float | None = None
     artifact_mib: float | None = None
     rebuilt: list[str] = field(default_factory=list)
-    """Artifacts that were not in the cache and were made."""
+    """Artifacts that were missing in the cache and were made."""
     steady: bool | None = None
-    """Whether both workers reached a steady speed while warming up."""
+    """Whether both workers reached a steady speed during warm-up."""
     host_cpu_share: float | None = None
-    """CPU seconds the host itself used per second of a timed phase."""
+    """CPU seconds that the host process used per second of timed phases."""
     peak_share: float | None = None
     """Share of the machine's measured peak arithmetic in the run's precision."""
     evidence: list[Finding] = field(default_factory=list)
-    """What was asked of the candidate, and what was observed."""
+    """The requested and observed settings of the candidate."""
     digests: dict[str, str] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    """What must be known of the samples, for example that some were cut."""
+    """Remarks about the samples, for example that some were truncated."""
     exception: str = ""
     log_tail: str = ""
     ended_at: float = field(default_factory=time.time)
-    """Wall-clock time, in seconds since 1970: when it was made, not how long it took."""
+    """Wall-clock time of the run's end, in seconds since 1970."""
     machine: str = field(default_factory=lambda: this_machine().name)
-    """Where it was made."""
+    """Name of the machine that measured."""
     isa: list[str] = field(default_factory=lambda: this_machine().isa)
-    """The instruction sets there."""
+    """Instruction sets of that machine."""
 
     @property
     def shown(self) -> Measurement | None:
-        """The measurement if it may be shown: that of an invalid run is stored, but never shown."""
+        """The measurement of a run with the status ok; None for others, whose numbers are stored but never shown."""
         return self.measurement if self.status is Status.ok else None

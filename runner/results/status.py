@@ -1,4 +1,4 @@
-"""How a run ended, and the exception that ends one."""
+"""The status of a run, and the exception that ends one."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ class Status(StrEnum):
     ok = "ok"
     """Measured."""
     unsupported = "unsupported"
-    """This combination cannot exist."""
+    """The combination of settings is not possible."""
     unavailable = "unavailable"
-    """Something is not installed."""
+    """A required program, library or package is not installed."""
     invalid = "invalid"
-    """A requested setting did not take effect, or the outputs are no answers: no number is shown."""
+    """A requested setting did not take effect, or the outputs are not valid; no number is shown."""
     failed = "failed"
-    """An exception."""
+    """Ended by an exception."""
     crashed = "crashed"
-    """Died by a signal."""
+    """Killed by a signal."""
     timeout = "timeout"
-    """Ran past its limit."""
+    """Exceeded its time limit."""
     interrupted = "interrupted"
     """Interrupted by the user."""
 
@@ -36,7 +36,14 @@ class RunFailed(Exception):
     """A run ends without a measurement."""
 
     def __init__(self, status: Status, reason: str, *, exception: str = "", log_tail: str = "") -> None:
-        """Keep how it ended, the one line that says why, and the end of the worker's log."""
+        """Store the outcome.
+
+        Args:
+            status: of the run.
+            reason: one line.
+            exception: the exception's type and message; empty if there was none.
+            log_tail: last lines of the worker's log, or a traceback.
+        """
         super().__init__(reason)
         self.status = status
         self.reason = reason
@@ -45,15 +52,18 @@ class RunFailed(Exception):
 
 
 @contextmanager
-def attribute_failure_to(whose: str) -> Iterator[None]:
-    """Name whose failure it is, if it is not the candidate's own.
+def attribute_failure_to(owner: str) -> Iterator[None]:
+    """Prefix the reason of a failure with its owner, if that is not the candidate.
+
+    Args:
+        owner: for example "its baseline".
 
     Raises:
-        RunFailed: what the block raises, `whose` before its reason.
+        RunFailed: the block's RunFailed, with `owner` before its reason.
     """
     try:
         yield
     except RunFailed as failure:
         raise RunFailed(
-            failure.status, f"{whose}: {failure.reason}", exception=failure.exception, log_tail=failure.log_tail
+            failure.status, f"{owner}: {failure.reason}", exception=failure.exception, log_tail=failure.log_tail
         ) from failure

@@ -1,7 +1,7 @@
-"""What of a sweep is on the disk: its plan, written before its first run, and the results so far.
+"""A sweep on disk: its plan, written before its first run, and the results so far.
 
-A result belongs to a planned run by its fingerprint alone. Every file is written whole or not at all; one that cannot
-be read, as after a power loss, is reported and ignored.
+Only the fingerprint assigns a result to a planned run. Every file is written atomically; an unreadable file, as after a
+power loss, is reported and ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runner.results.status import HARMLESS, Status
 
 PLAN_FILE = "plan.json"
 EARLIER = "earlier"
-"""Folder of a sweep with runs that were made again: interrupted, without a number, or of another fingerprint."""
+"""Subfolder of a sweep for replaced results: interrupted, without a number, or of another fingerprint."""
 MAX_NAME = 80
 
 
@@ -27,12 +27,12 @@ class SweepStore:
     """A sweep's folder."""
 
     def __init__(self, folder: Path, plans: Sequence[Plan], reused: Mapping[int, tuple[Path, Result]]) -> None:
-        """Keep the plans and what is already measured.
+        """Store the plans and the reusable results.
 
         Args:
             folder: of the sweep.
             plans: one per run, in order.
-            reused: by the numbers of their plans, the folders and results of runs that are not measured again; see
+            reused: folder and result of each run that is not measured again, by plan number; see
                 :func:`runner.planning.resume.reusable_runs`.
         """
         self.folder = folder
@@ -42,10 +42,10 @@ class SweepStore:
 
     @staticmethod
     def holds_plan(folder: Path) -> bool:
-        """Return whether a folder holds a sweep's plan that can be read."""
+        """Return whether a folder contains a readable plan of a sweep."""
         try:
             return bool(SweepStore.read_plan(folder)["runs"])
-        except (OSError, ValueError, KeyError, TypeError):  # none, or a torn one: it cannot be resumed
+        except (OSError, ValueError, KeyError, TypeError):  # missing or truncated: the sweep cannot be resumed
             return False
 
     @staticmethod
@@ -53,14 +53,14 @@ class SweepStore:
         """Return a sweep's plan: ``command`` and ``runs``, each with ``folder``, ``label`` and ``fingerprint``.
 
         Raises:
-            OSError, ValueError: it cannot be read.
+            OSError, ValueError: the plan cannot be read.
         """
         plan: dict[str, Any] = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
         return plan
 
     @classmethod
     def statuses(cls, folder: Path) -> list[Status | None]:
-        """Return how each planned run of a sweep ended; None for one that has no result of its fingerprint."""
+        """Return the status of each planned run of a sweep; None for a run without a result of its fingerprint."""
         results = {path.parent.name: result for path, result in read_results(folder) if isinstance(result, Result)}
         found: list[Status | None] = []
         for run in cls.read_plan(folder)["runs"]:
@@ -70,17 +70,17 @@ class SweepStore:
 
     @classmethod
     def is_unfinished(cls, folder: Path) -> bool:
-        """Return whether a planned run has no result, or one that is no answer."""
+        """Return whether a planned run has no result, or a status that is not in `HARMLESS`."""
         return any(status not in HARMLESS for status in cls.statuses(folder))
 
     def write_plan(self, command: Mapping[str, Any]) -> None:
         """Write the plan.
 
         Args:
-            command: that started the sweep.
+            command: the command that started the sweep, as plan.json stores it.
 
         Raises:
-            OSError: the disk is full, or the folder cannot be written.
+            OSError: the disk is full, or the folder is not writable.
         """
         runs = [
             {"folder": self.run_folder(number).name, "label": plan.label, "fingerprint": plan.fingerprint}
@@ -89,7 +89,7 @@ class SweepStore:
         write_json(self.folder / PLAN_FILE, {"command": dict(command), "runs": runs})
 
     def reused(self, number: int) -> Result | None:
-        """Return the result of a planned run if it can be reused instead of measured again."""
+        """Return the result of a planned run that is reused; None if the run is to be measured."""
         return self._reused[number][1] if number in self._reused else None
 
     def run_folder(self, number: int) -> Path:
@@ -99,14 +99,14 @@ class SweepStore:
         label = self._plans[number].label
         name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in label)
         own = self.folder / f"{number + 1:03d}_{name[:MAX_NAME]}"
-        taken = [folder for folder, _ in self._reused.values()]  # by a row that had this number before
+        taken = [folder for folder, _ in self._reused.values()]  # by a row that had this number in an earlier command
         return next(place for place in itertools.chain([own], _numbered(own)) if place not in taken)
 
     def make_run_folder(self, number: int) -> Path:
-        """Make the folder of a run that is to be measured, once, and return it; an earlier one is moved aside.
+        """Create the folder of a run that is to be measured, and return it; move an existing one to `EARLIER`.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: the folder cannot be created.
         """
         folder = self.run_folder(number)
         if number in self._made:
@@ -121,10 +121,10 @@ class SweepStore:
 
 
 def make_sweep_folder(wanted: Path) -> Path:
-    """Make the folder of a new sweep and return it, with a number appended to its name if another sweep has the name.
+    """Create the folder of a new sweep and return it; append a number to its name if the name is taken.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be created.
     """
     for name in itertools.chain([wanted.name], (f"{wanted.name}_{number}" for number in itertools.count(2))):
         try:
@@ -136,7 +136,7 @@ def make_sweep_folder(wanted: Path) -> Path:
 
 
 def read_results(folder: Path) -> Iterator[tuple[Path, Result | str]]:
-    """Yield the path of every result in a sweep's folder, and the result, or why it cannot be read."""
+    """Yield the path of every result in a sweep's folder with the result, or with the reason why it is unreadable."""
     for path in sorted(folder.glob(f"*/{RESULT_FILE}")):
         try:
             yield path, load(path)
@@ -145,12 +145,12 @@ def read_results(folder: Path) -> Iterator[tuple[Path, Result | str]]:
 
 
 def _numbered(path: Path) -> Iterator[Path]:
-    """Yield a path with each number in turn appended to its name."""
+    """Yield a path with 1, 2, 3, … appended to its name."""
     return (path.with_name(f"{path.name}-{number}") for number in itertools.count(1))
 
 
 NOTES_FILE = "notes.txt"
-"""What was concluded from all rows of a sweep, on its parent run."""
+"""The conclusions from all rows of a sweep; an artifact of its parent run."""
 
 
 MACHINE_FILE = "machine.json"

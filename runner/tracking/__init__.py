@@ -1,5 +1,5 @@
-"""Recording in MLflow, and reading it back; the only package that imports it. Never spoken to in a timed phase.
+"""Recording in MLflow and reading back; the only package that imports MLflow. Never called in a timed phase.
 
-One parent run per sweep, one child per configuration. The run folder's result.json is the truth: if the store
-cannot be reached the sweep continues, reports it once, and ``runner sync`` records it later.
+One parent run per sweep, one child run per configuration. The run folder's result.json is authoritative: if the store
+is unreachable, the sweep reports it once and continues, and ``runner sync`` records the results later.
 """

@@ -1,4 +1,4 @@
-"""``python -m runner.tracking sync``, an older form of ``runner sync``."""
+"""``python -m runner.tracking sync``, the older form of ``runner sync``."""
 
 import sys
 

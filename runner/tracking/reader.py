@@ -1,4 +1,4 @@
-"""Reading a recorded sweep back from the store."""
+"""Read a recorded sweep back from the store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.DataFrame]:
     """Return the name and the rows of a recorded sweep, in the order of its plan.
 
-    Of a run that was made again, as after a change of the code, the newest row is returned.
+    If a run was measured again, for example after a change of the code, its newest row is returned.
 
     Args:
         uri: of the store.
@@ -37,11 +37,11 @@ def read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.Da
         sweep: the sweep's name, None for the latest.
 
     Raises:
-        LookupError: there is no such store, experiment or sweep.
-        TrackingError: the store does not answer, or refuses.
+        LookupError: the store, the experiment or the sweep does not exist.
+        TrackingError: the store does not respond, or rejects the request.
     """
     path = uri.removeprefix("sqlite:///")
-    if path != uri and not Path(path).is_file():  # MLflow would make an empty one
+    if path != uri and not Path(path).is_file():  # MLflow would create an empty database
         raise LookupError(f"{uri} does not exist: nothing has been recorded")
     import sqlalchemy.exc
     from mlflow.exceptions import MlflowException
@@ -53,19 +53,19 @@ def read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.Da
 
 
 def sweep_of_run(run_id: str, output_dir: Path, uri: str | None = None) -> str | None:
-    """Return the name of the sweep that an MLflow run belongs to: a sweep's own run, or one of its rows.
+    """Return the name of the sweep that an MLflow run belongs to: the run of a sweep or of one of its rows.
 
     Args:
-        run_id: of MLflow.
-        output_dir: holds the default store.
-        uri: of another store.
+        run_id: the MLflow run id.
+        output_dir: contains the default store.
+        uri: of the store; None for the default.
 
     Returns:
-        None if there is no store, or no such run in it.
+        The sweep's name; None if the store or the run does not exist.
     """
     store = tracking_uri(TrackingConfig(uri=uri), output_dir)
     path = store.removeprefix("sqlite:///")
-    if path != store and not Path(path).is_file():  # MLflow would create an empty one
+    if path != store and not Path(path).is_file():  # MLflow would create an empty database
         return None
     import_mlflow()
     from mlflow.exceptions import MlflowException
@@ -77,14 +77,14 @@ def sweep_of_run(run_id: str, output_dir: Path, uri: str | None = None) -> str |
 
 
 def read_evidence(uri: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Finding]]:
-    """Return the evidence of recorded rows, by their labels.
+    """Return the evidence of recorded rows, by label.
 
     Args:
         uri: of the store.
         rows: of :func:`read_sweep`.
 
     Raises:
-        TrackingError: the store does not answer, or a row has no evidence.
+        TrackingError: the store does not respond, or a row has no evidence.
     """
     from mlflow.exceptions import MlflowException
 
@@ -104,21 +104,21 @@ def read_evidence(uri: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list
 
 
 def read_notes(uri: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what was concluded from all rows of a sweep, a line each; none if none was recorded.
+    """Return the recorded conclusions of a sweep as lines; empty if none were recorded.
 
     Args:
         uri: of the store.
         rows: of :func:`read_sweep`.
 
     Raises:
-        TrackingError: the store does not answer.
+        TrackingError: the store does not respond.
     """
     from mlflow.exceptions import MlflowException
 
     client, parent = open_client(uri), str(rows[0][f"tags.{PARENT_TAG}"])
     try:
         if NOTES_FILE not in {file.path for file in client.list_artifacts(parent)}:
-            return []  # interrupted before its end
+            return []  # the sweep was interrupted
         with tempfile.TemporaryDirectory(prefix="runner-notes-") as folder:
             return Path(client.download_artifacts(parent, NOTES_FILE, folder)).read_text(encoding="utf-8").splitlines()
     except (MlflowException, OSError) as error:
@@ -140,17 +140,17 @@ def _read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.D
         if not newest:
             raise LookupError(f"experiment {experiment!r} holds no sweep")
         sweep = newest[0].data.tags[SWEEP_TAG]
-    if "'" in sweep:  # the store's filter language cannot quote it, and no sweep is named so
+    if "'" in sweep:  # the store's filter language cannot escape it, and no sweep has it in its name
         raise LookupError(f"experiment {experiment!r} holds no sweep {sweep!r}")
     rows: Any = mlflow.search_runs(
         [found.experiment_id], f"tags.{SWEEP_TAG} = '{sweep}'", order_by=["attributes.start_time ASC"]
     )
     place, needed = f"tags.{PLACE_TAG}", [f"tags.{PARENT_TAG}", f"tags.{DIGEST_TAG}"]
-    if not {place, *needed} <= set(rows):  # the parent alone, or nothing
+    if not {place, *needed} <= set(rows):  # no child runs
         rows = rows.iloc[0:0]
-    rows = rows.dropna(subset=[name for name in needed if name in rows])  # one without a digest is half recorded
+    rows = rows.dropna(subset=[name for name in needed if name in rows])  # without a digest: incompletely recorded
     if rows.empty:
         raise LookupError(f"experiment {experiment!r} holds no sweep {sweep!r}")
-    # By the plan's numbers, not by the clock, which may have been set back.
+    # Sort by the plan's numbers: the clock may have been set back.
     rows = rows.drop_duplicates(place, keep="last").sort_values(place)
     return sweep, rows.reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""Recording a sweep, while it runs or later: the same steps, and none is made twice."""
+"""Record a sweep, while it runs or later, with the same idempotent steps."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ ARTIFACTS = (
     "rounds.csv",
     RESULT_FILE,
 )
-"""Files of a run's folder that go to the store as they are; raw batch times and logits stay in the folder."""
+"""Files of a run's folder that are copied to the store; raw batch times and logits stay in the folder."""
 LOG_FILE = "candidate.log"
-"""It holds everything that libraries print; it goes to the store with known secrets hidden."""
+"""The worker's log with all output of its libraries; it is stored with known secrets hidden."""
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 ENDED = {
     Status.ok: FINISHED,
@@ -48,32 +48,38 @@ ENDED = {
     Status.unavailable: FINISHED,
     Status.interrupted: KILLED,
 }
-"""MLflow's words for statuses; every other is FAILED."""
+"""MLflow's statuses of runs; all other statuses become FAILED."""
 MAX_TAG = 5000
-"""MLflow refuses longer tag values (8,000 in its documentation; less in some stores)."""
+"""Maximum length of a tag value: MLflow documents 8,000, some stores accept less."""
 MAX_CHILDREN = 50_000
+"""Maximum number of runs that one search returns."""
 
 
 class Recorder:
-    """Records one sweep in a store, which may already hold a part of it."""
+    """Records one sweep in a store, which may already contain a part of it."""
 
     def __init__(self, client: MlflowClient | CancellableClient, experiment: str, sweep: str) -> None:
-        """Keep where to record.
+        """Set where to record.
 
         Args:
             client: of the store.
-            experiment: its id.
-            sweep: the sweep's name.
+            experiment: id of the experiment.
+            sweep: name of the sweep.
         """
         self._client = client
         self._experiment = experiment
         self._sweep = sweep
         self._parent = ""
         self._known: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        """Recorded children by place and fingerprint: their ids, and the digests of their results."""
+        """Ids and result digests of recorded children, by folder name and fingerprint."""
 
-    def begin(self, machine: Path, machine_name: str) -> None:
-        """Create the parent run with the description of the machine, or find it and its children."""
+    def start(self, machine: Path, machine_name: str) -> None:
+        """Create the parent run, or find it and its children.
+
+        Args:
+            machine: file with the description of the machine, an artifact of the parent run.
+            machine_name: for the parent run's tag.
+        """
         found = self._client.search_runs(
             [self._experiment], f"tags.{SWEEP_TAG} = '{self._sweep}'", max_results=MAX_CHILDREN
         )
@@ -81,7 +87,7 @@ class Recorder:
         for run in found:
             tags = run.data.tags
             if PARENT_TAG in tags:
-                digest = tags.get(DIGEST_TAG, "") if run.info.status != RUNNING else ""  # else it is half recorded
+                digest = tags.get(DIGEST_TAG, "") if run.info.status != RUNNING else ""  # empty: incompletely recorded
                 key = tags.get(PLACE_TAG, ""), tags.get("fingerprint", "")
                 self._known.setdefault(key, []).append((run.info.run_id, digest))
         if parents:
@@ -93,34 +99,34 @@ class Recorder:
         self._client.log_artifact(self._parent, str(machine))
 
     def record(self, result: Result, folder: Path, place: str) -> bool:
-        """Create the child run of a result, and remove one of an earlier result of the same run.
+        """Create the child run of a result, and delete the child runs of earlier results of the same run.
 
         Args:
             result: of the run.
-            folder: with its files.
-            place: name of the run's folder in the sweep's, when it was made.
+            folder: with the run's files.
+            place: name of the run's folder in the sweep's folder when it was measured.
 
         Returns:
-            Whether it is new.
+            True if it was recorded now, False if the store already contained it.
         """
         known = self._known.setdefault((place, result.fingerprint), [])
         digest = _digest(folder / RESULT_FILE)
-        there = next((run_id for run_id, one in known if digest and one == digest), None)
-        run_id = there or self._create(result, folder, place, digest)
+        present = next((run_id for run_id, one in known if digest and one == digest), None)
+        run_id = present or self._create(result, folder, place, digest)
         for earlier, _ in known:
             if earlier != run_id:
                 self._client.delete_run(earlier)
         known[:] = [(run_id, digest)]
-        return there is None
+        return present is None
 
     def finish(self, files: Sequence[Path], *, interrupted: bool) -> None:
-        """Put the sweep's files on the parent run and end it."""
+        """Add the sweep's files to the parent run and end it."""
         for file in files:
             self._client.log_artifact(self._parent, str(file))
         self._client.set_terminated(self._parent, KILLED if interrupted else FINISHED)
 
     def _create(self, result: Result, folder: Path, place: str, digest: str) -> str:
-        """Create a child, its digest last: one that has none is half recorded."""
+        """Create a child run and return its id. The digest is set last: without it a run is incompletely recorded."""
         from mlflow.entities import Metric, Param, RunTag
 
         now = int((result.ended_at or time.time()) * 1000)
@@ -146,28 +152,28 @@ class Recorder:
         if (folder / LOG_FILE).is_file():
             log = hide_in_text((folder / LOG_FILE).read_text(encoding="utf-8", errors="replace"))
             self._client.log_text(run_id, log, LOG_FILE)
-        words = metrics.tags(result) | {DIGEST_TAG: digest}
+        tags = metrics.tags(result) | {DIGEST_TAG: digest}
         self._client.log_batch(
             run_id,
             metrics=measured,
             params=[Param(name, value) for name, value in metrics.params(result).items()],
-            tags=[RunTag(name, value[:MAX_TAG]) for name, value in words.items()],
+            tags=[RunTag(name, value[:MAX_TAG]) for name, value in tags.items()],
         )
         self._client.set_terminated(run_id, ENDED.get(result.status, FAILED), end_time=now)
         return run_id
 
 
 class Tracker:
-    """Records a sweep while it runs. After the first failure of the store it stays silent: nothing else is tried."""
+    """Records a sweep while it runs, until the first failure of the store."""
 
     def __init__(self, config: TrackingConfig, output_dir: Path, folder: Path, warn: Callable[[str], None]) -> None:
-        """Keep where to record.
+        """Set where to record.
 
         Args:
             config: the sweep's tracking settings.
-            output_dir: holds the default store.
+            output_dir: contains the default store.
             folder: of the sweep; its name is the sweep's name.
-            warn: reports that the store cannot be reached.
+            warn: called with a message if the store fails.
         """
         self._config = config
         self._output_dir = output_dir
@@ -175,15 +181,15 @@ class Tracker:
         self._warn = warn
         self._recorder: Recorder | None = None
         self._uri = tracking_uri(config, output_dir)
-        self._patience = TimeBudget(self._uri)
+        self._budget = TimeBudget(self._uri)
 
-    def begin(self, machine: Path, machine_name: str) -> None:
-        """Create the parent run, with the description of the machine on it; of a resumed sweep find it."""
+    def start(self, machine: Path, machine_name: str) -> None:
+        """Create the parent run, or find it if the sweep is resumed; see :meth:`Recorder.start`."""
         if not self._config.enabled:
             return
         try:
-            import_mlflow()  # takes its time: no server's fault
-            self._recorder = self._patience.spend(lambda: self._open(machine, machine_name))
+            import_mlflow()  # slow; outside the server's time budget
+            self._recorder = self._budget.spend(lambda: self._open(machine, machine_name))
         except Exception as error:
             self._give_up(error)
 
@@ -192,27 +198,27 @@ class Tracker:
         self._attempt(lambda recorder: recorder.record(result, folder, folder.name))
 
     def finish(self, files: Sequence[Path], *, interrupted: bool) -> None:
-        """Put the sweep's files on the parent run and end it."""
+        """Add the sweep's files to the parent run and end it."""
         self._attempt(lambda recorder: recorder.finish(files, interrupted=interrupted))
 
     def _open(self, machine: Path, machine_name: str) -> Recorder:
         client = open_client(self._uri)
         experiment = open_experiment(client, self._config.experiment, self._output_dir, self._uri)
-        recorder = Recorder(CancellableClient(client, self._patience), experiment, self._folder.name)
-        recorder.begin(machine, machine_name)
+        recorder = Recorder(CancellableClient(client, self._budget), experiment, self._folder.name)
+        recorder.start(machine, machine_name)
         return recorder
 
-    def _attempt(self, what: Callable[[Recorder], object]) -> None:
+    def _attempt(self, step: Callable[[Recorder], object]) -> None:
         recorder = self._recorder
         if recorder is None:
             return
         try:
-            self._patience.spend(lambda: what(recorder))
+            self._budget.spend(lambda: step(recorder))
         except Exception as error:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        """Say once that the store cannot be used; the run folders hold everything."""
+        """Stop recording and warn, with the command that records the sweep later from the run folders."""
         self._recorder = None
         lines = hide_in_text(str(error)).strip().splitlines()
         reason = lines[0][:200] if lines else type(error).__name__
@@ -230,5 +236,5 @@ class Tracker:
 def _digest(file: Path) -> str:
     try:
         return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
-    except FileNotFoundError:  # the disk was full: the result is recorded all the same
+    except FileNotFoundError:  # not written because the disk was full; the result is recorded anyway
         return ""

@@ -1,4 +1,4 @@
-"""Record from the run folders what a store does not hold yet; nothing is recorded twice."""
+"""Record the results in the run folders that a store does not contain yet; no result is recorded twice."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from runner.tracking.recorder import Recorder
 
 @dataclass
 class Synced:
-    """What became of one sweep."""
+    """The outcome of recording one sweep."""
 
     sweep: str
     recorded: int = 0
     present: int = 0
-    """Runs that the store held already."""
+    """Number of runs that the store already contained."""
     unreadable: list[str] = field(default_factory=list)
-    """Results that cannot be read, and why."""
+    """Messages about unreadable results."""
 
     def __str__(self) -> str:
-        """Return it in one line."""
-        parts = [f"{self.sweep}: {self.recorded} recorded, {self.present} already there", *self.unreadable]
+        """Return the outcome in one line."""
+        parts = [f"{self.sweep}: {self.recorded} recorded, {self.present} already present", *self.unreadable]
         return "; ".join(parts)
 
 
 def sync(uri: str, experiment: str, output_dir: Path, folder: Path) -> Synced:
-    """Record the runs of a sweep that a store does not hold.
+    """Record the runs of a sweep that a store does not contain.
 
     Args:
         uri: of the store.
-        experiment: its name there; created if it does not exist.
-        output_dir: holds the artifacts of a store that is a local database.
+        experiment: its name; created if it does not exist.
+        output_dir: contains the artifacts of a store that is a local database.
         folder: of the sweep.
 
     Raises:
-        Exception: any that MLflow raises for a store that does not answer or refuses.
+        Exception: any that MLflow raises for a store that does not respond or rejects the request.
     """
     synced = Synced(folder.name)
     client = open_client(uri)
     recorder = Recorder(client, open_experiment(client, experiment, output_dir, uri), folder.name)
     results = list(_results(folder, synced))
-    recorder.begin(folder / MACHINE_FILE, next((result.machine for _, result, _ in results), ""))
+    recorder.start(folder / MACHINE_FILE, next((result.machine for _, result, _ in results), ""))
     for path, result, place in results:
         if recorder.record(result, path.parent, place):
             synced.recorded += 1
@@ -59,10 +59,10 @@ def sync(uri: str, experiment: str, output_dir: Path, folder: Path) -> Synced:
 
 
 def _results(folder: Path, synced: Synced) -> Iterator[tuple[Path, Result, str]]:
-    """Yield every row of a sweep: path, result, and the run's folder when it was made.
+    """Yield every row of a sweep: path, result, and the name of the run's folder when it was measured.
 
-    A run that was made again takes the place of the earlier one of its fingerprint; one of another fingerprint is a
-    row of its own.
+    A run that was measured again replaces the earlier one with the same fingerprint; another fingerprint is another
+    row.
     """
     current = set()
     for path, result in read_results(folder):
@@ -75,11 +75,11 @@ def _results(folder: Path, synced: Synced) -> Iterator[tuple[Path, Result, str]]
     for path, result in sorted(read_results(folder / EARLIER), key=lambda found: _attempt(found[0])):
         if isinstance(result, Result) and result.fingerprint not in current:
             place = path.parent.name.rpartition("-")[0]
-            earlier[place, result.fingerprint] = path, result, place  # the last attempt
+            earlier[place, result.fingerprint] = path, result, place  # the last attempt wins
     yield from earlier.values()
 
 
 def _attempt(path: Path) -> int:
-    """Return the number at the end of an earlier run's folder name."""
+    """Return the number at the end of the folder name of a replaced run; 0 without one."""
     number = path.parent.name.rpartition("-")[2]
     return int(number) if number.isdigit() else 0

@@ -1,4 +1,4 @@
-"""Accuracy against labels and against fp32: exact numbers."""
+"""Accuracy compared with labels and with fp32: exact numbers."""
 
 import math
 
@@ -11,14 +11,14 @@ NO_LABELS = np.empty(0, np.int64)
 
 
 def one_hot(classes, count=3):
-    """Return logits that choose the given classes."""
+    """Return logits with the given classes as top-1."""
     logits = np.zeros((len(classes), count), np.float32)
     logits[np.arange(len(classes)), classes] = 1
     return logits
 
 
-def test_identical_logits_cost_nothing():
-    """The reference against itself: all agree, nothing flips, no noise."""
+def test_identical_logits():
+    """The reference compared with itself: full agreement, no flips, no noise."""
     logits = one_hot([0, 1, 2, 1])
     found = compare(logits, logits, np.array([0, 1, 2, 0]))
     assert (found.top1, found.reference_top1, found.delta_pp) == (0.75, 0.75, 0)
@@ -26,23 +26,23 @@ def test_identical_logits_cost_nothing():
     assert found.gate is Gate.passed
 
 
-def test_a_flip_that_loses():
-    """One of four answers turns wrong: 25 points lost, the gate fails."""
+def test_a_flip_to_a_wrong_class():
+    """One of four answers becomes wrong: 25 points are lost, and the gate fails."""
     found = compare(one_hot([0, 1, 2, 2]), one_hot([0, 1, 2, 1]), np.array([0, 1, 2, 1]))
     assert (found.top1, found.delta_pp, found.flips, found.agreement_top1) == (0.75, -25, 1, 0.75)
     assert found.gate is Gate.failed
     assert not found.gate_certain
 
 
-def test_without_labels_only_the_reference_counts():
-    """Agreement needs no labels; top-1 and the gate do."""
+def test_without_labels():
+    """Agreement is available, top-1 and the gate are not."""
     found = compare(one_hot([0, 1]), one_hot([0, 2]), NO_LABELS)
     assert found.agreement_top1 == 0.5
     assert (found.top1, found.delta_pp, found.gate) == (None, None, None)
 
 
-def test_gate_is_certain_where_the_interval_clears_the_bar():
-    """Thousands of images without a flip leave no doubt."""
+def test_gate_is_certain_if_the_interval_excludes_the_threshold():
+    """Thousands of samples without a flip."""
     reference = one_hot([0, 1, 2] * 1000)
     found = compare(reference * 0.9, reference, np.array([0, 1, 2] * 1000))
     assert found.gate is Gate.passed
@@ -50,8 +50,8 @@ def test_gate_is_certain_where_the_interval_clears_the_bar():
     assert found.gate_samples is None
 
 
-def test_images_that_would_decide():
-    """With more images than named the interval no longer holds the bar."""
+def test_samples_that_would_decide():
+    """With more samples than reported, the interval does not contain the threshold."""
     gained, lost, samples = 1, 3, 400
     found = compare(*_with_changes(gained, lost, samples))
     assert not found.gate_certain
@@ -62,7 +62,7 @@ def test_images_that_would_decide():
 
 
 def _with_changes(gained, lost, samples):
-    """Return logits, reference and labels with so many answers gained and lost."""
+    """Return logits, reference and labels with given numbers of answers gained and lost."""
     labels = np.zeros(samples, np.int64)
     mine, truth = np.zeros(samples, np.int64), np.zeros(samples, np.int64)
     truth[:gained] = 1
@@ -72,7 +72,7 @@ def _with_changes(gained, lost, samples):
 
 
 def test_paired_interval_of_agresti_and_min():
-    """The example of the formula: half an observation added to each cell."""
+    """An example of the formula: half an observation is added to each cell."""
     low, high = paired_interval(gained=2, lost=6, samples=98)
     margin = 1.959963984540054 * math.sqrt((9 / 100 - 0.04**2) / 100)
     assert (low, high) == (pytest.approx(-0.04 - margin), pytest.approx(-0.04 + margin))
@@ -92,20 +92,20 @@ def test_kl_divergence():
 
 
 @pytest.mark.parametrize(
-    ("logits", "said"),
+    ("logits", "message"),
     [
         (np.array([[np.nan, 1.0], [0.0, 1.0]], np.float32), "1 of 4 logits are NaN or infinite"),
         (np.array([[np.inf, 1.0], [0.0, 1.0]], np.float32), "NaN or infinite"),
         (np.array([[2.0, 1.0], [2.0, 1.0]], np.float32), "all samples have the same logits"),
     ],
 )
-def test_outputs_that_are_no_answers(logits, said):
-    """NaN, infinite and constant outputs are refused."""
-    with pytest.raises(InvalidOutput, match=said):
+def test_invalid_outputs(logits, message):
+    """NaN, infinite and constant outputs are rejected."""
+    with pytest.raises(InvalidOutput, match=message):
         check_logits(logits)
 
 
-def test_another_number_of_classes_is_refused():
-    """Logits of another shape than the reference's cannot be compared."""
+def test_another_number_of_classes_is_rejected():
+    """Logits must have the shape of the reference."""
     with pytest.raises(InvalidOutput, match="shape"):
         compare(one_hot([0, 1], 3), one_hot([0, 1], 4), NO_LABELS)

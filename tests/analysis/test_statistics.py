@@ -1,4 +1,4 @@
-"""Speedups, intervals and verdicts: exact numbers where the sample is small enough to calculate by hand."""
+"""Speedups, intervals and verdicts: exact numbers if the sample is small enough to calculate by hand."""
 
 import math
 
@@ -15,7 +15,7 @@ def test_geometric_mean_of_rounds():
 
 
 def test_one_process_gives_the_classical_t_interval():
-    """With one process the bootstrap's standard error, corrected for the sample's size, is s/√n."""
+    """With one process the corrected standard error of the bootstrap is s/√n."""
     logs = [0.00, 0.01, 0.03, 0.02, 0.05, 0.01, 0.00, 0.04]
     low, high = stats.t.interval(0.95, len(logs) - 1, np.mean(logs), stats.sem(logs))
     estimate = geometric_mean([logs], seed=0)
@@ -24,28 +24,28 @@ def test_one_process_gives_the_classical_t_interval():
 
 
 def test_processes_that_differ_widen_the_interval():
-    """Rounds that agree within each process say nothing about the differences between processes."""
+    """Rounds that agree within each process do not narrow the interval if processes differ."""
     alike = geometric_mean([[0.00, 0.01], [0.01, 0.00], [0.00, 0.01]], seed=0)
     apart = geometric_mean([[-0.03, -0.02], [0.00, 0.01], [0.03, 0.04]], seed=0)
     assert apart.half_width > 3 * alike.half_width
 
 
 def test_the_same_seed_gives_the_same_interval():
-    """A record can be recomputed."""
+    """So that a recorded interval can be recomputed."""
     logs = [[0.1, 0.2, 0.15], [0.12, 0.11, 0.2]]
     assert geometric_mean(logs, seed=3) == geometric_mean(logs, seed=3)
 
 
 @pytest.mark.parametrize("logs", [[], [[]], [[0.1, 0.2], []], [[0.1]]])
 def test_too_few_rounds_have_no_interval(logs):
-    """An interval needs two rounds, and every process one."""
+    """An interval needs two rounds, and every process needs one."""
     with pytest.raises(ValueError, match="round"):
         geometric_mean(logs, seed=0)
 
 
 @pytest.mark.parametrize("noise", ["white", "heavy tail", "drift"])
 def test_interval_covers_the_truth(noise):
-    """Of the 95 % intervals of 8 rounds at least 93 % hold the true ratio."""
+    """At least 93 % of the 95 % intervals of 8 rounds contain the true ratio."""
     generator = np.random.default_rng(7)
     covered = 0
     trials = 600

@@ -1,4 +1,4 @@
-"""Answers and generated text against what is right and against fp32, to the exact number."""
+"""Answers and generated text compared with the correct answers and with fp32: exact numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from runner.analysis.text_accuracy import compare_answers, exact, f1, normalise
     ],
 )
 def test_squad_scores(text, right, score, same):
-    """Articles, case and punctuation do not count; the best of several right answers does."""
+    """Articles, case and punctuation are ignored; the best of several correct answers counts."""
     assert f1(text, right) == pytest.approx(score)
     assert exact(text, right) is same
 
@@ -34,7 +34,7 @@ def test_normalise_keeps_words_apart():
 
 
 def answered(spans, texts, *, shift=0.0):
-    """Return what a worker writes of three questions."""
+    """Return a worker's arrays for three questions."""
     logits = np.arange(3 * 2 * 4, dtype=np.float32).reshape(3, 2, 4) + np.float32(shift)
     right = [json.dumps(["ann"]), json.dumps(["bob lee"]), json.dumps([])]
     return {
@@ -47,7 +47,7 @@ def answered(spans, texts, *, shift=0.0):
 
 
 def test_questions():
-    """F1 (1 + ⅔ + 1) ÷ 3 against fp32's 1; one span differs; the gate is on F1."""
+    """F1 is (1 + ⅔ + 1) ÷ 3, fp32's is 1; one span differs; the gate uses F1."""
     reference = answered([[1, 1], [2, 3], [-1, -1]], ["ann", "bob lee", ""])
     own = answered([[1, 1], [2, 2], [-1, -1]], ["ann", "bob", ""], shift=0.5)
     found = compare_answers(own, reference)
@@ -60,12 +60,12 @@ def test_questions():
 
 
 def written(tokens, nll):
-    """Return what a worker writes of two texts of 10 tokens."""
+    """Return a worker's arrays for two texts of 10 tokens."""
     return {"tokens": np.array(tokens), "nll": np.array(nll), "tokens_scored": np.array([10, 10])}
 
 
 def test_generated_text():
-    """Perplexity e^(44 ÷ 20); three of four tokens agree; the likelihood of a token falls by e^(−4 ÷ 20)."""
+    """Perplexity is e^(44 ÷ 20), three of four tokens agree, and the likelihood per token changes by e^(−4 ÷ 20)."""
     found = compare_answers(written([[1, 2], [3, 4]], [21.0, 23.0]), written([[1, 2], [3, 5]], [20.0, 20.0]))
     assert found.scores == pytest.approx({"perplexity": math.exp(2.2), "reference_perplexity": math.exp(2.0)})
     assert (found.agreement_top1, found.flips) == (0.75, 1)
@@ -75,20 +75,20 @@ def test_generated_text():
     assert found.delta_low_pp == pytest.approx(100 * (math.exp(-0.2 - margin) - 1))
 
 
-def test_identical_text_passes_for_certain():
+def test_identical_text_passes_with_certainty():
     same = written([[1, 2], [3, 4]], [20.0, 20.0])
     found = compare_answers(same, same)
     assert (found.gate, found.gate_certain, found.delta_pp) == (Gate.passed, True, 0)
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
-def test_numbers_that_are_none_are_refused(broken):
-    """Whatever the task."""
+def test_invalid_numbers_are_rejected(broken):
+    """For generated text and for questions."""
     fine = written([[1, 2], [3, 4]], [20.0, 20.0])
     with pytest.raises(InvalidOutput, match="likelihoods"):
         compare_answers(written([[1, 2], [3, 4]], [20.0, broken]), fine)
-    asked = answered([[1, 1], [2, 3], [-1, -1]], ["ann", "bob lee", ""])
+    questions = answered([[1, 1], [2, 3], [-1, -1]], ["ann", "bob lee", ""])
     with pytest.raises(InvalidOutput, match="logits are NaN"):
-        compare_answers(asked | {"logits": np.full((3, 2, 4), broken)}, asked)
+        compare_answers(questions | {"logits": np.full((3, 2, 4), broken)}, questions)
     with pytest.raises(InvalidOutput, match="all questions"):
-        compare_answers(asked | {"logits": np.ones((3, 2, 4))}, asked)
+        compare_answers(questions | {"logits": np.ones((3, 2, 4))}, questions)

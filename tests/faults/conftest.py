@@ -1,4 +1,4 @@
-"""What the fault tests share: whoever is left behind is found, and the program is struck at a chosen write."""
+"""Fixtures of the fault tests: a check for remaining processes, and faults injected at a chosen write."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from runner.results.files import RESULT_FILE, load
 from runner.results.result import Result
 from tests.conftest import FAKE, TEST_TAG, TESTS, share_cache
 
-STRUCK = Path(__file__).with_name("struck.py")
+INJECTOR = Path(__file__).with_name("inject.py")
 MAX_WAIT_S = 20
 BRIEF = (*FAKE, "measure.rounds_min=2", "measure.rounds_max=2")
-"""What is measured does not matter in these tests."""
+"""A short measurement: its numbers do not matter in these tests."""
 
 
-def family() -> list[str]:
-    """Return every process that a sweep of these tests has started, in any state, and every zombie of this process."""
-    marked, found = tagged_processes(TEST_TAG), []
+def sweep_processes() -> list[str]:
+    """Return every process that a sweep of these tests has started, in any state, and every orphaned zombie."""
+    tagged, found = tagged_processes(TEST_TAG), []
     for process in psutil.process_iter(["pid", "name", "status", "cmdline", "ppid"]):
         words = " ".join(process.info["cmdline"] or [])
         orphan = process.info["status"] == psutil.STATUS_ZOMBIE and process.info["ppid"] in (1, os.getpid())
         if (
-            process.info["pid"] in marked
+            process.info["pid"] in tagged
             or f"runner/processes/process_tree.py {TEST_TAG}" in words
             or (orphan and process.info["name"] in ("python", "python3", "sh"))
         ):
@@ -43,20 +43,20 @@ def family() -> list[str]:
     return found
 
 
-def wait_until_nobody_is_left() -> list[str]:
-    """Return who is still there when the patience has ended: what ends a killed host's family needs a moment."""
+def wait_until_all_ended() -> list[str]:
+    """Wait until all processes have ended; return those that remain after MAX_WAIT_S, which the reaper may need."""
     deadline = time.monotonic() + MAX_WAIT_S
-    while (left := family()) and time.monotonic() < deadline:
+    while (left := sweep_processes()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return left
 
 
 @pytest.fixture(autouse=True)
-def nobody_is_left() -> Iterator[None]:
-    """No test leaves a process: running, frozen, orphaned or as a zombie."""
-    before = family()
+def no_process_remains() -> Iterator[None]:
+    """Check that a test leaves no process: running, frozen, orphaned or zombie."""
+    before = sweep_processes()
     yield
-    left = [one for one in wait_until_nobody_is_left() if one not in before]
+    left = [one for one in wait_until_all_ended() if one not in before]
     assert left == []
 
 
@@ -65,8 +65,8 @@ def faults(*options: str) -> str:
     return "backend.options=" + ",".join("{" + option + "}" for option in options)
 
 
-class Struck:
-    """Runs the program, and strikes it at a write."""
+class FaultInjector:
+    """Runs the program with a fault at a chosen write."""
 
     _known: ClassVar[dict[tuple[str, ...], list[str]]] = {}
 
@@ -74,58 +74,57 @@ class Struck:
         self._environment = environment
         self._folder = folder
         self._artifacts = artifacts
-        self._begun: list[subprocess.Popen[str]] = []
+        self._started: list[subprocess.Popen[str]] = []
 
     def command(self, outputs: Path, *arguments: str, action: str = "none", nth: int | str = 0) -> list[str]:
         own = ["--config-dir", str(TESTS / "conf"), *BRIEF, f"output_dir={outputs}", *arguments]
-        return [sys.executable, str(STRUCK), action, str(nth), str(outputs), *own]
+        return [sys.executable, str(INJECTOR), action, str(nth), str(outputs), *own]
 
     def run(
         self, outputs: Path, *arguments: str, action: str = "none", nth: int | str = 0
     ) -> subprocess.CompletedProcess[str]:
-        share_cache(outputs, self._artifacts)  # making artifacts is not what is struck
+        share_cache(outputs, self._artifacts)  # no fault while artifacts are made
         return subprocess.run(
             self.command(outputs, *arguments, action=action, nth=nth),
             cwd=PROJECT, env=self._environment, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
 
-    def begin(self, outputs: Path, *arguments: str) -> subprocess.Popen[str]:
-        """Start a sweep in the background, which hears Ctrl-C even where these tests themselves must not."""
+    def start(self, outputs: Path, *arguments: str) -> subprocess.Popen[str]:
+        """Start a sweep in the background that handles SIGINT even if this process ignores it."""
         share_cache(outputs, self._artifacts)
         host = subprocess.Popen(
             self.command(outputs, *arguments), cwd=PROJECT, env=self._environment,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- no thread runs here
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- no other threads
         )  # fmt: skip
-        self._begun.append(host)
+        self._started.append(host)
         return host
 
     def end(self) -> None:
-        """End whatever a failed test has left."""
-        for host in self._begun:
+        """Kill the sweeps that a failed test has left."""
+        for host in self._started:
             with host:
                 host.kill()
 
     def resume(self, outputs: Path) -> subprocess.CompletedProcess[str]:
-        """Give the command that continues, and nothing else."""
+        """Run the command that continues the sweep."""
         return subprocess.run(
             [sys.executable, "-m", "runner", "resume=true", f"output_dir={outputs}"],
             cwd=PROJECT, env=self._environment, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
 
     def writes(self, *arguments: str) -> list[str]:
-        """Return what an undisturbed run writes, in order; it is made once for all tests."""
+        """Return the writes of a run without a fault, in order; it runs once for all tests."""
         if arguments not in self._known:
-            done = self.run(self._folder / "undisturbed", *arguments, action="list")
+            done = self.run(self._folder / "without-fault", *arguments, action="list")
             assert done.returncode == 0, done.stderr
             self._known[arguments] = json.loads(done.stderr.splitlines()[-1])
         return self._known[arguments]
 
     def steps(self, *arguments: str) -> list[tuple[int, str]]:
-        """Return the number and the name of every write that is a step of its own: the sweep's and its last run's.
+        """Return the number and the name of every distinct write of the sweep and of its last run.
 
-        A file is renamed into place right after it was written, so that renaming is a step of the plan's and the
-        result's only, by which they come to be.
+        A file is renamed right after it is written, so renaming is a separate step only for the plan and the result.
         """
         writes = self.writes(*arguments)
         runs = [number for number, what in enumerate(writes) if re.match(r"os.mkdir 0\d\d_", what)]
@@ -140,20 +139,20 @@ class Struck:
 
 
 @pytest.fixture
-def struck(environment, tmp_path, artifacts) -> Iterator[Struck]:
-    """Give what strikes."""
-    found = Struck(environment, tmp_path, artifacts)
+def injector(environment, tmp_path, artifacts) -> Iterator[FaultInjector]:
+    """The fault injector of a test."""
+    found = FaultInjector(environment, tmp_path, artifacts)
     yield found
     found.end()
 
 
 def results(outputs: Path) -> list[Result]:
-    """Return the results of the only sweep, in order."""
+    """Return the results of the only sweep, in the order of its rows."""
     [sweep] = (outputs / "sweeps").iterdir()
     return [load(path) for path in sorted(sweep.glob(f"*/{RESULT_FILE}"))]
 
 
 def contents(outputs: Path) -> dict[str, Any]:
-    """Return the bytes of every result, by its sweep's and its run's folder."""
+    """Return the bytes of every result, by the relative path of its run folder."""
     sweeps = outputs / "sweeps"
     return {str(path.parent.relative_to(sweeps)): path.read_bytes() for path in sweeps.glob(f"*/*/{RESULT_FILE}")}

@@ -1,4 +1,4 @@
-"""Cached artifacts that are not what they were: remade, and the run is as it would be."""
+"""Damaged artifacts in the cache are made again, and the result of the run is unaffected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def truncate(entry: Path) -> None:
 
 
 def alter(entry: Path) -> None:
-    """Change one byte of every file of an artifact: its size stays."""
+    """Change one byte of every file of an artifact; its size is unchanged."""
     for file in entry.rglob("*"):
         if file.is_file() and file.name != DIGEST_FILE and file.stat().st_size:
             content = bytearray(file.read_bytes())
@@ -30,23 +30,23 @@ def alter(entry: Path) -> None:
 
 
 def forget(entry: Path) -> None:
-    """Take the digest away, as in a cache of another version of this program."""
+    """Remove the digest, as in a cache of another version of this program."""
     (entry / DIGEST_FILE).unlink()
 
 
-@pytest.mark.parametrize("harm", [truncate, alter, forget])
-def test_a_harmed_artifact_is_made_again(run_program: RunProgram, own_cache: Path, harm):
-    """With the same weights as before; the log says so where it was there."""
+@pytest.mark.parametrize("damage", [truncate, alter, forget])
+def test_a_damaged_artifact_is_made_again(run_program: RunProgram, own_cache: Path, damage):
+    """With the same weights; the log reports it if the artifact had a digest."""
     first = run_program(*BRIEF)
     entries = [path.parent for path in own_cache.glob(f"*/{DIGEST_FILE}")]
     assert entries
     for entry in entries:
-        harm(entry)
+        damage(entry)
     again = run_program(*BRIEF)
     assert again.code == 0, again.err
     [result] = again.results()
     assert (result.status, result.digests) == (Status.ok, first.results()[0].digests)
     assert result.rebuilt
     log = (again.run_folder() / "candidate.log").read_text()
-    assert ("making it again" in log) == (harm is not forget)
+    assert ("making it again" in log) == (damage is not forget)
     assert all((entry / DIGEST_FILE).exists() for entry in entries)

@@ -1,4 +1,4 @@
-"""A disk that is full: at every write, at one of them, under the database, and under what is printed."""
+"""A full disk: from any write on, at one write, for the database, and for standard output."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ import pytest
 
 from runner.paths import PROJECT
 from runner.results.status import Status
-from tests.faults.conftest import Struck, contents, faults, results
+from tests.faults.conftest import FaultInjector, contents, faults, results
 
 ONE = faults("batch_s: 0.001")
 TWO = faults("fault: unsupported, at: init", "batch_s: 0.002")
 STATUSES = [Status.unsupported, Status.ok]
 
 
-def test_full_from_every_write_on(struck: Struck, tmp_path):
-    """One line says so and no traceback; with room again one command continues (tried at every third step)."""
-    for number, (nth, step) in enumerate(struck.steps(TWO)):
+def test_full_from_every_write_on(injector: FaultInjector, tmp_path):
+    """It is reported without a traceback; with free space one command continues (tried at every third step)."""
+    for number, (nth, step) in enumerate(injector.steps(TWO)):
         outputs = tmp_path / f"{nth:03d}"
-        done = struck.run(outputs, TWO, action="full", nth=nth)
+        done = injector.run(outputs, TWO, action="full", nth=nth)
         where = f"{step}: {done.stdout} {done.stderr}"
         assert done.returncode in (0, 1, 2), where
         assert "Traceback" not in done.stdout + done.stderr, where
         assert "No space left on device" in done.stdout + done.stderr, where
         before = contents(outputs)
-        begun = list(outputs.glob("sweeps/*/0*"))
+        started = list(outputs.glob("sweeps/*/0*"))
         assert done.returncode != 0 or len(before) == 2, where
-        if begun and len(before) < 2 and number % 3 == 0:
-            again = struck.resume(outputs)
+        if started and len(before) < 2 and number % 3 == 0:
+            again = injector.resume(outputs)
             assert again.returncode == 0, f"{where} {again.stderr}"
             assert [result.status for result in results(outputs)] == STATUSES, where
             assert before.items() <= contents(outputs).items(), where
 
 
 @pytest.mark.parametrize("what", ["rounds.csv", ".evidence.json", ".result.json", "config.yaml", "table.md"])
-def test_full_for_a_moment(struck: Struck, tmp_path, what):
-    """The row or its neighbour may fail; no number that was measured is lost, and the rest of the sweep is."""
-    nth = next(number for number, step in struck.steps(TWO) if step.startswith(f"open {what}"))
-    done = struck.run(tmp_path / "outputs", TWO, action="once", nth=nth)
+def test_full_for_a_moment(injector: FaultInjector, tmp_path, what):
+    """One row may fail; no measured number is lost, and the sweep continues."""
+    nth = next(number for number, step in injector.steps(TWO) if step.startswith(f"open {what}"))
+    done = injector.run(tmp_path / "outputs", TWO, action="once", nth=nth)
     failed = what == "config.yaml"
     assert [result.status for result in results(tmp_path / "outputs")] == [
         Status.unsupported,
@@ -50,12 +50,12 @@ def test_full_for_a_moment(struck: Struck, tmp_path, what):
     assert "No space left on device" in done.stdout + done.stderr
 
 
-def test_full_under_the_database(struck: Struck, tmp_path):
-    """The record is given up with one line that says how to make up for it; the runs are as they would be."""
+def test_full_under_the_database(injector: FaultInjector, tmp_path):
+    """Recording stops with one line that names `runner sync`; the runs are unaffected."""
     (tmp_path / "outputs").mkdir()
     done = subprocess.run(
-        struck.command(tmp_path / "outputs", TWO, "tracking=mlflow"),
-        cwd=PROJECT, env=struck._environment, capture_output=True, text=True, check=False, timeout=300,
+        injector.command(tmp_path / "outputs", TWO, "tracking=mlflow"),
+        cwd=PROJECT, env=injector._environment, capture_output=True, text=True, check=False, timeout=300,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -64,13 +64,13 @@ def test_full_under_the_database(struck: Struck, tmp_path):
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_full_under_what_is_printed(struck: Struck, tmp_path):
-    """Nothing can be shown; every result is in its folder, and standard error says why there is no table."""
+def test_full_under_standard_output(injector: FaultInjector, tmp_path):
+    """Nothing is shown, every result is in its folder, and standard error has the reason."""
     outputs = tmp_path / "outputs"
     outputs.mkdir()
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            struck.command(outputs, ONE), cwd=PROJECT, env=struck._environment,
+            injector.command(outputs, ONE), cwd=PROJECT, env=injector._environment,
             stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=300,
         )  # fmt: skip
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""The host killed at every step, asked to end, and interrupted: nothing is left or lost, and one command continues."""
+"""The host is killed at every step, terminated or interrupted: no process remains, no result is lost, resume works."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from runner.results.files import RESULT_FILE
 from runner.results.status import Status
 from runner.results.store import PLAN_FILE
 from runner.tracking.reader import read_sweep
-from tests.faults.conftest import Struck, contents, faults, results, wait_until_nobody_is_left
+from tests.faults.conftest import FaultInjector, contents, faults, results, wait_until_all_ended
 
 TWO = faults("batch_s: 0.001", "batch_s: 0.002")
 BRIEF_TWO = faults("fault: unsupported, at: init", "batch_s: 0.002")
 WAIT_S = 60
 
 
-def test_killed_at_every_step_of_a_sweep(struck: Struck, tmp_path):
-    """SIGKILL at each write: no process survives it, and resume ends the sweep (tried at every second)."""
-    for number, (nth, step) in enumerate(struck.steps(BRIEF_TWO)):
+def test_killed_at_every_step_of_a_sweep(injector: FaultInjector, tmp_path):
+    """No process survives SIGKILL at a write, and resume finishes the sweep (tried at every second write)."""
+    for number, (nth, step) in enumerate(injector.steps(BRIEF_TWO)):
         outputs = tmp_path / f"{nth:03d}"
-        killed = struck.run(outputs, BRIEF_TWO, action="kill", nth=nth)
+        killed = injector.run(outputs, BRIEF_TWO, action="kill", nth=nth)
         assert killed.returncode == -signal.SIGKILL, step
-        assert wait_until_nobody_is_left() == [], step
+        assert wait_until_all_ended() == [], step
         before = contents(outputs)
         if number % 2 or not list(outputs.glob(f"sweeps/*/{PLAN_FILE}")):
-            continue  # or nothing was planned yet, so nothing is there to go on with
-        finished = len(before) == 2  # only the closing table was left
-        done = struck.resume(outputs)
+            continue  # or there is no plan to resume yet
+        finished = len(before) == 2  # only the closing table was missing
+        done = injector.resume(outputs)
         assert done.returncode == (2 if finished else 0), (step, done.stderr, done.stdout)
         assert [result.status for result in results(outputs)] == [Status.unsupported, Status.ok], step
-        assert before.items() <= contents(outputs).items(), step  # what was there was not measured again
+        assert before.items() <= contents(outputs).items(), step  # existing results were not measured again
 
 
 def wait_for(outputs: Path, pattern: str) -> None:
-    """Block until a file is there."""
+    """Block until a file exists."""
     deadline = time.monotonic() + WAIT_S
     while not list(outputs.glob(pattern)):
         assert time.monotonic() < deadline, pattern
@@ -47,7 +47,7 @@ def wait_for(outputs: Path, pattern: str) -> None:
 
 
 def wait_for_text(outputs: Path, pattern: str, text: str) -> None:
-    """Block until a file holds a text."""
+    """Block until a file contains a text."""
     wait_for(outputs, pattern)
     deadline = time.monotonic() + WAIT_S
     while text not in next(outputs.glob(pattern)).read_text(errors="replace"):
@@ -63,10 +63,10 @@ def wait_for_text(outputs: Path, pattern: str, text: str) -> None:
         (signal.SIGTERM, "fault: children, at: step"),
     ],
 )
-def test_a_host_that_ends_while_its_worker_hangs(struck: Struck, tmp_path, number, fault):
-    """Neither the worker, nor its frozen baseline, nor children in sessions of their own survive it."""
+def test_a_host_that_ends_while_its_worker_hangs(injector: FaultInjector, tmp_path, number, fault):
+    """The worker, its frozen baseline and children in other sessions end too."""
     outputs = tmp_path / "outputs"
-    host = struck.begin(outputs, faults("batch_s: 0.001", fault))
+    host = injector.start(outputs, faults("batch_s: 0.001", fault))
     wait_for_text(outputs, "sweeps/*/002_*/candidate.log", "fake: this line")
     if "step" in fault:
         wait_for(outputs, "sweeps/*/001_*/baseline.log")
@@ -74,28 +74,28 @@ def test_a_host_that_ends_while_its_worker_hangs(struck: Struck, tmp_path, numbe
     host.send_signal(number)
     host.communicate(timeout=WAIT_S)
     assert host.returncode == (130 if number == signal.SIGTERM else -number)
-    assert wait_until_nobody_is_left() == []
+    assert wait_until_all_ended() == []
     assert results(outputs)[0].status is Status.ok
 
 
 @pytest.mark.parametrize("launcher", [[], ["threading=xeon_run_cpu", "backend.openmp=true"]], ids=["plain", "launcher"])
-def test_workers_die_with_the_host(struck: Struck, tmp_path, launcher):
-    """Nor does a launcher that stands between survive it."""
+def test_workers_die_with_the_host(injector: FaultInjector, tmp_path, launcher):
+    """A launcher between host and worker ends too."""
     outputs = tmp_path / "outputs"
-    host = struck.begin(outputs, *launcher, faults("fault: hang, at: step"))
+    host = injector.start(outputs, *launcher, faults("fault: hang, at: step"))
     wait_for_text(outputs, "sweeps/*/001_*/candidate.log", "fake: this line")
     os.kill(host.pid, signal.SIGKILL)
     host.communicate(timeout=WAIT_S)
-    assert wait_until_nobody_is_left() == []
+    assert wait_until_all_ended() == []
 
 
-def test_interrupted_once_it_finishes_the_slice_and_saves(struck: Struck, tmp_path):
-    """Exit code 130; the rounds so far are written, the row says who stopped it, and resume measures it again."""
+def test_first_interrupt_finishes_the_slice_and_saves(injector: FaultInjector, tmp_path):
+    """The exit code is 130, the row is interrupted by the user, and resume measures it again."""
     outputs = tmp_path / "outputs"
     cases = faults("fault: unsupported", "batch_s: 0.01", "fault: unsupported, at: init")
-    host = struck.begin(outputs, cases, "measure.slice_s=1", "measure.warmup_s=0.1")
+    host = injector.start(outputs, cases, "measure.slice_s=1", "measure.warmup_s=0.1")
     wait_for_text(outputs, "sweeps/*/002_*/baseline.log", "fake: this line")
-    time.sleep(2)  # into a slice: four rounds of them are all that there is to do by then
+    time.sleep(2)  # wait until slices are measured; two rounds of two slices last about four seconds
     host.send_signal(signal.SIGINT)
     out, err = host.communicate(timeout=WAIT_S)
     assert host.returncode == 130, err
@@ -104,16 +104,16 @@ def test_interrupted_once_it_finishes_the_slice_and_saves(struck: Struck, tmp_pa
     assert results(outputs)[1].reason == "interrupted by the user"
     assert "1 more was not started; to continue: runner resume " in out
     before = contents(outputs)
-    done = struck.resume(outputs)
+    done = injector.resume(outputs)
     assert done.returncode == 0, done.stderr
     assert [result.status for result in results(outputs)] == [Status.unsupported, Status.ok, Status.unsupported]
     assert contents(outputs)[min(before)] == before[min(before)]
 
 
-def test_interrupted_twice_it_ends_at_once(struck: Struck, tmp_path):
-    """It does not wait for a slice of an hour; no one is left, and what was finished is there."""
+def test_second_interrupt_ends_at_once(injector: FaultInjector, tmp_path):
+    """It does not wait for a slice of an hour; no process remains, and finished results exist."""
     outputs = tmp_path / "outputs"
-    host = struck.begin(outputs, faults("batch_s: 0.001", "batch_s: 3600"), "measure.request_timeout_s=4000")
+    host = injector.start(outputs, faults("batch_s: 0.001", "batch_s: 3600"), "measure.request_timeout_s=4000")
     wait_for_text(outputs, "sweeps/*/002_*/candidate.log", "fake: this line")
     time.sleep(1)
     host.send_signal(signal.SIGINT)
@@ -124,38 +124,38 @@ def test_interrupted_twice_it_ends_at_once(struck: Struck, tmp_path):
     assert results(outputs)[0].status is Status.ok
 
 
-def test_a_torn_result_is_told_and_measured_again(struck: Struck, tmp_path):
-    """A power loss can tear what a disk had promised to keep."""
+def test_a_truncated_result_is_reported_and_measured_again(injector: FaultInjector, tmp_path):
+    """A power loss can truncate a file."""
     outputs = tmp_path / "outputs"
-    assert struck.run(outputs, TWO).returncode == 0
+    assert injector.run(outputs, TWO).returncode == 0
     first, second = sorted(outputs.glob(f"sweeps/*/*/{RESULT_FILE}"))
     os.truncate(second, second.stat().st_size // 2)
     untouched = first.read_bytes()
-    done = struck.resume(outputs)
+    done = injector.resume(outputs)
     assert done.returncode == 0, done.stderr
     assert f"{second.parent.name}: {RESULT_FILE} cannot be read" in done.stdout
     assert [result.status for result in results(outputs)] == [Status.ok] * 2
     assert first.read_bytes() == untouched
 
 
-def test_a_torn_plan_is_no_plan(struck: Struck, tmp_path):
-    """Nothing continues from it, and it is reported; the finished rows stay."""
+def test_a_truncated_plan_cannot_be_resumed(injector: FaultInjector, tmp_path):
+    """It is reported, and finished rows are kept."""
     outputs = tmp_path / "outputs"
-    assert struck.run(outputs, TWO).returncode == 0
+    assert injector.run(outputs, TWO).returncode == 0
     [plan] = outputs.glob(f"sweeps/*/{PLAN_FILE}")
     os.truncate(plan, 40)
     before = contents(outputs)
-    done = struck.resume(outputs)
+    done = injector.resume(outputs)
     assert done.returncode == 2
     assert "resume: received 'true'" in done.stderr
     assert contents(outputs) == before
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
-def test_a_clock_that_is_set_back_changes_no_number(struck: Struck, tmp_path):
-    """Two hours earlier between the runs: durations are right, and so is the order in which rows are read back."""
+def test_a_clock_that_is_set_back_changes_no_number(injector: FaultInjector, tmp_path):
+    """Two hours back between two runs: durations and the order of the rows are correct."""
     outputs = tmp_path / "outputs"
-    done = struck.run(outputs, TWO, "tracking=mlflow", action="clock", nth="os.mkdir 002_")
+    done = injector.run(outputs, TWO, "tracking=mlflow", action="clock", nth="os.mkdir 002_")
     assert done.returncode == 0, done.stderr
     first, second = results(outputs)
     assert second.ended_at < first.ended_at - 7000
@@ -164,11 +164,11 @@ def test_a_clock_that_is_set_back_changes_no_number(struck: Struck, tmp_path):
     assert rows["tags.label"].tolist() == [first.label, second.label]
 
 
-def test_plan_is_on_the_disk_before_the_first_run(struck: Struck, tmp_path):
-    """With every run's fingerprint, and the command that began it."""
+def test_plan_is_on_the_disk_before_the_first_run(injector: FaultInjector, tmp_path):
+    """It contains the fingerprint of every run and the command that started the sweep."""
     outputs = tmp_path / "outputs"
-    assert struck.run(outputs, BRIEF_TWO).returncode == 0
-    writes = struck.writes(BRIEF_TWO)
+    assert injector.run(outputs, BRIEF_TWO).returncode == 0
+    writes = injector.writes(BRIEF_TWO)
     planned = next(number for number, what in enumerate(writes) if what.startswith("os.rename .plan.json"))
     assert planned < next(number for number, what in enumerate(writes) if what.startswith("os.mkdir 001_"))
     [plan] = outputs.glob(f"sweeps/*/{PLAN_FILE}")

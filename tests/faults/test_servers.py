@@ -1,4 +1,4 @@
-"""Tracking servers that are down, silent, slow or broken, and what records the sweep later."""
+"""Tracking servers that are down, silent, slow or broken, and recording the sweep later with sync."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STATUSES = [Status.ok, Status.failed, Status.ok]
 
 
 def serve(status: int, delay_s: float) -> http.server.ThreadingHTTPServer:
-    """Return a server that answers everything alike, after some seconds."""
+    """Return a server that answers every request with the same status after a delay."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -34,7 +34,7 @@ def serve(status: int, delay_s: float) -> http.server.ThreadingHTTPServer:
             self.end_headers()
             self.wfile.write(b"{}")
 
-        do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815 -- the names that the library calls
+        do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815 -- names required by the library
 
         def log_message(self, *_):
             return
@@ -46,13 +46,13 @@ def serve(status: int, delay_s: float) -> http.server.ThreadingHTTPServer:
 
 @pytest.fixture(autouse=True)
 def own_lock(monkeypatch, environment) -> None:
-    """Let what runs in this process wait for no one else's measurement."""
+    """Use the lock of the test environment in this process too."""
     monkeypatch.setenv(LOCK_VARIABLE, environment[LOCK_VARIABLE])
 
 
 @pytest.fixture(params=["down", "silent", "slow", "answering 500"])
 def broken(request) -> Iterator[str]:
-    """The address of a server that is of no use."""
+    """The address of a server that cannot record anything."""
     if request.param == "down":
         yield "http://127.0.0.1:9"
     elif request.param == "silent":
@@ -67,8 +67,8 @@ def broken(request) -> Iterator[str]:
         found.server_close()
 
 
-def test_a_server_of_no_use_costs_no_run(run_program: RunProgram, broken, tmp_path, capsys):
-    """Said once; the results are on the disk, and sync records them, each once, where there is a store."""
+def test_a_broken_server_costs_no_run(run_program: RunProgram, broken, tmp_path, capsys):
+    """It is reported once; the results are on disk, and sync records each once in another store."""
     done = run_program(*TRACKED, CASES, f"tracking.uri={broken}")
     assert [result.status for result in done.results()] == STATUSES
     assert done.out.count("tracking:") == 1, done.out
@@ -76,9 +76,9 @@ def test_a_server_of_no_use_costs_no_run(run_program: RunProgram, broken, tmp_pa
     uri = f"sqlite:///{tmp_path}/later.db"
     sync = ["--uri", uri, "--output-dir", str(done.output_dir)]
     sweep = newest(done).name
-    for told in (f"{sweep}: 3 recorded, 0 already there", f"{sweep}: 0 recorded, 3 already there"):
+    for line in (f"{sweep}: 3 recorded, 0 already present", f"{sweep}: 0 recorded, 3 already present"):
         assert command.main(sync) == 0
-        assert capsys.readouterr().out.strip() == told
+        assert capsys.readouterr().out.strip() == line
     _, [parent], children = runs_of(uri, sweep)
     assert parent.info.status == "FINISHED"
     assert [run.data.tags["status"] for run in children] == [str(status) for status in STATUSES]
@@ -90,20 +90,20 @@ def test_a_server_of_no_use_costs_no_run(run_program: RunProgram, broken, tmp_pa
 
 
 def test_sync_over_http_adds_what_is_missing(run_program: RunProgram, server, capsys):
-    """To a real server that has the sweep already, and to which a row was lost."""
+    """To a real server that has the sweep but lost one row."""
     done = run_program(*TRACKED, CASES, f"tracking.uri={server}")
     client, _, children = runs_of(server, newest(done).name)
     sync = ["--uri", server, "--output-dir", str(done.output_dir), "--sweep", newest(done).name]
     assert command.main(sync) == 0
-    assert "0 recorded, 3 already there" in capsys.readouterr().out
+    assert "0 recorded, 3 already present" in capsys.readouterr().out
     client.delete_run(children[1].info.run_id)
     assert command.main(sync) == 0
-    assert "1 recorded, 2 already there" in capsys.readouterr().out
+    assert "1 recorded, 2 already present" in capsys.readouterr().out
     assert len(runs_of(server, newest(done).name)[2]) == 3
 
 
-def test_sync_says_what_it_cannot_do(tmp_path, capsys, run_program: RunProgram):
-    """No such sweep, and a server that is down: one line, exit code 2."""
+def test_sync_reports_failures(tmp_path, capsys, run_program: RunProgram):
+    """A missing sweep, a busy machine and a server that is down each give one line and exit code 2."""
     assert command.main(["--output-dir", str(tmp_path)]) == 2
     assert "holds no sweep" in capsys.readouterr().err
     done = run_program(*TRACKED, "tracking=none")
@@ -112,34 +112,34 @@ def test_sync_says_what_it_cannot_do(tmp_path, capsys, run_program: RunProgram):
     assert "sweep: received '../elsewhere'; allowed: last, or" in capsys.readouterr().err
     with measurement_lock(wait=False, report=pytest.fail):
         assert command.main(options) == 2
-    assert capsys.readouterr().err.endswith("two would be each other's noise: add --wait\n")
+    assert capsys.readouterr().err.endswith("concurrent measurements disturb each other: add --wait\n")
     assert command.main([*options, "--uri", "http://someone:hunter2hunter2@127.0.0.1:9"]) == 2
-    told = capsys.readouterr().err
-    assert "127.0.0.1:9" in told
-    assert "hunter2" not in told
-    assert len(told.splitlines()) == 1
+    message = capsys.readouterr().err
+    assert "127.0.0.1:9" in message
+    assert "hunter2" not in message
+    assert len(message.splitlines()) == 1
 
 
-def test_patience_is_for_all_calls_together():
-    """A server that takes long again and again is given up like one that is silent."""
-    patience = TimeBudget("http://somewhere", seconds=2.0)
-    assert patience.spend(lambda: "at once") == "at once"
-    patience.spend(lambda: time.sleep(1.9))  # 0.9 s more than is usual
-    begin = time.monotonic()
+def test_the_time_budget_is_for_all_calls_together():
+    """A server that is slow repeatedly uses up the budget like a silent one."""
+    budget = TimeBudget("http://somewhere", seconds=2.0)
+    assert budget.spend(lambda: "at once") == "at once"
+    budget.spend(lambda: time.sleep(1.9))  # 0.9 s more than is free
+    started = time.monotonic()
     with pytest.raises(TimeoutError):
-        patience.spend(lambda: time.sleep(30))
-    assert time.monotonic() - begin < 15  # half of what the call takes
+        budget.spend(lambda: time.sleep(30))
+    assert time.monotonic() - started < 15  # half of the call's duration
     with pytest.raises(ZeroDivisionError):
         TimeBudget("http://somewhere").spend(lambda: 1 / 0)
 
 
-def test_patience_has_no_end_with_a_database_of_ones_own():
-    """Making it takes a while, on a slow disk a long one."""
+def test_a_local_database_has_no_time_limit():
+    """Its creation can take long on a slow disk."""
     assert TimeBudget("sqlite:///x.db", seconds=0.0).spend(lambda: 5) == 5
 
 
 def test_rows_of_a_store_follow_the_plan(run_program: RunProgram, tmp_path: Path):
-    """What is measured again takes the place of what was there; what changed is a row of its own."""
+    """A run that is measured again replaces its row."""
     done = run_program(*TRACKED, CASES)
     uri = f"sqlite:///{done.output_dir / 'mlflow.db'}"
     sweep = newest(done).name

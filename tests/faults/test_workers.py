@@ -1,4 +1,4 @@
-"""Whatever happens to a worker is the status of its row, the others are as they would be, and no one is left."""
+"""Every fault of a worker becomes the status of its row; other rows are unaffected, and no process remains."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AT_ONCE = {
     "fault: memory": (Status.failed, "MemoryError: the fake is out of memory"),
     "fault: missing": (Status.unavailable, "nowhere is not installed: run make setup"),
     "fault: unsupported, at: init": (Status.unsupported, "take precision=fp32"),
-    "fault: lie": (Status.invalid, "precision: asked int8, observed fp32"),
+    "fault: lie": (Status.invalid, "precision: requested int8, observed fp32"),
     "fault: not a number": (Status.invalid, "4 of 320 logits are NaN or infinite"),
     "fault: constant": (Status.invalid, "all samples have the same logits"),
     "fault: noise": (Status.ok, ""),
@@ -46,12 +46,12 @@ AT_THE_LIMIT = {
     "fault: children, at: step": (Status.timeout, "no answer within 3 s (waiting for"),
     "batch_s: 0.001": (Status.ok, ""),
 }
-"""Hanging workers ignore SIGTERM, and some have children in sessions of their own."""
+"""Hanging workers ignore SIGTERM, and some have children in other sessions."""
 
 
 @pytest.mark.parametrize("cases", [AT_ONCE, AT_THE_LIMIT], ids=["at once", "at the limit"])
-def test_every_fault_is_a_row_of_its_own_and_the_sweep_goes_on(run_program: RunProgram, cases):
-    """A worker that raises, dies, hangs, lies or answers nonsense ends its run only."""
+def test_every_fault_ends_its_own_row_only(run_program: RunProgram, cases):
+    """A worker that raises, dies, hangs, ignores settings or sends garbage ends its run only."""
     limits = ["measure.prepare_timeout_s=3", "measure.request_timeout_s=3"] if cases is AT_THE_LIMIT else []
     done = run_program(*FAKE, faults(*cases), *limits)
     assert done.code == 1, done.err
@@ -65,8 +65,8 @@ def test_every_fault_is_a_row_of_its_own_and_the_sweep_goes_on(run_program: RunP
 
 
 @pytest.mark.parametrize("what", ["fault: kill", "fault: kill, at: step"])
-def test_a_baseline_that_fails_is_named(run_program: RunProgram, what):
-    """The candidate is not blamed for it, and the next baseline is a new one."""
+def test_a_failed_baseline_is_named(run_program: RunProgram, what):
+    """The reason names the baseline, and the next run starts a new one."""
     options = ",".join(f"backend.options.{part.replace(': ', '=')}" for part in what.split(", "))
     baseline = '","'.join(["backend=fake", *options.split(",")])
     done = run_program(*FAKE, f'baseline=["{baseline}"]', "measure.request_timeout_s=3", "batch_size=4,8")
@@ -74,28 +74,28 @@ def test_a_baseline_that_fails_is_named(run_program: RunProgram, what):
 
 
 def killed() -> Worker:
-    """Start a process that is killed before it has dialled."""
+    """Start a process that is killed before it connects."""
     command = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
     return Worker(WorkerLaunch(command, {}, None), worker.Path("killed.log").absolute())
 
 
 @pytest.mark.parametrize(
-    ("readings", "told"),
+    ("readings", "message"),
     [
         ([OomKills(4, 7), OomKills(4, 7)], None),
         ([OomKills(4, 7), OomKills(5, 8)], "out of memory, by the control group's counter (oom_kill rose by 1)"),
         ([OomKills(0, 7), OomKills(0, 9)], "out of memory, by the kernel's counter (oom_kill rose by 2)"),
     ],
 )
-def test_a_kill_for_lack_of_memory_is_told(monkeypatch, tmp_path, readings, told):
-    """By the counters alone: SIGKILL does not say who sent it."""
+def test_an_out_of_memory_kill_is_reported(monkeypatch, tmp_path, readings, message):
+    """By the counters only, because SIGKILL does not carry its sender."""
     monkeypatch.chdir(tmp_path)
     left = list(readings)
     monkeypatch.setattr(worker, "read_oom_kills", lambda: left.pop(0))
     with pytest.raises(RunFailed) as failure:
         killed()
     assert failure.value.status is Status.crashed
-    wanted = "died by SIGKILL: it printed nothing" + (f": {told}: {REMEDY}" if told else "")
+    wanted = "died by SIGKILL: it printed nothing" + (f": {message}: {REMEDY}" if message else "")
     assert failure.value.reason == wanted
 
 
@@ -108,7 +108,7 @@ def test_a_kill_for_lack_of_memory_is_told(monkeypatch, tmp_path, readings, told
     ids=["version 2", "version 1"],
 )
 def test_counters_of_both_versions_of_control_groups(tmp_path, cgroup, file, content):
-    """The kernel's files, word for word."""
+    """With files in the kernel's formats."""
     for path, text in (("proc/self/cgroup", cgroup), ("proc/vmstat", "pgfault 9\noom_kill 11\n"), (file, content)):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
@@ -116,5 +116,5 @@ def test_counters_of_both_versions_of_control_groups(tmp_path, cgroup, file, con
 
 
 def test_a_kernel_without_counters(tmp_path):
-    """Nothing is reported, and nothing raised."""
+    """All counters are 0."""
     assert read_oom_kills(tmp_path) == OomKills(0, 0)

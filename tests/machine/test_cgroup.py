@@ -1,4 +1,4 @@
-"""The quota that counts is the least on the way to the root, in either version of control groups."""
+"""The effective quota is the lowest on the way to the root, in both versions of control groups."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ V2, V1 = "sys/fs/cgroup", "sys/fs/cgroup/cpu"
     [
         ({}, None),  # a kernel without control groups
         ({"proc/self/cgroup": "0::/"}, None),  # the root group has no cpu.max
-        ({"proc/self/cgroup": "0::/", f"{V2}/cpu.max": "400000 100000"}, 4.0),  # a pod with a namespace of its own
+        ({"proc/self/cgroup": "0::/", f"{V2}/cpu.max": "400000 100000"}, 4.0),  # a pod with its own namespace
         ({"proc/self/cgroup": "0::/job/step/task", f"{V2}/job/cpu.max": "100000 100000"}, 1.0),  # two levels up
         (
             {
@@ -49,6 +49,6 @@ V2, V1 = "sys/fs/cgroup", "sys/fs/cgroup/cpu"
         ),
     ],
 )
-def test_the_least_limit_counts(tmp_path, files, cores):
-    """Nested groups, version 2 and version 1, a limit far above, and none at all."""
+def test_lowest_limit_applies(tmp_path, files, cores):
+    """For nested groups of both versions, a limit of a distant ancestor, and no limit."""
     assert quota_cores(write(tmp_path, files)) == cores

@@ -1,4 +1,4 @@
-"""What this machine is, as a table and as JSON."""
+"""The description of this machine, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def named(machine, tmp_path) -> dict[str, inventory.Entry]:
     return {entry.name: entry for entry in inventory.take(machine, tmp_path)}
 
 
-def test_everything_that_a_setting_needs_is_there_or_has_a_remedy(tmp_path):
-    """Hardware, kernel, allocators, OpenMP runtimes, programs, packages; what is missing says what to do."""
+def test_every_requirement_is_found_or_has_a_remedy(tmp_path):
+    """Hardware, kernel, allocators, OpenMP runtimes, programs and packages."""
     entries = named(this_machine(), tmp_path)
     assert {
         "processor",
@@ -50,13 +50,13 @@ def test_everything_that_a_setting_needs_is_there_or_has_a_remedy(tmp_path):
         ({"isa": []}, "AVX-512 VNNI", "not supported by this processor"),
     ],
 )
-def test_what_cannot_work_says_what_to_do(tmp_path, change, name, remedy):
-    """On a machine that lacks it."""
+def test_missing_capability_has_a_remedy(tmp_path, change, name, remedy):
+    """On a machine that lacks the capability."""
     assert remedy in named(dataclasses.replace(this_machine(), **change), tmp_path)[name].remedy
 
 
-def test_the_command_answers_at_once_without_measuring(tmp_path):
-    """As JSON for programs, as a table for people."""
+def test_machine_command_without_measuring(tmp_path):
+    """It prints JSON for programs and a table for people."""
     command = [sys.executable, "-m", "runner.machine", "--no-measure", "--output-dir", str(tmp_path)]
     done = subprocess.run([*command, "--json"], cwd=PROJECT, capture_output=True, text=True, check=True)
     content = json.loads(done.stdout)
@@ -68,7 +68,7 @@ def test_the_command_answers_at_once_without_measuring(tmp_path):
 
 
 def test_every_sweep_records_the_machine(run_program: RunProgram):
-    """With what could work on it."""
+    """Including its inventory."""
     done = run_program(*FAKE)
     content = json.loads((done.run_folder().parent / "machine.json").read_text())
     assert {entry["name"] for entry in content["inventory"]} >= {"tcmalloc", "torch"}

@@ -1,4 +1,4 @@
-"""Noise guards: the counters, what counts as a disturbance, and what a run does about it."""
+"""Noise guards: the counters, the limits of interference, and the reaction of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOG = "while True: pass"
 
 
 def machine(root: Path, *, version: int = 2) -> Path:
-    """Write the counters of a machine with two cores, of which a process may use the first, and return the root."""
+    """Write the counters of a machine with two cores, of which the process may use the first, and return the root."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/stat").write_text(
         "cpu  999 0 999 0 0 0 0 99 0 0\ncpu0 300 10 90 500 0 5 5 20 0 0\ncpu1 600 0 900 0 0 0 0 70 0 0\n"
@@ -48,8 +48,8 @@ def machine(root: Path, *, version: int = 2) -> Path:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_counters_are_those_of_the_cores_and_of_the_own_processes(tmp_path, version):
-    """Only core 0 counts; the quota of a control group above holds back too, in both versions."""
+def test_counters_of_allowed_cores_and_own_processes(tmp_path, version):
+    """Only core 0 counts, and throttling by the quota of an ancestor group counts in both versions."""
     reading = Watch([0], [4711, 4712], machine(tmp_path, version=version)).read()
     assert reading.busy == 400 / TICKS
     assert reading.steal == 20 / TICKS
@@ -58,13 +58,13 @@ def test_counters_are_those_of_the_cores_and_of_the_own_processes(tmp_path, vers
 
 
 def test_a_kernel_without_counters_sees_no_noise(tmp_path):
-    """Nothing is there, nothing is raised."""
+    """Missing files are read as zero counters."""
     watch = Watch([0, 1], root=tmp_path)
     assert watch.between(watch.read(), watch.read()).disturbances() == []
 
 
 def test_shares_are_of_the_cores_time():
-    """Two cores for two seconds: 0.8 s of other processes are 20 %, 0.1 s that were stolen 2.5 %."""
+    """On two cores for two seconds, 0.8 s of other processes are 20 % and 0.1 s of steal are 2.5 %."""
     before = Reading(10, 1000, 5, 1, 0, 0, 4)
     after = Reading(12, 1000.2, 9.3, 1.1, 0.1, 0.5, 7.5)
     noise = Watch([0, 1]).between(before, after, [Slice([[0, 1]], 12), Slice([[0, 1]], 13)])
@@ -74,23 +74,23 @@ def test_shares_are_of_the_cores_time():
     assert worst([noise, Noise(foreign=0.4)]) == Noise(*map(pytest.approx, (0.025, 0.4, 0.025, 0.25, 0.2, 25)))
 
 
-def test_a_few_ticks_mean_nothing():
-    """Two counters that are not read at the same moment differ by some ticks: that is no process."""
+def test_differences_of_a_few_ticks_are_ignored():
+    """Counters that are not read at the same instant differ by a few ticks."""
     before, after = Reading(0, 0, 0, 0, 0, 0, 0), Reading(0.05, 0, 0.04, 0.03, 0, 0, 0)
     assert Watch([0]).between(before, after).disturbances() == []
 
 
-def test_a_disturbed_round_is_measured_again_whatever_its_value():
-    """The second round's candidate slice is contaminated: there are four rounds, of which three count."""
+def test_a_contaminated_round_is_measured_again():
+    """The candidate slice of the second round is contaminated, so three of four rounds count."""
     noises = [Noise()] * 2 + [Noise(foreign=0.5), Noise()] + [Noise()] * 4
-    shown = []
-    rounds = list(pair([100] * 9, [200] * 9, noises=noises).run_rounds(0, lambda *seen: shown.append(seen[:2])))
+    progress = []
+    rounds = list(pair([100] * 9, [200] * 9, noises=noises).run_rounds(0, lambda *counts: progress.append(counts[:2])))
     assert [one.clean for one in rounds] == [True, False, True, True]
-    assert shown == [(1, 0), (1, 1), (2, 1), (3, 1)]
+    assert progress == [(1, 0), (1, 1), (2, 1), (3, 1)]
 
 
 def test_without_guards_every_round_counts():
-    """What contaminated it is in the record all the same."""
+    """Its interference is still recorded."""
     measure = dataclasses.replace(MEASURE, guards=False)
     rounds = list(
         pair([100] * 9, [200] * 9, noises=[Noise(steal=0.5)] * 18, measure=measure).run_rounds(0, lambda *_: None)
@@ -99,26 +99,26 @@ def test_without_guards_every_round_counts():
     assert all(one.clean and one.noise.steal == 0.5 for one in rounds)
 
 
-def test_most_rounds_disturbed_is_too_noisy_however_many_are_calm():
-    """Too noisy: more rounds are contaminated than are clean, and more than `rounds_min`."""
-    given_up = [is_too_noisy(*counts, MEASURE) for counts in ((3, 3), (3, 4), (4, 4), (4, 5), (0, 3), (0, 4))]
-    assert given_up == [False, True, False, True, False, True]
+def test_too_noisy_if_most_rounds_are_contaminated():
+    """More rounds are contaminated than clean, and more than `rounds_min`."""
+    too_noisy = [is_too_noisy(*counts, MEASURE) for counts in ((3, 3), (3, 4), (4, 4), (4, 5), (0, 3), (0, 4))]
+    assert too_noisy == [False, True, False, True, False, True]
 
 
-def test_a_machine_that_stays_noisy_is_given_up():
-    """More contaminated rounds than clean ones, and than there must be clean ones at least."""
+def test_rounds_stop_on_a_machine_that_stays_noisy():
+    """After one contaminated round more than `rounds_min`."""
     rounds = list(pair([100] * 20, [200] * 20, noises=[Noise(steal=0.5)] * 40).run_rounds(0, lambda *_: None))
     assert len(rounds) == MEASURE.rounds_min + 1
 
 
 def hogged(environment, tmp_path, *overrides: str, seconds: float):
-    """Return the result of a run in whose middle both cores are taken for a while."""
+    """Return the measurement of a run during which hogs occupy all cores for some seconds."""
     arguments = [*FAKE, "measure.guards=true", "measure.slice_s=0.2", *overrides, f"output_dir={tmp_path}"]
     process = start_program(environment, *arguments)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("sweeps/*/*/baseline.log")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(3)  # both have been warmed up, and rounds run
+    time.sleep(3)  # both workers are warm, and rounds are measured
     hogs = [subprocess.Popen([sys.executable, "-c", HOG]) for _ in range(os.cpu_count() or 1)]
     try:
         process.wait(seconds)
@@ -135,8 +135,8 @@ def hogged(environment, tmp_path, *overrides: str, seconds: float):
     return result.measurement
 
 
-def test_a_hog_that_stays_leaves_no_verdict(environment, tmp_path):
-    """Started in the middle of a run: too noisy, with the figures."""
+def test_permanent_hog_gives_too_noisy(environment, tmp_path):
+    """It starts in the middle of a run; the result describes the interference."""
     measured = hogged(environment, tmp_path, "measure.rounds_min=20", "measure.rounds_max=40",
                       "measure.goal=0.0001", seconds=100)  # fmt: skip
     assert measured.verdict is Verdict.too_noisy
@@ -144,13 +144,13 @@ def test_a_hog_that_stays_leaves_no_verdict(environment, tmp_path):
     assert measured.disturbances[0].startswith("other processes used ")
 
 
-def test_rounds_beside_a_hog_that_ends_are_measured_again(environment, tmp_path):
-    """Three seconds of it: its rounds are stored in the record and do not count."""
+def test_rounds_during_a_temporary_hog_are_measured_again(environment, tmp_path):
+    """Its rounds are recorded and do not count."""
     measured = hogged(environment, tmp_path, "measure.rounds_min=30", "measure.rounds_max=30", seconds=3)
     assert measured.rounds == 30
     assert measured.rounds_contaminated >= 2
     assert measured.verdict is not Verdict.too_noisy
     [table] = tmp_path.glob("sweeps/*/*/rounds.csv")
-    kept = table.read_text().splitlines()[1:]
-    assert len(kept) == measured.rounds + measured.rounds_contaminated
-    assert sum("other processes used" in line for line in kept) == measured.rounds_contaminated
+    rounds = table.read_text().splitlines()[1:]
+    assert len(rounds) == measured.rounds + measured.rounds_contaminated
+    assert sum("other processes used" in line for line in rounds) == measured.rounds_contaminated

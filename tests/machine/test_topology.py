@@ -1,4 +1,4 @@
-"""Topologies as sysfs shows them on machines of several kinds, and how instances share them."""
+"""Topologies of several kinds of machines as sysfs shows them, and the shares of instances."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runner.machine.topology import Topology, flat_topology, parse_list, read_to
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a machine's sysfs holds: ``lscpu --extended=CPU,NODE,SOCKET,CORE`` in other words."""
+    """The topology in a machine's sysfs; ``lscpu --extended=CPU,NODE,SOCKET,CORE`` prints the same."""
 
     cores: Sequence[tuple[int, Sequence[int]]]
     """Package (None writes no file) and CPUs of each core."""
@@ -47,13 +47,13 @@ TWO_SOCKETS = Recorded(
     nodes={0: "0-3,8-11", 1: "4-7,12-15"},
     online="0-15",
 )
-# Some firmware deals CPU numbers to the sockets in turn.
+# Some firmware numbers the CPUs of the sockets alternately.
 INTERLEAVED = Recorded(
     cores=[(cpu % 2, (cpu, cpu + 8)) for cpu in range(8)],
     nodes={0: "0,2,4,6,8,10,12,14", 1: "1,3,5,7,9,11,13,15"},
     online="0-15",
 )
-# AWS Graviton: no threads, one node, the firmware names no package; and the file's name before Linux 5.3.
+# AWS Graviton: no SMT, one node, no package reported by the firmware; siblings file named as before Linux 5.3.
 GRAVITON = Recorded(
     cores=[(-1, (cpu,)) for cpu in range(8)], nodes={0: "0-7"}, online="0-7", siblings_file="thread_siblings_list"
 )
@@ -74,28 +74,24 @@ def cpus(topology: Topology) -> list[tuple[int, ...]]:
         (INTERLEAVED, range(16), [(0, 8), (2, 10), (4, 12), (6, 14), (1, 9), (3, 11), (5, 13), (7, 15)]),
         (GRAVITON, range(8), [(cpu,) for cpu in range(8)]),
         (VM_WITHOUT_SMT, range(2), [(0,), (1,)]),
-        (  # a cpuset
-            TWO_SOCKETS,
-            [2, 3, 10, 12, 13],
-            [(2, 10), (3,), (12,), (13,)],
-        ),  # a cpuset
+        (TWO_SOCKETS, [2, 3, 10, 12, 13], [(2, 10), (3,), (12,), (13,)]),  # a cpuset
         (OFFLINE, range(8), [(0, 1), (2, 3), (4,), (6, 7)]),
     ],
 )
 def test_cores_are_ordered_by_node_package_and_number(tmp_path, machine, allowed, expected):
-    """Whatever order the kernel numbers the threads in; what is offline or not allowed is left out."""
+    """For any numbering of the threads; CPUs that are offline or not allowed are omitted."""
     topology = read_topology(allowed, machine.write(tmp_path))
     assert cpus(topology) == expected
     assert topology.cpus == sorted(cpu for core in expected for cpu in core)
 
 
-def test_a_kernel_without_sysfs_leaves_each_cpu_a_core(tmp_path):
+def test_each_cpu_is_a_core_without_sysfs(tmp_path):
     """As in some containers."""
     assert read_topology([2, 5, 6], tmp_path) == flat_topology([2, 5, 6])
 
 
 def test_one_thread_of_each_core(tmp_path):
-    """The first that may be used."""
+    """The first usable one."""
     topology = read_topology([2, 3, 10, 12, 13], TWO_SOCKETS.write(tmp_path))
     assert (topology.first_threads(), topology.threads_per_core) == ([2, 3, 12, 13], 2)
 
@@ -108,14 +104,14 @@ def test_one_thread_of_each_core(tmp_path):
         (INTERLEAVED, 2, [[0, 2, 4, 6, 8, 10, 12, 14], [1, 3, 5, 7, 9, 11, 13, 15]]),
         (TWO_SOCKETS, 4, [[0, 1, 8, 9], [2, 3, 10, 11], [4, 5, 12, 13], [6, 7, 14, 15]]),
         (TWO_SOCKETS, 1, [list(range(16))]),
-        (TWO_SOCKETS, 3, [[0, 1, 8, 9], [2, 3, 10, 11], [4, 5, 12, 13]]),  # two cores are left over
+        (TWO_SOCKETS, 3, [[0, 1, 8, 9], [2, 3, 10, 11], [4, 5, 12, 13]]),  # two cores are unused
         (GRAVITON, 2, [[0, 1, 2, 3], [4, 5, 6, 7]]),
         (VM_WITHOUT_SMT, 2, [[0], [1]]),
-        (OFFLINE, 7, [[0], [1], [2], [3], [4], [6], [7]]),  # more than cores: threads, none of them twice
+        (OFFLINE, 7, [[0], [1], [2], [3], [4], [6], [7]]),  # more instances than cores: single threads
     ],
 )
 def test_instances_get_whole_cores_of_one_node(tmp_path, machine, instances, expected):
-    """Equally many, none shared."""
+    """Equal shares without common cores."""
     topology = read_topology(range(16), machine.write(tmp_path))
     shares = [topology.share(instances, number) for number in range(instances)]
     assert [one.cpus for one in shares] == expected
@@ -124,7 +120,7 @@ def test_instances_get_whole_cores_of_one_node(tmp_path, machine, instances, exp
 
 
 def test_four_nodes_for_two_instances(tmp_path):
-    """Each gets two whole ones."""
+    """Each instance gets two whole nodes."""
     machine = Recorded(
         cores=[(cpu // 4, (cpu,)) for cpu in range(8)], nodes={0: "0-1", 1: "2-3", 2: "4-5", 3: "6-7"}, online="0-7"
     )
@@ -135,6 +131,6 @@ def test_four_nodes_for_two_instances(tmp_path):
 @pytest.mark.parametrize(
     ("text", "numbers"), [("0-3,8,10-11\n", [0, 1, 2, 3, 8, 10, 11]), ("5", [5]), ("", []), ("\n", [])]
 )
-def test_lists_of_the_kernel(text, numbers):
-    """Ranges and single numbers; nothing for an empty file."""
+def test_parse_list(text, numbers):
+    """Ranges and single numbers; an empty file gives an empty list."""
     assert parse_list(text) == numbers

@@ -40,8 +40,8 @@ class ScriptedWorker:
     def freeze(self):
         self._diary.append(f"freeze {self._name}")
 
-    def ask(self, request, reply, *, timeout_s):
-        self.heap_seeds.append(request.heap_seed)
+    def request(self, message, reply, *, timeout_s):
+        self.heap_seeds.append(message.heap_seed)
         duration = next(self._batch_ms)
         if duration is None:
             raise RunFailed(Status.crashed, "died by SIGKILL")

@@ -40,11 +40,11 @@ def test_speedup_is_what_the_two_sleeps_say(run_program: RunProgram):
 
 
 def test_a_baseline_that_lies_is_refused(run_program: RunProgram):
-    """A speedup over a baseline that did not run as asked is no number."""
+    """A speedup over a baseline that did not run as requested is not a valid number."""
     done = run_program(*FAKE, 'baseline=["backend=fake","backend.options.fault=lie"]')
     [result] = done.results()
     assert result.status is Status.invalid
-    assert result.reason.startswith("its baseline: precision: asked int8")
+    assert result.reason.startswith("its baseline: precision: requested int8")
     assert (result.shown, result.accuracy) == (None, None)
     assert result.measurement is not None
 

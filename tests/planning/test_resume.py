@@ -177,7 +177,7 @@ def test_beside_settings_it_is_the_newest_sweep_of_this_command(tmp_path):
         (["resume=true"], "resume: received 'true'; allowed: a command, or true if"),
         (["resume=../../etc"], "resume: received '../../etc'; allowed: last, or the folder, the name, a prefix"),
         (["resume=2026-01-09"], "The nearest: 2026-01-02, 2026-01-01"),
-        (["resume=2026-01"], "It fits 2026-01-01, 2026-01-02"),
+        (["resume=2026-01"], "It matches 2026-01-01, 2026-01-02"),
         (["resume=2026-01-01", "backend=torch"], "a sweep of this very command; 2026-01-01 was runner backend=ort"),
         (
             ["resume=2026-01-02"],

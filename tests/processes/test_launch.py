@@ -1,4 +1,4 @@
-"""From a configuration to the exact process: what reaches it, and what never does."""
+"""The process of a configuration: command line, environment and job."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ HARMFUL = {
 
 
 def configure(*overrides: str) -> RunConfig:
-    """Return the configuration that a command line makes."""
+    """Return the configuration of a command line."""
     return typed(compose_settings(overrides))
 
 
 def launched(*overrides: str, ambient: dict[str, str] | None = None, machine: Machine = THREE_CORES) -> WorkerLaunch:
-    """Return the launch of a command line, on a machine of three cores by default."""
+    """Return the launch for a command line, by default on a machine with three cores."""
     return build_launch(configure(*overrides), machine, HARMLESS if ambient is None else ambient)
 
 
@@ -83,14 +83,14 @@ def _composing(hydra_context):
 
 @pytest.fixture
 def libraries(tmp_path, monkeypatch) -> Path:
-    """A folder in which allocators are looked for, and nowhere else."""
+    """The only folder that is searched for libraries."""
     monkeypatch.setattr(machine_libraries, "library_folders", lambda: [tmp_path])
     return tmp_path
 
 
 @pytest.mark.parametrize("backend", ["torch", "ort", "openvino"])
-def test_nothing_ambient_reaches_a_worker_but_the_allow_list(backend):
-    """What the caller happens to have set changes nothing; where things are, and how networks are reached, passes."""
+def test_only_the_allow_list_reaches_a_worker(backend):
+    """Variables for locations and network access pass; all other variables of the caller have no effect."""
     clean, noisy = launched(f"backend={backend}"), launched(f"backend={backend}", ambient=HARMLESS | HARMFUL)
     assert noisy == clean
     own = {"PYTHONPATH", "PYTHONHASHSEED", "TORCHINDUCTOR_CACHE_DIR"}
@@ -100,8 +100,8 @@ def test_nothing_ambient_reaches_a_worker_but_the_allow_list(backend):
     assert (noisy.env["PYTHONPATH"], noisy.env["PYTHONHASHSEED"]) == (str(PROJECT), "0")
 
 
-def test_one_layout_for_both_processes_or_chance_for_each():
-    """standard fixes hash seed and address layout, publish draws both afresh."""
+def test_layout_is_fixed_or_random():
+    """measure=standard fixes the hash seed and the address layout; measure=publish randomises both."""
     fixed, drawn = launched("measure=standard"), launched("measure=publish")
     assert fixed.env["PYTHONHASHSEED"] == "0"
     assert "PYTHONHASHSEED" not in drawn.env
@@ -112,34 +112,34 @@ def test_one_layout_for_both_processes_or_chance_for_each():
     assert launch.job.expectations.layout == "fixed"
 
 
-def test_worker_is_this_interpreter():
-    """No prefix, no shell."""
+def test_worker_runs_in_this_interpreter():
+    """Without a prefix or a shell."""
     assert launched().argv == [sys.executable, "-m", "runner.worker"]
 
 
 def test_the_run_folder_is_not_searched_for_modules(tmp_path):
-    """What lies in the worker's current folder cannot be imported, and does not change what it allocates."""
+    """Files in the worker's current folder are not importable."""
     (tmp_path / "json.py").write_text("raise SystemExit('imported from the current folder')")
     with Worker(launched(), tmp_path / "worker.log") as worker:
         assert worker.alive()
 
 
-def test_allocator_is_preloaded_from_where_it_is_found(libraries):
-    """The best of its names is taken, and the worker gets the real file behind a link, as its maps show it."""
+def test_allocator_is_preloaded(libraries):
+    """The first existing name is preloaded, and the worker expects the real file behind the link, as maps show it."""
     (libraries / "libjemalloc.so.2.1").touch()
     (libraries / "libjemalloc.so.2").symlink_to("libjemalloc.so.2.1")
     (libraries / "libjemalloc.so").touch()
     launch = launched("allocator=jemalloc", ambient=HARMLESS | HARMFUL)
     assert launch.env["LD_PRELOAD"] == str(libraries / "libjemalloc.so.2")
     assert launch.job.expectations == Expectations(
-        layout="forbidden",  # setarch is not permitted on this machine
+        layout="forbidden",  # this machine does not permit setarch
         allocator="jemalloc",
         allocator_library=str((libraries / "libjemalloc.so.2.1").resolve()),
     )
 
 
-def test_instances_have_cores_of_their_own():
-    """Two instances on three cores: one each, and one core stays free; each has as many threads as cores."""
+def test_instances_have_separate_cores():
+    """Two instances on three cores get one core and one thread each; one core is unused."""
     config = configure("instances=2")
     first, second = build_launches(config, THREE_CORES, HARMLESS)
     assert first.argv[1:] == ["--cpu-list", "2", sys.executable, "-m", "runner.worker"]
@@ -154,11 +154,11 @@ HYPER_THREADS = replace(
     cores=list(range(8)),
     topology=Topology(tuple(PhysicalCore(0, 0, (core, core + 4)) for core in range(4))),
 )
-"""Four cores, their second threads numbered behind all first ones, as Linux does."""
+"""Four cores with two threads each; the second threads are numbered after all first threads, as on Linux."""
 
 
-def test_physical_cores_are_one_thread_each():
-    """Bound to the first thread of each core, and as many compute threads; two instances have two cores each."""
+def test_physical_cores_use_one_thread_each():
+    """The worker is bound to the first thread of each core; two instances get two cores each."""
     launch = launched("threading=physical_cores", machine=HYPER_THREADS)
     assert launch.argv[1:3] == ["--cpu-list", "0,1,2,3"]
     assert (launch.job.engine.threads, launch.job.expectations.cores) == (4, [0, 1, 2, 3])
@@ -168,7 +168,7 @@ def test_physical_cores_are_one_thread_each():
 
 
 def test_instances_share_no_physical_core():
-    """Cutting the sorted list of CPUs in two would give each instance one thread of every core."""
+    """Halving the sorted list of CPUs would give each instance one thread of every core."""
     launches = build_launches(configure("instances=2"), HYPER_THREADS, HARMLESS)
     assert [one.job.expectations.cores for one in launches] == [[0, 1, 4, 5], [2, 3, 6, 7]]
 
@@ -176,31 +176,31 @@ def test_instances_share_no_physical_core():
 @pytest.mark.parametrize(
     ("quota", "overrides", "threads"),
     [
-        (None, (), None),  # the runtime's own default is right
+        (None, (), None),  # the runtime's default applies
         (8.0, (), None),
         (2.0, (), 2),
-        (2.5, (), 3),  # rounded up: a thread more uses what is left of a core
+        (2.5, (), 3),  # rounded up: the third thread uses the remaining half core
         (2.0, ("threading=all_cores",), 2),
         (2.0, ("threading=one_thread",), 1),
         (2.0, ("instances=2",), 1),
         (0.3, (), 1),
     ],
 )
-def test_a_quota_of_the_control_group_counts_as_cores(quota, overrides, threads):
-    """A pod with two CPUs on a large node must not start a thread per core of the node."""
+def test_quota_limits_threads(quota, overrides, threads):
+    """A pod with two CPUs on a large node does not start a thread per core of the node."""
     launch = launched(*overrides, machine=replace(HYPER_THREADS, quota_cores=quota))
     assert launch.job.engine.threads == threads
 
 
-def test_instances_keep_to_their_memory_where_a_machine_has_several_nodes():
-    """numactl binds cores and memory."""
+def test_instances_use_local_memory_on_several_nodes():
+    """numactl binds both cores and memory."""
     if shutil.which("numactl") is None:
         pytest.skip("numactl is not installed")
     assert bind([0, 1], replace(THREE_CORES, numa_nodes=2))[1:] == ["--physcpubind=0,1", "--localalloc"]
 
 
-def test_pytorchs_launcher_stands_before_the_worker(libraries):
-    """It gets the allocator and the instance, and finds its libraries in this virtual environment."""
+def test_pytorch_launcher_starts_the_worker(libraries):
+    """It receives the allocator and the instance, and finds its libraries in this virtual environment."""
     for name in ("libiomp5.so", "libtcmalloc.so.4"):
         (libraries / name).touch()
     config = configure("threading=xeon_run_cpu", "allocator=tcmalloc", "instances=3")
@@ -214,8 +214,8 @@ def test_pytorchs_launcher_stands_before_the_worker(libraries):
 
 
 @pytest.mark.parametrize("threading", ["xeon_run_cpu", "intel_openmp"])
-def test_openmp_runtime_that_is_not_installed_is_unavailable(libraries, threading):
-    """One line, with the command that installs it."""
+def test_missing_openmp_runtime_is_unavailable(libraries, threading):
+    """The reason names the command that installs it."""
     with pytest.raises(
         RunFailed, match=rf"threading={threading} is not installed \(libiomp5.so\): run make setup"
     ) as caught:
@@ -223,14 +223,14 @@ def test_openmp_runtime_that_is_not_installed_is_unavailable(libraries, threadin
     assert caught.value.status is Status.unavailable
 
 
-def test_openmp_has_nothing_to_act_on_elsewhere():
-    """A runtime with its own threads is not told of OpenMP's: the row would claim what it cannot do."""
+def test_openmp_is_unsupported_with_other_thread_pools():
+    """OpenMP settings have no effect on a runtime with its own threads."""
     with pytest.raises(RunFailed, match="threading=intel_openmp sets OpenMP, which backend=ort does not use"):
         launched("threading=intel_openmp", "backend=ort")
 
 
-def test_backend_with_an_interpreter_of_its_own(monkeypatch, tmp_path):
-    """Its Python measures, this one makes artifacts; where it is not there the row says how to get it."""
+def test_backend_with_its_own_interpreter(monkeypatch, tmp_path):
+    """Its Python measures and this one makes artifacts; if it is missing, the reason names the install command."""
     monkeypatch.setattr("runner.paths.CHECKOUT", tmp_path)
     with pytest.raises(RunFailed, match="backend=ipex is not installed: run make ipex") as caught:
         launched("backend=ipex")
@@ -243,8 +243,8 @@ def test_backend_with_an_interpreter_of_its_own(monkeypatch, tmp_path):
     assert launch.job.run.python == sys.executable
 
 
-def test_allocator_that_is_not_installed_is_unavailable(libraries):
-    """Told with the names that were looked for and the command that installs it; the system's own is always there."""
+def test_missing_allocator_is_unavailable(libraries):
+    """The reason lists the searched file names and the install command; the system allocator always exists."""
     with pytest.raises(RunFailed) as failed:
         launched("allocator=jemalloc")
     assert failed.value.status is Status.unavailable
@@ -258,18 +258,18 @@ def test_allocator_that_is_not_installed_is_unavailable(libraries):
 
 @pytest.mark.parametrize("name", ["tcmalloc", "jemalloc", "mimalloc"])
 def test_preloaded_allocator_is_in_the_process(name):
-    """The environment does what it is for: a process started with it has the library in its maps."""
+    """A process that is started with the environment has the library in its maps."""
     if machine_libraries.find_library(configure(f"allocator={name}").allocator.libraries) is None:
         pytest.skip(f"{name} is not installed on this machine")
     launch = launched(f"allocator={name}")
     program = "print(open('/proc/self/maps').read())"
     done = subprocess.run([sys.executable, "-c", program], env=launch.env, capture_output=True, text=True, check=True)
     assert launch.job.expectations.allocator_library in done.stdout
-    assert done.stderr == ""  # ld.so says there what it cannot preload
+    assert done.stderr == ""  # where ld.so reports a failed preload
 
 
 def test_threading_reaches_openmp_runtimes_only():
-    """OMP_* goes to torch; the other runtimes get the number of threads in their job, and no variable."""
+    """Only torch gets OMP_* variables; the other runtimes get the number of threads in their job."""
     torch, ort, openvino = (launched("threading=all_cores", f"backend={name}") for name in ("torch", "ort", "openvino"))
     assert torch.env["OMP_NUM_THREADS"] == "3"
     assert launched("threading=active_wait", "backend=torch").env["OMP_WAIT_POLICY"] == "ACTIVE"
@@ -283,14 +283,14 @@ def test_threading_reaches_openmp_runtimes_only():
     [("default", None, None), ("all_cores", 3, "3"), ("one_thread", 1, "1")],
 )
 def test_threads(threading, threads, variable):
-    """0 is one per core that the process may use; none leaves the runtime's own choice, and no variable."""
+    """0 means one per usable core; None keeps the runtime's default and sets no variable."""
     launch = launched(f"threading={threading}", "backend=torch")
     assert launch.job.engine.threads == threads
     assert launch.env.get("OMP_NUM_THREADS") == variable
 
 
-def test_huge_pages_are_asked_for_by_environment():
-    """Both variables with hugepages=thp, neither without, and the worker gets what to verify."""
+def test_huge_pages_are_requested_by_environment():
+    """hugepages=thp sets both variables, hugepages=off none, and the worker gets the expectation."""
     names = ("THP_MEM_ALLOC_ENABLE", "GLIBC_TUNABLES")
     with_pages, without = launched("hugepages=thp"), launched("hugepages=off", ambient=HARMLESS | HARMFUL)
     assert [with_pages.env.get(name) for name in names] == ["1", "glibc.malloc.hugetlb=1"]
@@ -298,8 +298,8 @@ def test_huge_pages_are_asked_for_by_environment():
     assert with_pages.job.expectations.hugepages == "thp"
 
 
-def test_openvino_gets_what_lets_it_live_with_a_preloaded_allocator():
-    """TBB_ENABLE_SANITIZERS, for OpenVINO alone."""
+def test_openvino_can_run_with_a_preloaded_allocator():
+    """TBB_ENABLE_SANITIZERS is set for OpenVINO only."""
     assert {name: launched(f"backend={name}").env.get("TBB_ENABLE_SANITIZERS") for name in ("torch", "ort")} == {
         "torch": None,
         "ort": None,
@@ -308,7 +308,7 @@ def test_openvino_gets_what_lets_it_live_with_a_preloaded_allocator():
 
 
 def test_equal_configurations_give_equal_launches():
-    """So a kept worker is found again, whatever its runs are called; any setting of the process makes another."""
+    """So that a worker can be reused; every setting that affects the process makes a different launch."""
     assert launched("seed=1") == launched("seed=1", "measure=quick", "tracking=none")
     for other in (
         "seed=2",
@@ -322,7 +322,7 @@ def test_equal_configurations_give_equal_launches():
 
 
 def test_paths_are_absolute(tmp_path, monkeypatch):
-    """A worker's current folder is another one, so nothing relative may reach it."""
+    """A worker has another current folder, so it must not get relative paths."""
     monkeypatch.chdir(tmp_path)
     launch = launched(
         *("output_dir=mine", "weights=file", "weights.path=net.pt", "data=image_folder", "data.path=images"),
@@ -349,14 +349,14 @@ def test_paths_are_absolute(tmp_path, monkeypatch):
     ],
 )
 def test_describe(overrides, text):
-    """The choices that people compare, the usual ones left out; the launch carries the same words."""
+    """Lists the options that differ from the defaults; the launch has the same label."""
     assert describe(configure(*overrides)) == text
     if "allocator=jemalloc" not in overrides or machine_libraries.find_library(["libjemalloc.so.2"]):
         assert launched(*overrides).label == text
 
 
-def test_missing_allocator():
-    """The run is `unavailable`; the reason names the command that installs the allocator."""
+def test_missing_custom_allocator_library():
+    """The run is `unavailable`, and the reason names the install command."""
     config = configure("allocator=tcmalloc", "allocator.libraries=[libnowhere.so]")
     with pytest.raises(RunFailed, match=r"allocator=tcmalloc is not installed.*make system") as caught:
         build_launch(config, THREE_CORES, {})

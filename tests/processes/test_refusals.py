@@ -1,4 +1,4 @@
-"""What ends as unsupported before anything is launched, and what does not."""
+"""Configurations that end as unsupported before anything is launched, and configurations that do not."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def _composing(hydra_context):
         (["backend=ort", "hugepages=thp", "allocator=mimalloc"], "has none, and on the C library's heap, which"),
     ],
 )
-def test_a_setting_with_nothing_to_act_on_is_unsupported(overrides, reason):
-    """With the reason, and what to take instead."""
+def test_a_setting_without_effect_is_unsupported(overrides, reason):
+    """The reason names an alternative."""
     with pytest.raises(RunFailed) as caught:
         refuse(typed(compose_settings(overrides)), X86)
     assert caught.value.status is Status.unsupported
@@ -44,7 +44,7 @@ def test_a_setting_with_nothing_to_act_on_is_unsupported(overrides, reason):
 @pytest.mark.parametrize(
     ("overrides", "isa"),
     [
-        (["backend=torch", "precision=bf16"], ["AVX2"]),  # emulated, and measured as such
+        (["backend=torch", "precision=bf16"], ["AVX2"]),  # emulated, which is allowed
         (["backend=openvino", "precision=bf16"], ["AVX2", "AMX BF16"]),
         (["backend=openvino", "precision=bf16"], ["AVX-512 BF16"]),
         (["hugepages=torch", "allocator=tcmalloc"], ["AVX2"]),
@@ -54,13 +54,13 @@ def test_a_setting_with_nothing_to_act_on_is_unsupported(overrides, reason):
         (["backend=ort", "threading=physical_cores"], ["AVX2"]),
     ],
 )
-def test_what_has_an_effect_is_not_refused(overrides, isa):
-    """In part, or emulated, is enough."""
+def test_a_setting_with_an_effect_is_not_refused(overrides, isa):
+    """A partial effect or emulation is enough."""
     refuse(typed(compose_settings(overrides)), replace(X86, isa=isa))
 
 
-def test_another_architecture_is_not_judged_by_the_sets_of_x86():
-    """The worker finds out there."""
+def test_x86_instruction_sets_are_required_on_x86_only():
+    """On other architectures the worker checks for bf16."""
     refuse(
         typed(compose_settings(["backend=openvino", "precision=bf16"])), replace(X86, architecture="aarch64", isa=[])
     )

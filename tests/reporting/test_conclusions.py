@@ -1,4 +1,4 @@
-"""What is concluded from all rows, and what must be said of the machine."""
+"""Conclusions from all rows, and remarks about the machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.results.test_files import RESULT
 
 
 def test_a_forbidden_layout_is_reported(hydra_context):
-    """The intervals of quick and standard rely on it; publish draws layouts afresh."""
+    """The intervals of quick and standard rely on a fixed layout; publish uses random layouts."""
     machine = replace(this_machine(), fixed_layout=[])
     [standard], [publish] = make_plans([["measure=standard"]]), make_plans([["measure=publish"]])
     [line] = forbidden_layout([standard, standard], machine)
@@ -20,8 +20,8 @@ def test_a_forbidden_layout_is_reported(hydra_context):
     assert forbidden_layout([standard], replace(machine, fixed_layout=["setarch", "--addr-no-randomize"])) == []
 
 
-def test_a_conclusion_that_fails_is_a_line():
-    """The table must be printed in any case."""
+def test_a_failed_conclusion_is_a_line():
+    """So that the table is printed in any case."""
 
     def fail() -> list[str]:
         raise KeyError("x")
@@ -29,8 +29,8 @@ def test_a_conclusion_that_fails_is_a_line():
     assert guarded("diagnosis", fail) == ["no diagnosis: KeyError: 'x'"]
 
 
-def test_what_is_left_names_the_command(hydra_context):
-    """Of a budget, of an interruption, and of another output folder."""
+def test_remaining_runs_name_the_command(hydra_context):
+    """After a spent budget and after an interruption, with another output folder."""
     plans = make_plans([["budget=2h", "output_dir=elsewhere"]]) * 3
     assert progress_lines(plans, {}, 0, "2026", interrupted=False) == [
         "3 more were not started within the budget of 2h; to continue: runner resume 2026 output_dir=elsewhere"

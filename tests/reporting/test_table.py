@@ -1,4 +1,4 @@
-"""The table: of the sweep that ends, of any past one, and what is said below it."""
+"""The table of the current and of past sweeps, and the lines below it."""
 
 from __future__ import annotations
 
@@ -52,24 +52,24 @@ FAILED = {"tags.label": "torch bf16", "tags.status": "crashed", "tags.reason": "
 
 
 def cells(row) -> list[str]:
-    """Return what the table shows of a row."""
+    """Return the cells of a row."""
     return [column.show(row) for column in COLUMNS]
 
 
 def result(phases: dict[str, float]) -> Result:
-    """Return a result of which only the phases matter."""
+    """Return a result with the given phases and no numbers."""
     return Result(label="", status=Status.ok, reason="", fingerprint="", settings={}, phases=phases)
 
 
 @pytest.fixture
 def recorded(run_program: RunProgram, tmp_path_factory) -> Finished:
-    """A sweep of three in a store that holds an older one, shared with test_tracking.py."""
+    """A sweep of three runs in a store that also has an older one, shared with test_tracking.py."""
     return record_once(run_program, tmp_path_factory.getbasetemp() / "recorded")
 
 
 @pytest.fixture
 def report(recorded, environment) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a function that runs ``python -m runner.report`` on that store, as a user does."""
+    """Return a function that runs ``python -m runner.report`` on that store in a process."""
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -85,12 +85,12 @@ def report(recorded, environment) -> Callable[..., subprocess.CompletedProcess[s
 
 
 def read_csv(text: str) -> pd.DataFrame:
-    """Return a CSV as the text that it is, so that no reader rounds a number."""
+    """Return a CSV as a frame of texts, so that numbers are not rounded."""
     return pd.read_csv(io.StringIO(text), dtype=str)
 
 
 def body(text: str) -> list[str]:
-    """Return the lines of the table and of its notes: all but the title above and the times below."""
+    """Return the lines of the table and of its notes, without the title and the line about time."""
     lines = [line.rstrip() for line in text.splitlines()]
     first = next(number for number, line in enumerate(lines) if line.startswith("┏"))
     end = next((number for number, line in enumerate(lines) if " s in all, " in line), len(lines))
@@ -98,7 +98,7 @@ def body(text: str) -> list[str]:
 
 
 def test_the_closing_table_is_printed_again(recorded, report):
-    """The same lines, to the letter, and the same notes below."""
+    """The lines of the table and the notes are identical."""
     done = report()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0].strip() == f"sweep {newest(recorded).name}"
@@ -107,7 +107,7 @@ def test_the_closing_table_is_printed_again(recorded, report):
 
 
 def test_an_older_sweep_is_chosen_by_name(recorded, report):
-    """Its own row, and none of the latest."""
+    """Only its own row is shown."""
     older = min((recorded.output_dir / "sweeps").iterdir())
     done = report("--sweep", older.name, "--format", "markdown")
     assert done.returncode == 0
@@ -116,19 +116,19 @@ def test_an_older_sweep_is_chosen_by_name(recorded, report):
 
 
 def test_markdown_has_the_cells_of_the_table(recorded, report):
-    """The same words and numbers, and the same text as the file beside the runs."""
+    """The cells are those of the terminal's table, and the text is that of table.md."""
     markdown = report("--format", "markdown").stdout
     assert markdown == (newest(recorded) / "table.md").read_text()
     heading, _, *lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown.splitlines()]
     assert heading == [column.title for column in COLUMNS]
-    wide = report(COLUMNS="500").stdout.splitlines()  # so wide that no cell is folded
+    wide = report(COLUMNS="500").stdout.splitlines()  # wide enough for unfolded cells
     assert [[cell.strip() for cell in line.split("│")[1:-1]] for line in wide if line.startswith("│")] == lines
     assert [line[0] for line in lines] == [one.label for one in recorded.results()]
     assert [line[-1] for line in lines] == ["ok", "ok", "failed"]
 
 
 def test_csv_has_every_number_unrounded(recorded, report):
-    """One row per run, each number to the last bit of result.json, as in the sweep's own table.csv."""
+    """One row per run with the exact numbers of result.json, as in the sweep's table.csv."""
     printed = read_csv(report("--format", "csv").stdout)
     own = read_csv((newest(recorded) / "table.csv").read_text())
     measured = [one.measurement for one in recorded.results()[:2]]
@@ -142,29 +142,29 @@ def test_csv_has_every_number_unrounded(recorded, report):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["nowhere"], "sweep: received 'nowhere'; allowed: last, or the folder, the name, a prefix of the name"),
         (["--sweep", "nowhere", "--experiment", "runner"], "experiment 'runner' holds no sweep 'nowhere'"),
         (["--experiment", "nothing"], "has no experiment 'nothing'"),
     ],
 )
-def test_what_is_not_there_is_told_in_one_line(report, arguments, told):
-    """Exit code 2, no traceback, nothing on standard output."""
+def test_a_missing_sweep_is_reported_in_one_line(report, arguments, message):
+    """With exit code 2, without a traceback or standard output."""
     done = report(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
     assert line.startswith("report: ")
-    assert told in line
+    assert message in line
 
 
 def test_a_measured_row_shows_its_numbers_rounded():
-    """As many digits as carry meaning, the sign of the delta always."""
+    """To significant digits; the delta always has a sign."""
     assert cells(MEASURED) == MEASURED_CELLS
 
 
 def test_a_run_without_a_number_shows_dashes():
-    """Whether the metric is absent, as in the closing table, or not a number, as a frame of the store has it."""
+    """If the metric is absent, as in the closing table, or NaN, as in a frame from the store."""
     expected = ["torch bf16", *["–"] * 12, "crashed"]
     assert cells(FAILED) == expected
     frame = pd.DataFrame([MEASURED, FAILED])
@@ -172,16 +172,16 @@ def test_a_run_without_a_number_shows_dashes():
     assert cells(dict.fromkeys(MEASURED, NAN)) == ["–"] * 14
 
 
-def test_identical_logits_are_exact_and_lack_of_accuracy_is_a_dash():
-    """No noise at all has no decibels; neither has what was not compared."""
+def test_sqnr_of_identical_and_of_missing_logits():
+    """Identical logits are exact; logits that were not compared are a dash."""
     column = next(column for column in COLUMNS if column.title == "SQNR dB")
     assert column.show(MEASURED | {"metrics.sqnr_db": NAN}) == "exact"
     assert column.show({"metrics.agreement_top1": 1.0}) == "exact"
     assert column.show({}) == "–"
 
 
-def test_too_few_batches_have_a_slowest_one_and_no_p99():
-    """The cell names it; with neither there is a dash."""
+def test_too_few_batches_show_the_slowest_instead_of_p99():
+    """The cell marks it (max); without either there is a dash."""
     column = next(one for one in COLUMNS if one.title == "p99 ms")
     slowest = {"metrics.latency_max_ms": 51.84}
     assert [column.show(one) for one in (slowest, slowest | {"metrics.latency_p99_ms": 22.06}, {})] == [
@@ -191,8 +191,8 @@ def test_too_few_batches_have_a_slowest_one_and_no_p99():
     ]
 
 
-def test_a_label_that_looks_like_markup_is_shown():
-    """Brackets are letters; a closing tag without an opening one once ended the program instead of the sweep."""
+def test_markup_in_a_label_is_shown():
+    """Brackets are printed literally, including an unmatched closing tag, which rich would raise an error for."""
     console = Console(file=io.StringIO(), width=300)
     print_table(console, [MEASURED | {"tags.label": "ViT [/int8] [b]"}], "sweep [/x]")
     shown = console.file.getvalue()
@@ -200,8 +200,8 @@ def test_a_label_that_looks_like_markup_is_shown():
     assert "sweep [/x]" in shown
 
 
-def test_notes_say_why_there_is_no_number():
-    """One line each, and none for a run that needs none, nor advice to measure on until a verdict pleases."""
+def test_notes_explain_missing_numbers():
+    """One line per problem. An inconclusive row gets no line: measuring on until a verdict appears would bias it."""
     uncertain = {"tags.label": "ort int8", "tags.accuracy_gate": "pass (uncertain)", "metrics.accuracy_samples": 400.0}
     rows = [
         MEASURED,
@@ -213,7 +213,7 @@ def test_notes_say_why_there_is_no_number():
     ]
     assert notes(rows) == [
         "torch bf16: crashed: died by SIGABRT: free()",
-        "slow: its speed or the baseline's was not steady after warming up: raise measure.warmup_s",
+        "slow: its speed or the baseline's was not steady after warm-up: raise measure.warmup_s",
         "slow: the interval is wider than the goal: stop other programs, or take measure=publish",
         "ort int8: the gate is uncertain on 400 samples: about 5210 samples would decide it",
         "ort int8: the gate is uncertain on 400 samples: no number of samples would decide it",
@@ -222,7 +222,7 @@ def test_notes_say_why_there_is_no_number():
 
 
 def test_time_line_accounts_for_every_second():
-    """The phases of all runs together, longest first; what no phase claims is the host's."""
+    """The phases of all runs together, longest first; the rest is the host's."""
     results = [result({"timed": 6.0, "prepare": 2.0}), result({"timed": 4.0, "prepare": 1.0, "settle": 0.5})]
     assert time_line(results, 15.0) == (
         "15.0 s in all, 10.0 s timed (1.50 × the timed seconds; the rest: prepare 3.0, host 1.5, settle 0.5)"
@@ -230,8 +230,8 @@ def test_time_line_accounts_for_every_second():
     assert time_line([result({"load": 1.0})], 1.25) == "1.2 s in all, 0.0 s timed (the rest: load 1.0, host 0.2)"
 
 
-def test_markdown_and_csv_by_hand():
-    """The shape of the one, the precision of the other."""
+def test_markdown_and_csv_formats():
+    """The columns of Markdown, and the precision of CSV."""
     lines = markdown_table([MEASURED, FAILED]).splitlines()
     assert lines[1] == "|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---|---|---:|---|"
     assert lines[2] == "| " + " | ".join(MEASURED_CELLS) + " |"
@@ -241,8 +241,8 @@ def test_markdown_and_csv_by_hand():
     assert frame["tags.label"].tolist() == ["ort int8", "torch bf16"]
 
 
-def test_a_noisy_row_says_so_below_the_table():
-    """With the figures, and what to do."""
+def test_a_noisy_row_has_a_note():
+    """It has the number of rounds, the interference and a remedy."""
     noisy = MEASURED | {
         "tags.verdict": "too noisy",
         "tags.disturbances": "other processes used 38% of the cores' time",
@@ -268,8 +268,8 @@ GENERATED = MEASURED | {
 }
 
 
-def test_rows_that_generate_have_columns_of_their_own():
-    """Tokens and their times behind the latency; what a row is judged by is named in its cell."""
+def test_rows_that_generate_text_have_additional_columns():
+    """Tokens and their times follow the latency; the quality cell names its metric."""
     heading, _, generated, classified = markdown_table([GENERATED, MEASURED]).splitlines()
     assert "| p99 ms | tokens/s | first token ms | ms per token | quality | Δ (95 % interval) |" in heading
     assert "| 449.6 | 172.9 | 12.73 | perplexity 9.22 | -0.25 % (-0.50 … +0.00) |" in generated
@@ -277,8 +277,8 @@ def test_rows_that_generate_have_columns_of_their_own():
 
 
 @pytest.mark.parametrize(("width", "left_out"), [(400, 0), (150, 3), (80, 9)])
-def test_a_narrow_terminal_does_without_some_columns(width, left_out):
-    """They are named below the table, and no cell is folded as long as anything can be left out."""
+def test_a_narrow_terminal_leaves_out_columns(width, left_out):
+    """They are listed below the table, and no cell is folded while a column can be left out."""
     stream = io.StringIO()
     print_table(Console(file=stream, force_terminal=True, width=width, color_system=None), [MEASURED], "title")
     lines = stream.getvalue().splitlines()

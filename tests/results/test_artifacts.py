@@ -1,4 +1,4 @@
-"""The cache seen by the host: what it holds, what may be removed, and what never is."""
+"""The host's view of the cache: its contents, and which artifacts are removed or kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOW = 1_800_000_000
 
 
 def make(folder, name: str, used_at: float):
-    """Make an artifact of SIZE bytes that no one holds, as if it had been used at a time; return its folder."""
+    """Make an unlocked artifact of SIZE bytes with a given time of last use; return its folder."""
     entry = Cache(folder).get(
         Recipe("thing", {"name": name}, lambda into: (into / "x").write_bytes(b"x" * SIZE) and None)
     )
@@ -25,36 +25,36 @@ def make(folder, name: str, used_at: float):
 
 
 def limit(count: int) -> float:
-    """Return GiB in which so many artifacts have room, with their digests, and half a one besides."""
+    """Return the GiB that hold a number of artifacts with their digests, and half an artifact more."""
     return (count + 0.5) * 1.3 * SIZE / GIB
 
 
-def test_what_was_not_used_for_longest_goes_first(tmp_path):
-    """Until the rest has room, and no further."""
+def test_least_recently_used_is_removed_first(tmp_path):
+    """Only until the rest is within the limit."""
     entries = [make(tmp_path, str(number), NOW + number) for number in (3, 1, 2, 4)]
-    [told] = Artifacts(tmp_path).trim(limit(2))
+    [message] = Artifacts(tmp_path).trim(limit(2))
     assert [entry.exists() for entry in entries] == [True, False, False, True]
-    assert "the longest unused, were removed" in told
+    assert "MiB of the least recently used artifacts" in message
     assert Artifacts(tmp_path).trim(limit(2)) == []
 
 
-def test_what_this_sweep_has_used_stays(tmp_path):
-    """Made or only used since it began, whatever the clock says; that there is no room for it is reported."""
+def test_artifacts_of_this_sweep_are_kept(tmp_path):
+    """Artifacts made or used since the start are kept, regardless of the clock; the exceeded limit is reported."""
     unused, used = make(tmp_path, "unused", NOW), make(tmp_path, "used", NOW)
     artifacts = Artifacts(tmp_path)
     os.utime(used / DIGEST_FILE, (NOW - 7200, NOW - 7200))
     made = make(tmp_path, "made", NOW - 7200)
-    told = artifacts.trim(0)
+    messages = artifacts.trim(0)
     assert [entry.exists() for entry in (unused, used, made)] == [False, True, True]
-    assert "in use by this sweep, more than cache_limit_gib=0" in told[1]
+    assert "cache: this sweep uses 0.0 GiB, more than cache_limit_gib=0" in messages[1]
 
 
-def test_what_a_process_holds_stays(tmp_path):
-    """Whatever its time says: here this process is the worker."""
+def test_artifacts_in_use_are_kept(tmp_path):
+    """Regardless of their time; this process acts as the worker."""
     recipe = Recipe("thing", {}, lambda into: (into / "x").write_bytes(b"x") and None)
     holder = Cache(tmp_path)
     entry = holder.get(recipe)
-    assert Artifacts(tmp_path).trim(0)[-1].startswith("cache: 0.0 GiB are in use")
+    assert Artifacts(tmp_path).trim(0)[-1].startswith("cache: this sweep uses 0.0 GiB")
     assert entry.exists()
     del holder
     Artifacts(tmp_path).trim(0)
@@ -62,8 +62,8 @@ def test_what_a_process_holds_stays(tmp_path):
     assert Cache(tmp_path).find(recipe) is None
 
 
-def test_use_is_seen_from_outside(tmp_path):
-    """Finding an artifact sets its time, so that it is the last to go."""
+def test_use_updates_the_time(tmp_path):
+    """Finding an artifact makes it the most recently used."""
     recipe = Recipe("thing", {}, lambda into: (into / "x").write_bytes(b"x") and None)
     entry = Cache(tmp_path).get(recipe)
     os.utime(entry / DIGEST_FILE, (1, 1))
@@ -71,8 +71,8 @@ def test_use_is_seen_from_outside(tmp_path):
     assert (entry / DIGEST_FILE).stat().st_mtime > NOW - 10**8
 
 
-def test_clean_removes_all_but_the_noise_floors(tmp_path, capsys, monkeypatch):
-    """And shows what each kind took; what makers and compilers left goes too."""
+def test_clean_removes_all_artifacts(tmp_path, capsys, monkeypatch):
+    """It shows the size of each kind, and also removes incomplete artifacts and caches of compilers."""
     monkeypatch.setenv(LOCK_VARIABLE, str(tmp_path / "lock"))
     folder = tmp_path / "cache"
     make(folder, "a", NOW)
@@ -88,8 +88,8 @@ def test_clean_removes_all_but_the_noise_floors(tmp_path, capsys, monkeypatch):
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["import", "noise", "system"]
 
 
-def test_clean_waits_for_no_sweep(tmp_path, capsys, monkeypatch):
-    """A running sweep needs what lies there: nothing is removed, and it is reported."""
+def test_clean_is_refused_during_a_sweep(tmp_path, capsys, monkeypatch):
+    """Nothing is removed, and the reason is reported."""
     monkeypatch.setenv(LOCK_VARIABLE, str(tmp_path / "lock"))
     entry = make(tmp_path / "cache", "a", NOW)
     with measurement_lock(wait=False, report=pytest.fail):
@@ -98,7 +98,7 @@ def test_clean_waits_for_no_sweep(tmp_path, capsys, monkeypatch):
     assert entry.exists()
 
 
-def test_a_cache_that_is_not_there_is_empty(tmp_path):
+def test_a_missing_cache_is_empty(tmp_path):
     """Before the first sweep."""
     assert Artifacts(tmp_path / "none").entries() == []
     assert Artifacts(tmp_path / "none").trim(1) == []

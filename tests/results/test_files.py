@@ -1,4 +1,4 @@
-"""result.json: what is written reads back, and so does what the first version wrote."""
+"""Reading back result.json of this version and of the first version."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ RESULT = Result(
 )
 
 
-def test_a_result_reads_back_as_itself(tmp_path):
-    """Every field, enums and estimates included."""
+def test_round_trip(tmp_path):
+    """All fields, including enums and estimates, are equal."""
     assert load(save(RESULT, tmp_path)) == RESULT
 
 
 def test_a_result_of_the_first_version(tmp_path):
-    """It called contaminated rounds disturbed."""
+    """It names contaminated rounds rounds_disturbed."""
     path = save(RESULT, tmp_path)
     content = json.loads(path.read_text())
     del content["measurement"]["rounds_contaminated"]
@@ -33,8 +33,8 @@ def test_a_result_of_the_first_version(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"status": "ok"}', '{"status": "nothing"}'])
-def test_what_is_no_result_raises(tmp_path, content):
-    """Truncated, of another kind, or without its fields: never a result with holes."""
+def test_an_invalid_result_raises(tmp_path, content):
+    """If it is truncated, of another type, or lacks fields."""
     path = tmp_path / "result.json"
     path.write_text(content)
     with pytest.raises((ValueError, KeyError, TypeError)):

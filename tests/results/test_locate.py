@@ -1,4 +1,4 @@
-"""One resolver for a sweep: folder, name, prefix, last, MLflow run id; and what is reported for anything else."""
+"""Resolving a sweep by folder, name, prefix, last or MLflow run id, and the messages for other values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUN_ID = "0123456789abcdef0123456789abcdef"
 
 @pytest.fixture
 def outputs(tmp_path):
-    """An output folder with three sweeps, and a folder that is none."""
+    """An output folder with three sweeps and another folder."""
     for name in NAMES:
         (tmp_path / "sweeps" / name).mkdir(parents=True)
         plan = {"command": {}, "runs": [{"folder": "001_x", "label": "x", "fingerprint": "f"}]}
@@ -34,20 +34,20 @@ def outputs(tmp_path):
         ("2026-01-02_11", NAMES[2]),
     ],
 )
-def test_every_form_finds_its_sweep(outputs, wanted, found):
-    """Last, the name, and a prefix that fits no other."""
+def test_alias_name_and_prefix(outputs, wanted, found):
+    """Last, the name, and a unique prefix."""
     assert find_sweep(wanted, outputs) == outputs / "sweeps" / found
 
 
-def test_a_folder_is_found_wherever_it_is(outputs, tmp_path_factory):
-    """A copied or moved sweep too."""
+def test_a_folder_outside_the_output_folder_is_found(outputs, tmp_path_factory):
+    """A copied or moved sweep."""
     elsewhere = tmp_path_factory.mktemp("copies") / "mine"
     (outputs / "sweeps" / NAMES[1]).rename(elsewhere)
     assert find_sweep(str(elsewhere), outputs) == elsewhere
 
 
 def test_an_mlflow_run_id_finds_its_sweep(outputs):
-    """The store says which sweep a run belongs to; a run of another store's sweep is not found."""
+    """The store maps a run to its sweep; a sweep that is not in the output folder is not found."""
     assert find_sweep(RUN_ID, outputs, name_of_run={RUN_ID: NAMES[0]}.get) == outputs / "sweeps" / NAMES[0]
     with pytest.raises(ConfigurationError):
         find_sweep(RUN_ID, outputs, name_of_run={RUN_ID: "2025-01-01_10-00-00"}.get)
@@ -56,15 +56,15 @@ def test_an_mlflow_run_id_finds_its_sweep(outputs):
 @pytest.mark.parametrize(
     ("wanted", "reported"),
     [
-        ("2026-01-02", f"It fits {NAMES[1]}, {NAMES[2]}"),
+        ("2026-01-02", f"It matches {NAMES[1]}, {NAMES[2]}"),
         ("2026-01-01_10-00-01", f"The nearest: {NAMES[0]}"),
-        ("zzz", f"It holds {', '.join(NAMES)}"),
+        ("zzz", f"It contains {', '.join(NAMES)}"),
         ("2026-01-03_notes", "allowed: last, or the folder, the name"),
-        ("", f"It holds {', '.join(NAMES)}"),
+        ("", f"It contains {', '.join(NAMES)}"),
     ],
 )
-def test_anything_else_is_reported_in_one_line(outputs, wanted, reported):
-    """An ambiguous prefix with all that fit, a misspelled name with the nearest, anything else with the newest."""
+def test_other_values_are_reported_in_one_line(outputs, wanted, reported):
+    """With all matches of an ambiguous prefix, the nearest names of a misspelled one, else the newest sweeps."""
     with pytest.raises(ConfigurationError) as error:
         find_sweep(wanted, outputs)
     [mistake] = error.value.mistakes
@@ -73,6 +73,6 @@ def test_anything_else_is_reported_in_one_line(outputs, wanted, reported):
 
 
 def test_an_output_folder_without_sweeps(tmp_path):
-    """There is no last one."""
-    with pytest.raises(ConfigurationError, match="It holds no sweep"):
+    """The alias last matches nothing."""
+    with pytest.raises(ConfigurationError, match="It contains no sweep"):
         find_sweep("last", tmp_path)

@@ -1,4 +1,4 @@
-"""A/A runs: the noise floor they give, where it is stored, and which verdicts use it."""
+"""A/A runs: the noise floor from them, its storage, and the verdicts that use it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from runner.results.noise_floor import MIN_FLOOR, calibrate, calibrations, floor
 from tests.conftest import FAKE, RunProgram
 
 
-def test_the_floor_is_the_bound_of_the_next_run():
-    """Two runs 3 % off in logarithms: t(0.975, 2) = 4.303 times their deviation from the known truth."""
+def test_floor_bounds_the_next_run():
+    """Two runs deviate by 0.03 in logarithms: t(0.975, 2) = 4.303 times their deviation from the known value 1."""
     found = floor([math.exp(0.03), math.exp(-0.03)])
     assert found == pytest.approx(math.exp(4.3027 * 0.03) - 1, rel=1e-4)
     assert stats.t.ppf(0.975, 2) == pytest.approx(4.3027, rel=1e-4)
 
 
-def test_the_floor_is_never_under_one_per_cent():
-    """However well the runs agree."""
+def test_floor_is_at_least_one_per_cent():
+    """Even if the runs agree better."""
     assert floor([1.0, 1.001, 0.999]) == MIN_FLOOR == 0.01
 
 
-def test_a_calibration_holds_for_its_model_measure_and_machine(hydra_context, tmp_path):
-    """The largest of those that fit; another batch, another model, another effort or another machine has none."""
+def test_a_calibration_applies_to_its_conditions_and_machine(hydra_context, tmp_path):
+    """The largest matching one applies; it does not apply to another batch, model, measure or machine."""
     here = this_machine()
     config = typed(compose_settings([f"output_dir={tmp_path}", "measure=quick"]))
     int8 = typed(compose_settings([f"output_dir={tmp_path}", "measure=quick", "backend=ort", "precision=int8"]))
@@ -46,19 +46,19 @@ def test_a_calibration_holds_for_its_model_measure_and_machine(hydra_context, tm
     assert noise_floor(config, elsewhere) == 0.03
 
 
-def test_a_broken_file_is_told_and_passed_over(hydra_context, tmp_path):
-    """The other calibrations count."""
+def test_an_unreadable_calibration_is_reported_and_skipped(hydra_context, tmp_path):
+    """The other calibrations apply."""
     config = typed(compose_settings([f"output_dir={tmp_path}"]))
     calibrate(config, this_machine(), [1.0, 1.0])
     [file] = tmp_path.glob("cache/noise/*/*.json")
     (file.parent / "a.json").write_text("{")
-    with pytest.warns(UserWarning, match=r"a\.json is no calibration, remove it"):
+    with pytest.warns(UserWarning, match=r"a\.json is not a calibration and is skipped: .*; delete the file"):
         assert len(calibrations(tmp_path / "cache", this_machine())) == 1
 
 
-@pytest.mark.usefixtures("own_cache")  # the noise floor lies there, and is for this test alone
-def test_aa_measures_a_configuration_against_itself_and_keeps_what_it_finds(run_program: RunProgram):
-    """Three runs of a 5 ms sleep against itself, though its baseline is another, each a fresh pair."""
+@pytest.mark.usefixtures("own_cache")  # it contains the noise floor, which other tests must not use
+def test_aa_runs_calibrate_the_noise_floor(run_program: RunProgram):
+    """Three runs of a 5 ms sleep against itself instead of its configured baseline, each with a new process pair."""
     sleeps = ("backend.options.batch_s=0.005", 'baseline=["backend=fake","backend.options.batch_s=0.02"]')
     done = run_program(*FAKE, *sleeps, "aa=3", "measure.slice_s=0.04")
     assert done.code == 0, done.err
@@ -70,15 +70,15 @@ def test_aa_measures_a_configuration_against_itself_and_keeps_what_it_finds(run_
     assert len({result.fingerprint for result in results}) == 3
     assert len(list(done.run_folder().parent.glob("*/baseline.log"))) == 3
     [file] = done.output_dir.glob("cache/noise/*/resnet18-quick-fake-fp32-*.json")
-    kept = json.loads(file.read_text())
-    assert kept["speedups"] == [result.measurement.speedup.value for result in results]
+    stored = json.loads(file.read_text())
+    assert stored["speedups"] == [result.measurement.speedup.value for result in results]
     [later] = run_program(*FAKE, *sleeps, "measure.slice_s=0.04").results()
-    assert later.measurement.noise_floor == max(0.03, kept["noise_floor"])
+    assert later.measurement.noise_floor == max(0.03, stored["noise_floor"])
     assert later.measurement.verdict == "faster"
 
 
 def test_one_aa_run_is_refused(run_program: RunProgram):
-    """It says nothing of the spread."""
+    """One run has no spread."""
     done = run_program(*FAKE, "aa=1")
     assert done.code == 2
     assert "aa: received 1; allowed: 0, or 2 or more" in done.err

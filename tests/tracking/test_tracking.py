@@ -1,4 +1,4 @@
-"""The record in MLflow, in real stores: a database of its own, a server, and a server that is down."""
+"""Recording in real MLflow stores: a local database and a server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runner.tracking.client import open_client
 from runner.tracking.reader import read_sweep
 from tests.conftest import FAKE, Finished, RunProgram
 
-# SQLAlchemy says this of MLflow's own models, once, where a process first opens a database.
+# SQLAlchemy warns about MLflow's own models when a process first opens a database.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 TRACKED = (*(word for word in FAKE if word != "tracking=none"), "tracking=mlflow")
@@ -29,9 +29,9 @@ METRICS = {
     *("accuracy_top1", "accuracy_delta_pp", "agreement_top1", "sqnr_db"),
     *("load_s", "prepare_s", "first_inference_s", "rss_peak_mib", "artifact_mib", "round_throughput"),
 }
-"""DESIGN.md, "The record"."""
+"""Metrics of a complete row."""
 NOT_OF_THE_FAKE = {"sqnr_db", "artifact_mib"}
-"""Its logits are fp32's, bit for bit, and it loads no files."""
+"""Metrics that the fake backend lacks: its logits are bit-identical to fp32's, and it loads no files."""
 TAGS = {
     *("status", "reason", "verdict", "accuracy_gate", "row", "table", "machine", "fingerprint"),
     *("label", "sweep", "run", "result", "row_verdict", "row_reason", "published", "evidence", "disturbances", "notes"),
@@ -41,7 +41,7 @@ _recorded: list[Finished] = []
 
 
 def record_once(run_program: RunProgram, folder: Path) -> Finished:
-    """Return a sweep of three in a store that holds an older one of one run; made once for all tests of a session."""
+    """Return a sweep of three runs in a store that also has an older sweep of one run; measured once per session."""
     if not _recorded:
         older = run_program(*TRACKED, output_dir=folder)
         assert older.code == 0, older.err
@@ -52,12 +52,12 @@ def record_once(run_program: RunProgram, folder: Path) -> Finished:
 
 @pytest.fixture
 def recorded(run_program: RunProgram, tmp_path_factory) -> Finished:
-    """The sweep of three: ok, ok, failed."""
+    """The sweep of three runs: ok, ok, failed."""
     return record_once(run_program, tmp_path_factory.getbasetemp() / "recorded")
 
 
 Recorded: TypeAlias = tuple[MlflowClient, list[Run], list[Run]]
-"""A client, the parents and the children of a sweep."""
+"""A client, and the parent and child runs of a sweep."""
 
 
 def newest(done: Finished) -> Path:
@@ -66,7 +66,7 @@ def newest(done: Finished) -> Path:
 
 
 def runs_of(uri: str, sweep: str) -> Recorded:
-    """Return a client, the parents and the children of a sweep, in the order in which they ran."""
+    """Return a client, and the parent and child runs of a sweep, in the order in which they ran."""
     client = open_client(uri)
     experiment = client.get_experiment_by_name("runner")
     assert experiment is not None
@@ -80,7 +80,7 @@ def runs_of(uri: str, sweep: str) -> Recorded:
 
 @pytest.fixture
 def store(recorded) -> Recorded:
-    """A client of the sweep's database, its parents and its children."""
+    """A client of the sweep's database, and the parent and child runs."""
     return runs_of(f"sqlite:///{recorded.output_dir / 'mlflow.db'}", newest(recorded).name)
 
 
@@ -89,8 +89,8 @@ def artifacts(client, run) -> set[str]:
     return {entry.path for entry in client.list_artifacts(run.info.run_id)}
 
 
-def test_one_parent_holds_the_sweep(recorded, store):
-    """Named after the sweep, finished, with the closing table and the machine; its children are the runs."""
+def test_one_parent_run_per_sweep(recorded, store):
+    """It is named after the sweep, finished, and has the closing table and the machine; the runs are its children."""
     client, parents, children = store
     [parent] = parents
     assert (parent.info.run_name, parent.info.status) == (newest(recorded).name, "FINISHED")
@@ -102,7 +102,7 @@ def test_one_parent_holds_the_sweep(recorded, store):
 
 
 def test_parameters_are_the_configuration(recorded, store):
-    """By the short names of the choices, and every setting by its own."""
+    """Options under their short names, and every setting under its own name."""
     _, _, children = store
     for run, result in zip(children, recorded.results(), strict=True):
         params = run.data.params
@@ -117,7 +117,7 @@ def test_parameters_are_the_configuration(recorded, store):
 
 
 def test_metrics_are_the_numbers_of_the_result(recorded, store):
-    """Every name that DESIGN.md lists, with the very number of result.json."""
+    """Every metric is recorded with the number of result.json."""
     _, _, children = store
     for run, result in zip(children[:2], recorded.results(), strict=False):
         metrics = run.data.metrics
@@ -135,8 +135,8 @@ def test_metrics_are_the_numbers_of_the_result(recorded, store):
         assert metrics["rss_peak_mib"] == result.rss_peak_mib
 
 
-def test_what_the_fake_has_not_is_recorded_by_its_name_too(recorded):
-    """SQNR and the size of artifacts, where there are any."""
+def test_metrics_that_the_fake_lacks_are_recorded(recorded):
+    """SQNR and the size of artifacts, if they exist."""
     result = recorded.results()[0]
     whole: Result = dataclasses.replace(
         result, artifact_mib=44.5, accuracy=dataclasses.replace(result.accuracy, sqnr_db=23.25)
@@ -146,7 +146,7 @@ def test_what_the_fake_has_not_is_recorded_by_its_name_too(recorded):
 
 
 def test_every_round_is_a_step(recorded, store):
-    """A drift within a run can be seen in the MLflow UI."""
+    """The MLflow UI can show a drift within a run."""
     client, _, children = store
     for run, result in zip(children[:2], recorded.results(), strict=False):
         history = client.get_metric_history(run.info.run_id, "round_throughput")
@@ -154,8 +154,8 @@ def test_every_round_is_a_step(recorded, store):
         assert [point.value for point in history] == result.measurement.round_throughput
 
 
-def test_tags_are_the_words_of_the_result(recorded, store):
-    """Status, verdict, gate, fingerprint: what one filters by."""
+def test_tags_are_the_texts_of_the_result(recorded, store):
+    """Status, verdict, gate and fingerprint can be used in filters."""
     _, _, children = store
     for run, result in zip(children, recorded.results(), strict=True):
         tags = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
@@ -168,7 +168,7 @@ def test_tags_are_the_words_of_the_result(recorded, store):
 
 
 def test_a_failed_run_is_recorded_as_failed(store):
-    """Its reason is a tag; it has neither throughput nor accuracy that anyone could take for a number."""
+    """Its reason is a tag, and it has no metrics of throughput or accuracy."""
     _, _, children = store
     assert [run.info.status for run in children] == ["FINISHED", "FINISHED", "FAILED"]
     failed = children[2]
@@ -179,7 +179,7 @@ def test_a_failed_run_is_recorded_as_failed(store):
 
 
 def test_files_of_a_run_are_its_artifacts(recorded, store):
-    """Configuration, launch, evidence, rounds, log and result, byte for byte."""
+    """Configuration, launch, evidence, rounds, log and result are stored; result and rounds byte for byte."""
     client, _, children = store
     always = {"config.yaml", "launch-candidate.json", "evidence.json", "result.json", "candidate.log"}
     assert artifacts(client, children[0]) == always | {"launch-baseline.json", "rounds.csv"}
@@ -190,7 +190,7 @@ def test_files_of_a_run_are_its_artifacts(recorded, store):
 
 
 def test_the_latest_sweep_is_read_back_in_order(recorded):
-    """Only its children, as they ran; an older sweep by its name."""
+    """Its rows in the order of the runs; an older sweep by its name."""
     uri = f"sqlite:///{recorded.output_dir / 'mlflow.db'}"
     older, latest = sorted(path.name for path in (recorded.output_dir / "sweeps").iterdir())
     name, rows = read_sweep(uri, "runner", None)
@@ -199,8 +199,8 @@ def test_the_latest_sweep_is_read_back_in_order(recorded):
     assert (name, rows["tags.status"].tolist()) == (older, ["ok"])
 
 
-def test_a_server_over_http_holds_the_record(run_program: RunProgram, server):
-    """Its address comes from MLFLOW_TRACKING_URI; runs, metrics and files are all there, nothing beside it."""
+def test_recording_on_an_http_server(run_program: RunProgram, server):
+    """The server of MLFLOW_TRACKING_URI has all runs, metrics and files, and no local store is created."""
     done = run_program(*TRACKED, MLFLOW_TRACKING_URI=server)
     assert done.code == 0, done.err
     assert "tracking:" not in done.out
@@ -215,8 +215,8 @@ def test_a_server_over_http_holds_the_record(run_program: RunProgram, server):
     assert not (done.output_dir / "mlartifacts").exists()
 
 
-def test_two_sweeps_make_one_table_and_a_figure(recorded, tmp_path, capsys):
-    """A row of the later sweep takes the place of the row of that name; the others follow."""
+def test_two_sweeps_in_one_table_with_a_figure(recorded, tmp_path, capsys):
+    """A row of a later sweep replaces the row with the same name; the others follow."""
     sweeps = sorted(path.name for path in (recorded.output_dir / "sweeps").iterdir())
     options = ["--output-dir", str(recorded.output_dir), "--format", "csv", "--figure", str(tmp_path)]
     assert report.main([*options, "--sweep", sweeps[0], "--sweep", sweeps[1], "--sweep", sweeps[1]]) == 0

@@ -132,8 +132,8 @@ def test_torch_int8_agrees_with_fp32(job, reference, tmp_path):
     """A worker runs the quantised program, compiled by inductor: the logits agree, in the order of the images."""
     int8 = change_job(job, precision="int8")
     with Worker(launch(int8), tmp_path / "worker.log") as worker:
-        loaded = worker.ask(Load(int8), Loaded, timeout_s=400)
-        worker.ask(Evaluate(str(tmp_path / "logits.npz"), cached=False), Evaluated, timeout_s=60)
+        loaded = worker.request(Load(int8), Loaded, timeout_s=400)
+        worker.request(Evaluate(str(tmp_path / "logits.npz"), cached=False), Evaluated, timeout_s=60)
     assert loaded.artifact_mib > 1
     with np.load(tmp_path / "logits.npz") as stored:
         logits, labels = stored["logits"], stored["labels"]
@@ -198,12 +198,12 @@ def test_a_measured_process_never_makes_its_artifacts(job, tmp_path):
     for number in range(2):
         with Worker(launch(fresh), tmp_path / f"{number}.log") as worker:
             phases: list[str] = []
-            rebuilt.append(worker.ask(Load(fresh), Loaded, timeout_s=200, on_phase=phases.append).rebuilt)
+            rebuilt.append(worker.request(Load(fresh), Loaded, timeout_s=200, on_phase=phases.append).rebuilt)
             assert ("build" in phases) == bool(rebuilt[-1])
             libraries = Path(f"/proc/{worker.pid}/maps").read_text()
             assert ("onnxruntime" in libraries, "libtorch" in libraries) == (True, False)
             path = tmp_path / f"{number}.npz"
-            worker.ask(Evaluate(str(path), cached=False), Evaluated, timeout_s=60)
+            worker.request(Evaluate(str(path), cached=False), Evaluated, timeout_s=60)
         with np.load(path) as stored:
             logits.append(stored["logits"])
     assert rebuilt == [["digits", "onnx"], []]

@@ -60,8 +60,10 @@ def observed(job: Job, log: Path, env: dict[str, str] | None = None) -> dict[str
     """
     plain = launch(job)
     with Worker(WorkerLaunch(plain.argv, plain.env | (env or {}), job), log) as worker:
-        worker.ask(Load(job), Loaded, timeout_s=300)
-        return {finding.knob: finding for finding in worker.ask(Observe(watch_s=0.2), Observed, timeout_s=60).evidence}
+        worker.request(Load(job), Loaded, timeout_s=300)
+        return {
+            finding.knob: finding for finding in worker.request(Observe(watch_s=0.2), Observed, timeout_s=60).evidence
+        }
 
 
 def images_of(parts) -> object:
@@ -75,10 +77,16 @@ def images_of(parts) -> object:
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
-        (("threading=all_cores", "backend.options.lie=threads"), "threads: asked "),
-        (("backend.options.lie=affinity",), "affinity: asked cores "),
-        (("backend.options.lie=recompilation",), "recompilations: asked none while timed, observed graphs compiled: "),
-        (("+threading.env.KMP_BLOCKTIME=1",), "variables: asked KMP_BLOCKTIME=1, observed KMP_BLOCKTIME ignored by "),
+        (("threading=all_cores", "backend.options.lie=threads"), "threads: requested "),
+        (("backend.options.lie=affinity",), "affinity: requested cores "),
+        (
+            ("backend.options.lie=recompilation",),
+            "recompilations: requested none while timed, observed graphs compiled: ",
+        ),
+        (
+            ("+threading.env.KMP_BLOCKTIME=1",),
+            "variables: requested KMP_BLOCKTIME=1, observed KMP_BLOCKTIME ignored by ",
+        ),
     ],
     ids=["OMP_NUM_THREADS overridden", "affinity shrunk", "recompilation", "KMP with libgomp"],
 )
@@ -129,7 +137,7 @@ def test_huge_pages_that_the_kernel_does_not_give(environment, tmp_path):
     )
     [result] = [load(path) for path in tmp_path.glob("sweeps/*/*/result.json")]
     assert result.status is Status.invalid
-    assert result.reason.startswith("hugepages: asked thp, observed 0 of ")
+    assert result.reason.startswith("hugepages: requested thp, observed 0 of ")
     assert "disabled for this process" in result.reason
 
 
@@ -378,8 +386,8 @@ def test_the_summary_counts_each_setting_once_by_its_worst_state():
     assert summary(findings[:1]) == "1/1 ✓"
     assert summary(findings[2:]) == "1/2 ?"
     assert summary(findings) == "1/3 ✗"
-    assert contradictions(findings) == ["threads: asked 2, observed 3: take threading=default"]
-    assert lines(findings[1:2]) == ["✗ threads: asked 2; observed 3 (s); take threading=default"]
+    assert contradictions(findings) == ["threads: requested 2, observed 3: take threading=default"]
+    assert lines(findings[1:2]) == ["✗ threads: requested 2; observed 3 (s); take threading=default"]
 
 
 @pytest.mark.parametrize("name", ["tcmalloc", "jemalloc", "mimalloc"])

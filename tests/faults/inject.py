@@ -1,12 +1,12 @@
-"""Runs the program and strikes at its Nth write: ``python struck.py ACTION N OUTPUTS ARGUMENTS``.
+"""Runs the program and injects a fault at its Nth write: ``python inject.py ACTION N OUTPUTS ARGUMENTS``.
 
-Writes are the files that the host opens for writing, the folders it makes and the files it renames under OUTPUTS, as
-Python's audit events tell. ACTION is one of
-  list   print them to standard error at the end
-  full   from the Nth on every write fails as on a full disk
-  once   only the Nth does
-  kill   SIGKILL to this process at the Nth
-  clock  from the first on that begins with N, a text, the wall clock is two hours earlier
+Writes are Python's audit events for files opened for writing, folders created and files renamed by the host under
+OUTPUTS. ACTION is one of
+  list   print the writes to standard error at the end
+  full   every write from the Nth on fails as on a full disk
+  once   only the Nth write fails as on a full disk
+  kill   SIGKILL to this process at the Nth write
+  clock  from the first write that starts with the text N on, the wall clock is two hours earlier
 """
 
 import errno
@@ -25,7 +25,7 @@ time.time = lambda: wall_clock() - set_back_s[0]
 
 
 def written_by(event, args):
-    """Return the path that an audit event would write, None for any other event."""
+    """Return the path that an audit event writes; None for other events."""
     if event == "open":
         path, _, flags = args
         return path if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) else None
@@ -34,8 +34,8 @@ def written_by(event, args):
     return None
 
 
-def strike(event, args):
-    """Do what is to be done at this write."""
+def inject(event, args):
+    """Perform the action if it is due at this write."""
     path = written_by(event, args)
     if not isinstance(path, str | os.PathLike) or not str(path).startswith(outputs + os.sep):
         return
@@ -52,7 +52,7 @@ def strike(event, args):
 if __name__ == "__main__":
     from runner.__main__ import main
 
-    sys.addaudithook(strike)
+    sys.addaudithook(inject)
     sys.argv = ["runner", *arguments]
     try:
         sys.exit(main())
