@@ -122,7 +122,10 @@ def environment() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cache that tests share: what is made from weights and settings is made once for all of them."""
-    return tmp_path_factory.mktemp("artifacts")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "artifacts"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture
