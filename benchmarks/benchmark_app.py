@@ -77,7 +77,7 @@ def measure(model: str, scenario: str, folder: Path) -> tuple[Estimate, float, f
             for turn in generator.sample([reported, printed], 2):
                 turn()
     ratios = [math.log(one / other) for one, other in zip(ours, theirs, strict=True)]
-    return geometric_mean([ratios], seed=0), sum(ours) / ROUNDS, sum(theirs) / ROUNDS
+    return geometric_mean(ratios), sum(ours) / ROUNDS, sum(theirs) / ROUNDS
 
 
 def main(model: str = "resnet50") -> bool:

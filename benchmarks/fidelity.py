@@ -107,7 +107,7 @@ def measure(backend: str, precision: str, folder: Path) -> Estimate:
                 ratios.append(math.log(ours / theirs))
         finally:
             plain.stop()
-    return geometric_mean([ratios], seed=0)
+    return geometric_mean(ratios)
 
 
 def main() -> bool:

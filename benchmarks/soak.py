@@ -52,8 +52,8 @@ EVERY = 5
 SMALL = (
     *("backend=frail", "weights=random", "model=resnet18", "model.image_size=32", "data.evaluation_samples=8"),
     *("data.calibration_samples=8", "measure=quick", "measure.slice_s=0.02", "measure.settle_s=0"),
-    *("measure.settle_iterations=1", "measure.warmup_s=0.2", "measure.guards=false", "measure.rounds_min=2"),
-    *("measure.rounds_max=2", "measure.prepare_timeout_s=15", "measure.request_timeout_s=5"),
+    *("measure.settle_iterations=1", "measure.warmup_s=0.2", "measure.guards=false", "measure.replicates=2"),
+    *("measure.rounds=1", "measure.prepare_timeout_s=15", "measure.request_timeout_s=5"),
 )
 """What is measured does not matter here, so it is measured as briefly as can be."""
 

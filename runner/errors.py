@@ -11,7 +11,7 @@ class Mistake:
     """One configuration mistake, reported in one line."""
 
     field: str
-    """Field or file that holds the mistake, for example ``measure.goal``."""
+    """Field or file that holds the mistake, for example ``measure.rounds``."""
     received: object
     allowed: str
     """Values that the field accepts, in words."""

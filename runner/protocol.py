@@ -14,9 +14,12 @@ import dataclasses
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
 
 CHANNEL_VARIABLE = "RUNNER_CHANNEL"
 """Environment variable with the path of the host's Unix socket."""
@@ -190,6 +193,9 @@ class WarmUp:
     tolerance: float
     """Largest relative spread of the last windows' medians at which the speed is steady; see
     :func:`runner.worker.timing.warm_up`."""
+    expected_ms: float | None = None
+    """Batch time of an earlier process of this job: warm-up ends when a batch is as fast, because it only faults in
+    memory. None: there was none."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,8 @@ class RunSlice:
     settle_s: float
     """Minimum untimed seconds before the slice: they refill the caches after the process was frozen."""
     settle_iterations: int
-    """Minimum untimed batches before the slice: enough to fault back in memory that the kernel reclaimed."""
+    """Maximum untimed batches before the slice. They end earlier, when a batch is as fast as those of the slice
+    before: memory that the kernel reclaimed meanwhile is then back."""
     heap_seed: int
     """Seed of the heap layout at the start of the slice; see :mod:`runner.worker.heap`."""
     minimum_s: float
@@ -217,6 +224,8 @@ class Observe:
 
     watch_s: float
     """Seconds for which the computing threads are sampled."""
+    arithmetic: bool = True
+    """Whether to observe the arithmetic too, by verbose flags and profilers, which takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -284,6 +293,8 @@ class Warm:
     steady: bool
     seconds: float
     iterations: int
+    batch_ms: float = 0.0
+    """Median time of a batch at the end."""
 
 
 @dataclass(frozen=True)
@@ -299,6 +310,8 @@ class Slice:
     minor_faults: int = 0
     """Page faults served without the disk, over the same period: memory that the allocator returned to the kernel and
     requested again."""
+    untimed: int = 0
+    """Batches before the timed ones, of all requests in flight."""
 
 
 VERIFIED, CONTRADICTED, UNKNOWN = "verified", "contradicted", "unknown"
@@ -418,6 +431,19 @@ def decode(line: bytes) -> Message:
     return message
 
 
+def rebuild(cls: type[T], fields: Any) -> T:
+    """Return a dataclass from what :func:`dataclasses.asdict` and JSON made of it.
+
+    Raises:
+        ProtocolError: a field is unknown, missing or ill-typed.
+    """
+    try:
+        found: T = _rebuild(cls, fields, cls.__name__)
+    except (TypeError, ValueError) as error:
+        raise ProtocolError(f"not a {cls.__name__}: {error}") from error
+    return found
+
+
 _JSON_TYPES: dict[Any, tuple[type, ...]] = {
     bool: (bool,),
     int: (int,),
@@ -450,9 +476,11 @@ def _rebuild(hint: Any, value: Any, path: str) -> Any:
         return [_rebuild(arguments[0], item, path) for item in value]
     if origin is dict and isinstance(value, dict):
         return {key: _rebuild(arguments[1], item, f"{path}.{key}") for key, item in value.items()}
+    if isinstance(hint, type) and issubclass(hint, StrEnum) and isinstance(value, str):
+        return hint(value)
     if origin is UnionType:
         for option in arguments:
-            with suppress(TypeError):
+            with suppress(TypeError, ValueError):
                 return _rebuild(option, value, path)
     raise TypeError(f"{path}: received {str(value)[:40]!r}; allowed: {hint}")
 

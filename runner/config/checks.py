@@ -55,10 +55,8 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
         ("model.image_size", config.model.image_size, 8),
         ("data.evaluation_samples", config.data.evaluation_samples, 1),
         ("data.calibration_samples", config.data.calibration_samples, 1),
-        ("measure.processes_min", measure.processes_min, 1),
-        ("measure.processes_max", measure.processes_max, measure.processes_min),
-        ("measure.rounds_min", measure.rounds_min, 2),
-        ("measure.rounds_max", measure.rounds_max, measure.rounds_min),
+        ("measure.replicates", measure.replicates, 2),
+        ("measure.rounds", measure.rounds, 1),
         ("measure.slice_iterations", measure.slice_iterations, 1),
         ("measure.slice_s", measure.slice_s, 0),
         ("measure.settle_s", measure.settle_s, 0),
@@ -67,7 +65,6 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
         ("measure.noise_floor", measure.noise_floor, 0),
     ]
     positive = {
-        "measure.goal": measure.goal,
         "measure.warmup_tolerance": measure.warmup_tolerance,
         "measure.watch_s": measure.watch_s,
         "measure.prepare_timeout_s": measure.prepare_timeout_s,

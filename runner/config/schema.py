@@ -239,18 +239,12 @@ class MeasureConfig:
 
     name: str = MISSING
     """Preset: quick, standard or publish."""
-    processes_min: int = MISSING
-    """Minimum number of fresh process pairs. A single pair cannot show the effect of address layout on a process (about
-    1.5 %)."""
-    processes_max: int = MISSING
-    """Maximum number of fresh process pairs, used if the goal is not reached."""
-    rounds_min: int = MISSING
-    """Minimum number of rounds per process pair. A round is one slice of the candidate and one of the baseline."""
-    rounds_max: int = MISSING
-    """Maximum number of rounds per process pair."""
-    goal: float = MISSING
-    """Relative half-width of the speedup's 95 % interval at which measuring stops: 0.01 is ±1 %. A smaller goal takes
-    more rounds."""
+    replicates: int = MISSING
+    """Number of replicates: fresh processes of the candidate and its baseline. The intervals are Student's t over them,
+    because address layout, heap and scheduling shift a process as a whole. At least 2."""
+    rounds: int = MISSING
+    """Clean rounds per replicate. In a round each process is timed twice, on the way forward and back through all that
+    are measured side by side."""
     noise_floor: float = MISSING
     """δ, relative: a speedup within ±δ counts as no measurable effect. A/A runs (`aa`) can raise it, never lower it."""
     slice_s: float = MISSING
@@ -258,13 +252,13 @@ class MeasureConfig:
     slice_iterations: int = MISSING
     """Minimum number of batches in one slice."""
     fixed_layout: bool = MISSING
-    """Start both processes of a pair with the same address layout and hash seed, so that neither causes a difference.
-    false draws both at random for each process, so that the interval includes their effect."""
+    """Start all processes with the same address layout and hash seed, so that neither causes a difference. false draws
+    both at random for each process, so that the interval includes their effect."""
     settle_s: float = 0.15
     """Minimum untimed time after a thaw, in seconds, which warms the caches."""
-    settle_iterations: int = 3
-    """Minimum untimed batches after a thaw. The first ones fault in memory that the kernel or a hypervisor reclaimed
-    while the process was frozen, and can take up to twice as long."""
+    settle_iterations: int = 10
+    """Maximum untimed batches after a thaw; they end earlier, when one is as fast as those of the slice before. The
+    first ones fault in memory that the kernel or a hypervisor reclaimed while the process was frozen."""
     guards: bool = True
     """Repeat rounds that an external disturbance contaminated. false counts every round, for a machine that is always
     busy; rounds.csv records the disturbances in both cases."""
@@ -350,7 +344,7 @@ class RunConfig:
     memory_format: MemoryFormat = MemoryFormat.contiguous
     """Layout of image tensors in PyTorch; other runtimes choose their own layout."""
     seed: int = 0
-    """Seed of random weights, the probe, the order of slices and the bootstrap."""
+    """Seed of random weights, the probe, and the order of slices."""
     baseline: list[str] = field(default_factory=list)
     """Overrides that turn the run's configuration into its baseline, which every speedup is relative to."""
     reference: list[str] = field(default_factory=list)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from runner.analysis.statistics import Estimate
 from runner.config.durations import in_words
 from runner.results.result import Result
 from runner.results.status import Status
@@ -66,16 +65,17 @@ class Progress:
         """Remove the line."""
         self._show(lambda live: live.stop())
 
-    def begin(self, number: int, label: str, left_s: float | None) -> None:
-        """Announce a run.
+    def begin(self, numbers: Sequence[int], labels: Sequence[str], left_s: float | None) -> None:
+        """Announce the runs of a block.
 
         Args:
-            number: of the run, from 0.
-            label: of the run.
-            left_s: seconds that this and the following runs are expected to take; None if that is not known.
+            numbers: of the runs, from 0.
+            labels: of the runs.
+            left_s: seconds that these and the following runs are expected to take; None if that is not known.
         """
         left = f"about {in_words(left_s)} left · " if left_s is not None else ""
-        self._title = f"[{number + 1}/{self._total}] {left}{label}"
+        first = f"[{numbers[0] + 1}/{self._total}] {left}"
+        self._title = first + (labels[0] if len(labels) == 1 else f"{len(labels)} runs side by side")
         self.phase("start")
 
     def phase(self, name: str) -> None:
@@ -83,12 +83,17 @@ class Progress:
         log.info("%s · %s", self._title, name)
         self._draw(name)
 
-    def round(self, number: int, contaminated: int, limit: int, speedup: Estimate | None) -> None:
-        """Show how many rounds are done, how many of them were contaminated, and the speedup so far."""
-        text = f"round {number} of {limit} at most" + (f" ({contaminated} contaminated)" if contaminated else "")
-        if speedup is not None:
-            text += f", {speedup.value:.2f}× ({speedup.low:.2f}–{speedup.high:.2f})"
-        self._draw(text)
+    def round(self, replicate: int, replicates: int, number: int, rounds: int) -> None:
+        """Show which round of which replicate is finished.
+
+        Args:
+            replicate: number of the replicate, from 1.
+            replicates: how many are planned.
+            number: of the round within the replicate, from 1; contaminated rounds count.
+            rounds: how many clean ones are planned.
+        """
+        more = f" ({number - rounds} repeated)" if number > rounds else ""
+        self._draw(f"replicate {replicate} of {replicates}, round {min(number, rounds)} of {rounds}{more}")
 
     def end(self, number: int, result: Result, *, reused: bool, left_s: float | None) -> None:
         """Print a line for a finished run.

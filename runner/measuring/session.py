@@ -29,7 +29,14 @@ from runner.processes.launch import build_launches
 from runner.processes.peak import measure_peaks
 from runner.processes.process_tree import Reaper
 from runner.protocol import Peaks
-from runner.reporting.conclusions import calibration_line, conclusions, guarded, progress_lines, self_comparisons
+from runner.reporting.conclusions import (
+    calibration_line,
+    conclusions,
+    guarded,
+    progress_lines,
+    self_comparison_line,
+    self_comparisons,
+)
 from runner.reporting.machine import peak_line
 from runner.reporting.notes import time_line
 from runner.reporting.table import print_evidence, print_table, write_tables
@@ -39,7 +46,7 @@ from runner.results.metrics import row
 from runner.results.noise_floor import calibrate
 from runner.results.plan import Plan
 from runner.results.result import Result
-from runner.results.status import HARMLESS, RunFailed
+from runner.results.status import RunFailed
 from runner.results.store import MACHINE_FILE, SweepStore, make_sweep_folder
 from runner.tracking.recorder import Tracker
 
@@ -147,6 +154,7 @@ def conclude(session: Session, sweep: Sweep, made: dict[int, Result]) -> Conclus
     lines = [
         *unsaved,
         *conclusions(plans, made, machine),
+        *self_comparison_line(sweep.self_comparison),
         *guarded("calibration", lambda: _calibrate(plans, made)),
         *progress_lines(plans, made, reused, folder.name, interrupted=sweep.interrupted),
     ]
@@ -185,7 +193,7 @@ def show(session: Session, conclusion: Conclusion) -> int:
 
 def exit_code(results: Sequence[Result]) -> int:
     """Return the process's exit code for the statuses of its runs."""
-    return exit_codes.OK if all(result.status in HARMLESS for result in results) else exit_codes.FAILED
+    return exit_codes.OK if all(result.is_harmless for result in results) else exit_codes.FAILED
 
 
 def _open_store(command: Command, plans: Sequence[Plan], folder: Path) -> tuple[SweepStore, list[str]]:

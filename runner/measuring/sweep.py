@@ -1,19 +1,18 @@
-"""All runs of one command, in order: each is executed, saved and recorded."""
+"""All runs of one command: measured in blocks that share their baseline, each saved and recorded."""
 
 from __future__ import annotations
 
-import logging
-import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 from rich.console import Console
 
-from runner.measuring.baseline_pool import BaselinePool
-from runner.measuring.phase_timer import PhaseTimer
+from runner.analysis.statistics import Estimate
+from runner.measuring.block_run import BlockRun
 from runner.measuring.progress import Progress
-from runner.measuring.run import Run, execute_run
+from runner.measuring.reference import References
+from runner.measuring.round_log import remove_checkpoint
+from runner.planning.blocks import group
 from runner.planning.eta import Forecast
 from runner.processes.peak import peak_share
 from runner.processes.signals import defer_interrupt
@@ -25,7 +24,8 @@ from runner.results.status import Status
 from runner.results.store import SweepStore
 from runner.tracking.recorder import Tracker
 
-log = logging.getLogger(__name__)
+SELF_COMPARISON_ROWS = 5
+"""With more rows than this, the first block also measures a second process of its baseline (A/A)."""
 
 
 class Sweep:
@@ -45,57 +45,47 @@ class Sweep:
         self._plans = plans
         self._console = console
         self._unsaved: dict[int, Result] = {}
+        self._results: dict[int, Result] = {}
+        self._references = References()
         self._forecast = Forecast()
+        self._block = 0
+        self._progress: Progress
         for number, plan in enumerate(plans):
             if (reused := store.reused(number)) is not None:
                 self._forecast.note(plan, reused.wall_s)
         self.interrupted = False
         """Whether the user stopped it."""
+        self.self_comparison: Estimate | None = None
+        """Speedup of a second process of the baseline over the first: it is 1."""
 
     def run(
         self, tracker: Tracker, may_start: Callable[[float | None], bool], on_built: Callable[[], None]
     ) -> dict[int, Result]:
-        """Execute and record every run that has no result yet; a failure in one never ends the sweep.
+        """Measure and record every run that has no result yet; a failure in one never ends the sweep.
 
         Args:
             tracker: records each result.
-            may_start: called before each run with the seconds that it is expected to take; the sweep ends when it
+            may_start: called before each block with the seconds that it is expected to take; the sweep ends when it
                 returns false.
-            on_built: called when a run has made artifacts for the cache.
+            on_built: called when a block has made artifacts for the cache.
 
         Returns:
             The results by the numbers of their plans, without those that were not started.
         """
-        results: dict[int, Result] = {}
-        pool = BaselinePool()
-        try:
-            with Progress(self._console, len(self._plans)) as progress:
-                for number, plan in enumerate(self._plans):
-                    reused = self._store.reused(number)
-                    if reused is None and not may_start(self._forecast.expect(plan)):
+        with Progress(self._console, len(self._plans)) as self._progress:
+            try:
+                waiting = [number for number in range(len(self._plans)) if not self._keep(number, tracker)]
+                while waiting and not self.interrupted:
+                    numbers = self._affordable(group(self._plans, waiting), may_start)
+                    if not numbers:
                         break
-                    begin = time.monotonic()
-                    made = reused or self._execute(number, progress, pool)
-                    with defer_interrupt():
-                        result = results[number] = reused or self._save(number, made)
-                        if reused is None:
-                            self._forecast.note(plan, time.monotonic() - begin)
-                        if number not in self._unsaved:
-                            tracker.record(result, self._store.run_folder(number))
-                        progress.end(number, result, reused=reused is not None, left_s=self._left_s(number + 1))
-                    if result.rebuilt and reused is None:
+                    ended = self._run_block(numbers, tracker)
+                    waiting = [number for number in waiting if number not in ended]
+                    if any(self._results[number].rebuilt for number in ended):
                         on_built()
-                    if result.status is Status.interrupted:
-                        self.interrupted = True
-                        break
-        except KeyboardInterrupt:  # between two runs: the finished ones are saved
-            self.interrupted = True
-        finally:
-            pool.close()
-        for number in range(len(self._plans)):  # after the last that was executed
-            if number not in results and (reused := self._store.reused(number)) is not None:
-                results[number] = reused
-        return results
+            except KeyboardInterrupt:  # between two blocks: what is finished is saved
+                self.interrupted = True
+        return dict(sorted(self._results.items()))
 
     def save_the_rest(self) -> list[str]:
         """Try again to write the results that could not be written; return a line for each that still cannot."""
@@ -107,33 +97,68 @@ class Sweep:
                 lines.append(f"{result.label}: its result is only in this table, it could not be written: {error}")
         return lines
 
-    def _left_s(self, first: int) -> float | None:
-        """Return the seconds that the runs from a number on will take, None before any has finished."""
-        left = [plan for number, plan in enumerate(self._plans) if number >= first and not self._store.reused(number)]
+    def _keep(self, number: int, tracker: Tracker) -> bool:
+        """Record the result that an earlier command measured; return whether there is one."""
+        reused = self._store.reused(number)
+        if reused is None:
+            return False
+        self._results[number] = reused
+        tracker.record(reused, self._store.run_folder(number))
+        self._progress.end(number, reused, reused=True, left_s=self._left_s())
+        return True
+
+    def _affordable(self, numbers: Sequence[int], may_start: Callable[[float | None], bool]) -> list[int]:
+        """Return the first runs of a block that end within the budget; one run if nothing is known about it."""
+        found: list[int] = []
+        for number in numbers:
+            expected = self._forecast.expect_all([self._plans[one] for one in (*found, number)])
+            if not may_start(expected):
+                break
+            found.append(number)
+            if expected is None and self._plans[number].config.budget:
+                break
+        return found
+
+    def _left_s(self) -> float | None:
+        """Return the seconds that the runs without a result will take, None before any has finished."""
+        left = [
+            plan
+            for number, plan in enumerate(self._plans)
+            if number not in self._results and not self._store.reused(number)
+        ]
         return self._forecast.expect_all(left)
 
-    def _execute(self, number: int, progress: Progress, pool: BaselinePool) -> Result:
-        """Execute a run. Whatever happens in it, it has a result."""
-        plan, begin = self._plans[number], time.monotonic()
-        progress.begin(number, plan.label, self._left_s(number))
-        timer = PhaseTimer()
-        try:
-            folder = self._store.make_run_folder(number)
-            (folder / "config.yaml").write_text(plan.yaml, encoding="utf-8")
-            result = execute_run(Run(plan, folder, progress, timer), pool)
-        except KeyboardInterrupt:
-            pool.close()
-            reason = "interrupted by the user"
-            result = replace(self._unmeasured(plan, Status.interrupted, reason, begin), phases=timer.seconds)
-        except Exception as error:  # a full disk, or a defect of this program: it ends a run, never a sweep
-            pool.close()
-            log.info("%s failed", plan.label, exc_info=True)  # its result holds the traceback
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            result = self._unmeasured(plan, Status.failed, reason, begin, traceback.format_exc())
-        if self._peaks is not None and result.shown and plan.config.model == self._plans[0].config.model:
-            share = peak_share(self._peaks, result.shown, str(plan.config.precision.name))
-            result = replace(result, peak_share=share)
-        return result
+    def _run_block(self, numbers: Sequence[int], tracker: Tracker) -> list[int]:
+        """Measure runs side by side, save and record their results; return the numbers of those that ended."""
+        self._block += 1
+        self._progress.begin(numbers, [self._plans[number].label for number in numbers], self._left_s())
+        plans = {number: self._plans[number] for number in numbers}
+        block = BlockRun(f"{self._block:02d}", plans, self._store, self._references, self._progress)
+        if self._block == 1 and self._wants_self_comparison():
+            block.add_self_comparison()
+        ended = block.run()
+        with defer_interrupt():
+            for number, result in ended.items():
+                self._results[number] = self._save(number, self._with_peak_share(number, result))
+            for number in ended:
+                result = self._results[number]
+                self._forecast.note(self._plans[number], result.wall_s)
+                if number not in self._unsaved:
+                    tracker.record(result, self._store.run_folder(number))
+                self._progress.end(number, result, reused=False, left_s=self._left_s())
+        self.interrupted |= block.interrupted
+        self.self_comparison = self.self_comparison or block.self_comparison()
+        return list(ended)
+
+    def _wants_self_comparison(self) -> bool:
+        return len(self._plans) > SELF_COMPARISON_ROWS and not any(plan.part for plan in self._plans)
+
+    def _with_peak_share(self, number: int, result: Result) -> Result:
+        """Return a result with its share of the machine's peak, where the peaks are those of its model."""
+        config = self._plans[number].config
+        if self._peaks is None or result.shown is None or config.model != self._plans[0].config.model:
+            return result
+        return replace(result, peak_share=peak_share(self._peaks, result.shown, str(config.precision.name)))
 
     def _save(self, number: int, result: Result) -> Result:
         """Write a result. If that fails, its row says so, and it is written again at the end."""
@@ -142,6 +167,8 @@ class Sweep:
             folder = self._store.make_run_folder(number)
             save(result, folder)
             write_json(folder / "evidence.json", [asdict(finding) for finding in result.evidence])
+            if result.status is not Status.interrupted:
+                remove_checkpoint(folder)
         except OSError as error:  # a full disk
             self._unsaved[number] = result
             result = replace(result, notes=[*result.notes, f"not all of it could be written: {error}"])
@@ -150,15 +177,3 @@ class Sweep:
             result = replace(result, status=status, reason=reason, measurement=None, accuracy=None, evidence=[])
             self._unsaved[number] = result
         return result
-
-    @staticmethod
-    def _unmeasured(plan: Plan, status: Status, reason: str, begin: float, exception: str = "") -> Result:
-        return Result(
-            label=plan.label,
-            status=status,
-            reason=reason,
-            fingerprint=plan.fingerprint,
-            settings=plan.settings,
-            wall_s=time.monotonic() - begin,
-            exception=exception,
-        )

@@ -68,7 +68,6 @@ def _estimate(plan: Plan, earlier: Sequence[Result]) -> RunEstimate:
 
 
 def _bounds_s(measure: MeasureConfig) -> tuple[float, float]:
-    """Return the seconds of the rounds of a run at least, and of rounds and warm-up at most."""
-    round_s = 2 * (measure.slice_s + measure.settle_s)
-    low = measure.processes_min * measure.rounds_min * round_s
-    return low, measure.processes_max * (measure.rounds_max * round_s + 2 * measure.warmup_s)
+    """Return the seconds of a run's rounds and its baseline's, and of rounds and warm-up at most."""
+    slices_s = measure.replicates * measure.rounds * 2 * 2 * (measure.slice_s + measure.settle_s)
+    return slices_s, slices_s + 2 * measure.warmup_s

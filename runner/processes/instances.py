@@ -25,6 +25,8 @@ class Instances:
         """
         self.launches = list(launches)
         self._workers: list[Worker] = []
+        self._begun = 0
+        """Number of instances that were requested to load at once."""
         try:
             for number, launch in enumerate(launches):
                 self._workers.append(Worker(launch, log if number == 0 else log.with_suffix(f".{number}{log.suffix}")))
@@ -41,14 +43,27 @@ class Instances:
         """Return the process ids of the measured processes."""
         return [worker.pid for worker in self._workers]
 
-    def load(self, *, timeout_s: float, on_phase: OnPhase) -> list[Loaded]:
-        """Load the job in every instance; the first loads alone, so that missing artifacts are made once.
+    def begin_load(self, *, one_first: bool) -> None:
+        """Request the instances to load the job, without waiting for it.
+
+        Args:
+            one_first: the first loads alone, so that missing artifacts are made once.
+
+        Raises:
+            RunFailed: a worker has died.
+        """
+        self._begun = 1 if one_first else len(self._workers)
+        for worker in self._workers[: self._begun]:
+            worker.send(Load(worker.launch.job))
+
+    def finish_load(self, *, timeout_s: float, on_phase: OnPhase) -> list[Loaded]:
+        """Wait until every instance has loaded the job.
 
         Raises:
             RunFailed: see :meth:`runner.processes.worker.Worker.request`.
         """
-        loaded = [self.first.request(Load(self.first.launch.job), Loaded, timeout_s=timeout_s, on_phase=on_phase)]
-        for worker in self._workers[1:]:
+        loaded = [self.first.receive(Loaded, timeout_s=timeout_s, on_phase=on_phase)]
+        for worker in self._workers[self._begun :]:
             worker.send(Load(worker.launch.job))
         return loaded + [worker.receive(Loaded, timeout_s=timeout_s) for worker in self._workers[1:]]
 

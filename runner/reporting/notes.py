@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from runner.analysis.statistics import Verdict
 from runner.results.metrics import DASH, Row, number, word
@@ -11,31 +11,33 @@ from runner.results.result import Result
 
 def notes(rows: Sequence[Row]) -> list[str]:
     """Return the lines for rows without a number, with remarks, or with an uncertain number, with a remedy."""
-    lines = []
-    for row in rows:
-        label, reason = word(row, "label"), word(row, "reason")
-        if reason != DASH:
-            lines.append(f"{label}: {word(row, 'status')}: {reason}")
-        if word(row, "row_reason") != DASH:
-            lines.append(f"{label}: {word(row, 'row_verdict')}: {word(row, 'row_reason')}")
-        if word(row, "notes") != DASH:
-            lines.append(f"{label}: {word(row, 'notes')}")
-        if word(row, "verdict") == Verdict.too_noisy:
-            contaminated = number(row, "rounds_contaminated") or 0
-            lines.append(
-                f"{label}: too noisy: {contaminated:.0f} rounds were contaminated ({word(row, 'disturbances')}): "
-                "stop other programs, or measure at another time"
-            )
-        if number(row, "steady") == 0:
-            lines.append(f"{label}: its speed or the baseline's was not steady after warm-up: raise measure.warmup_s")
-        if number(row, "goal_reached") == 0:
-            lines.append(f"{label}: the interval is wider than the goal: stop other programs, or take measure=publish")
-        samples = number(row, "accuracy_gate_samples")
-        if "uncertain" in word(row, "accuracy_gate"):
-            needed = "no number of" if samples is None else f"about {samples:.0f}"
-            have = number(row, "accuracy_samples") or 0
-            lines.append(f"{label}: the gate is uncertain on {have:.0f} samples: {needed} samples would decide it")
-    return lines
+    return [f"{word(row, 'label')}: {line}" for row in rows for line in _of_row(row)]
+
+
+def _of_row(row: Row) -> Iterator[str]:
+    prefixes = {
+        "reason": f"{word(row, 'status')}: ",
+        "row_reason": f"{word(row, 'row_verdict')}: ",
+        "notes": "",
+        "accuracy_failure": "no accuracy: ",
+        "evidence_failure": "no evidence: ",
+        "own_costs": "the numbers include that ",
+    }
+    yield from (prefix + word(row, what) for what, prefix in prefixes.items() if word(row, what) != DASH)
+    if word(row, "verdict") == Verdict.too_noisy:
+        contaminated = number(row, "rounds_contaminated") or 0
+        yield (
+            f"too noisy: {contaminated:.0f} rounds were contaminated ({word(row, 'disturbances')}): "
+            "stop other programs, or measure at another time"
+        )
+    if number(row, "steady") == 0:
+        yield "its speed or the baseline's was not steady after warm-up: raise measure.warmup_s"
+    if number(row, "speedup") is not None and number(row, "replicates") is None:
+        yield "measured by an earlier version: its interval is one of rounds within one process pair"
+    if "uncertain" in word(row, "accuracy_gate"):
+        samples, have = number(row, "accuracy_gate_samples"), number(row, "accuracy_samples") or 0
+        needed = "no number of" if samples is None else f"about {samples:.0f}"
+        yield f"the gate is uncertain on {have:.0f} samples: {needed} samples would decide it"
 
 
 def time_line(results: Sequence[Result], wall_s: float, outside: Mapping[str, float] | None = None) -> str:

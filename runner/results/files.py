@@ -13,7 +13,7 @@ from runner.analysis.accuracy import Accuracy, Gate
 from runner.analysis.statistics import Estimate, Verdict
 from runner.config.redaction import hide
 from runner.protocol import Finding
-from runner.results.result import Measurement, Result
+from runner.results.result import SCHEMA, Measurement, Replicate, Result
 from runner.results.status import Status
 
 RESULT_FILE = "result.json"
@@ -75,6 +75,11 @@ def load(path: Path) -> Result:
         ValueError, KeyError, TypeError: the file does not contain a result.
     """
     fields = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(fields, dict):
+        raise TypeError(f"received a {type(fields).__name__}, a result is an object")
+    fields.setdefault("schema", 1)
+    if fields["schema"] > SCHEMA:
+        raise ValueError(f"schema {fields['schema']} is newer than {SCHEMA}, which this version reads: update runner")
     fields["status"] = Status(fields["status"])
     measurement, accuracy = fields["measurement"], fields["accuracy"]
     if measurement is not None:
@@ -84,6 +89,7 @@ def load(path: Path) -> Result:
         for old, new in RENAMED.items():
             if old in measurement:
                 measurement[new] = measurement.pop(old)
+        measurement["replicates"] = [Replicate(**one) for one in measurement.get("replicates", [])]
         fields["measurement"] = Measurement(**_known(Measurement, measurement))
     fields["evidence"] = [Finding(**finding) for finding in fields["evidence"]]
     if accuracy is not None:

@@ -63,8 +63,8 @@ def metrics(result: Result) -> dict[str, float]:
             "latency_p99_ms": measured.latency_p99_ms if measured.latency_samples >= MIN_P99_SAMPLES else None,
             "latency_max_ms": measured.latency_max_ms,
             "rounds": measured.rounds,
-            "processes": measured.processes,
-            "goal_reached": measured.goal_reached,
+            "replicates": len(measured.replicates) or None,
+            "speedup_all_rounds": measured.speedup_all_rounds,
             "latency_samples": measured.latency_samples,
             "noise_floor": measured.noise_floor,
             "rounds_contaminated": measured.rounds_contaminated,
@@ -110,10 +110,14 @@ def tags(result: Result) -> dict[str, str]:
         "evidence": summary(result.evidence),
         "disturbances": "",
         "notes": "; ".join(result.notes),
+        "accuracy_failure": result.accuracy_failure,
+        "evidence_failure": result.evidence_failure,
+        "own_costs": "",
     }
     if (measured := result.shown) is not None:
         words["verdict"] = str(measured.verdict)
         words["disturbances"] = "; ".join(measured.disturbances)
+        words["own_costs"] = "; ".join(measured.own_costs)
         if words["table"]:
             needs = result.settings.get("row.needs") or []
             compared = compare(

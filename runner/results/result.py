@@ -10,15 +10,31 @@ from runner.analysis.accuracy import Accuracy
 from runner.analysis.statistics import Estimate, Verdict
 from runner.machine.facts import this_machine
 from runner.protocol import Finding
-from runner.results.status import Status
+from runner.results.status import HARMLESS, Status
 
 MIN_P99_SAMPLES = 1000
 """Minimum number of batches for a 99th percentile: with fewer, less than ten batches lie above it."""
 
 
+SCHEMA = 2
+"""Version of result.json, plan.json and rounds.csv. From 2 on fields are only added, and unknown ones are ignored."""
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """One fresh process of the candidate and of its baseline: means over its counted rounds."""
+
+    number: int
+    """From 0. Candidates of a block share its replicates: those of the same number were measured side by side."""
+    rounds: int
+    speedup: float
+    throughput: float
+    """Samples per second of the candidate."""
+
+
 @dataclass(frozen=True)
 class Measurement:
-    """The measured numbers of a run, from all its rounds."""
+    """The measured numbers of a run. Intervals are Student's t over its replicates, with 95 % confidence."""
 
     throughput: Estimate
     """Samples per second of the candidate."""
@@ -26,8 +42,7 @@ class Measurement:
     speedup: Estimate
     verdict: Verdict
     rounds: int
-    processes: int
-    goal_reached: bool
+    """Counted rounds of all replicates."""
     latency_p50_ms: float
     latency_p90_ms: float
     latency_p99_ms: float
@@ -51,6 +66,15 @@ class Measurement:
     """Rounds that were contaminated and measured again. With the verdict `too noisy` they count as well."""
     disturbances: list[str] = field(default_factory=list)
     """Descriptions of the worst interference in those rounds."""
+    replicates: list[Replicate] = field(default_factory=list)
+    """Empty in results of schema 1, whose intervals came from rounds within one pair of processes."""
+    block: str = ""
+    """Name of the block that the run was measured in: its runs are paired with one another."""
+    speedup_all_rounds: float | None = None
+    """The speedup over all rounds, contaminated ones included."""
+    own_costs: list[str] = field(default_factory=list)
+    """Costs that the candidate caused itself, such as throttling by its control group's quota: the numbers include
+    them."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +89,14 @@ class Result:
     """The flattened resolved configuration."""
     measurement: Measurement | None = None
     accuracy: Accuracy | None = None
+    accuracy_failure: str = ""
+    """Why there is no accuracy, although the run was measured: a status and its reason."""
+    evidence_failure: str = ""
+    """Why there is no evidence, although the run was measured."""
     phases: dict[str, float] = field(default_factory=dict)
-    """Seconds by phase, candidate and baseline together. The rest of `wall_s` is the host's own time."""
+    """Seconds by phase: the candidate's own, and its share of its baseline's. The rest of `wall_s` is the host's."""
     wall_s: float = 0.0
+    """Its share of the time of its block, in seconds."""
     load_s: float | None = None
     prepare_s: float | None = None
     first_inference_s: float | None = None
@@ -95,6 +124,13 @@ class Result:
     """Name of the machine that measured."""
     isa: list[str] = field(default_factory=lambda: this_machine().isa)
     """Instruction sets of that machine."""
+
+    schema: int = SCHEMA
+
+    @property
+    def is_harmless(self) -> bool:
+        """Whether the run leaves the sweep's exit code at 0."""
+        return self.status in HARMLESS and not self.accuracy_failure and not self.evidence_failure
 
     @property
     def shown(self) -> Measurement | None:

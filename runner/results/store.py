@@ -14,7 +14,7 @@ from typing import Any
 
 from runner.results.files import RESULT_FILE, load, write_json
 from runner.results.plan import Plan
-from runner.results.result import Result
+from runner.results.result import SCHEMA, Result
 from runner.results.status import HARMLESS, Status
 
 PLAN_FILE = "plan.json"
@@ -86,7 +86,7 @@ class SweepStore:
             {"folder": self.run_folder(number).name, "label": plan.label, "fingerprint": plan.fingerprint}
             for number, plan in enumerate(self._plans)
         ]
-        write_json(self.folder / PLAN_FILE, {"command": dict(command), "runs": runs})
+        write_json(self.folder / PLAN_FILE, {"schema": SCHEMA, "command": dict(command), "runs": runs})
 
     def reused(self, number: int) -> Result | None:
         """Return the result of a planned run that is reused; None if the run is to be measured."""
@@ -102,8 +102,12 @@ class SweepStore:
         taken = [folder for folder, _ in self._reused.values()]  # by a row that had this number in an earlier command
         return next(place for place in itertools.chain([own], _numbered(own)) if place not in taken)
 
-    def make_run_folder(self, number: int) -> Path:
+    def make_run_folder(self, number: int, *, keep: bool = False) -> Path:
         """Create the folder of a run that is to be measured, and return it; move an existing one to `EARLIER`.
+
+        Args:
+            number: of the planned run.
+            keep: continue in an existing folder instead.
 
         Raises:
             OSError: the folder cannot be created.
@@ -111,11 +115,11 @@ class SweepStore:
         folder = self.run_folder(number)
         if number in self._made:
             return folder
-        if folder.exists():
+        if folder.exists() and not keep:
             earlier = self.folder / EARLIER
             earlier.mkdir(exist_ok=True)
             folder.rename(next(place for place in _numbered(earlier / folder.name) if not place.exists()))
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=keep)
         self._made.add(number)
         return folder
 

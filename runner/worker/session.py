@@ -60,6 +60,8 @@ class Session:
         self._heap = Heap()
         self._affinity = os.sched_getaffinity(0)
         self._before_timing: dict[str, int] | None = None
+        self._batch_ns: float | None = None
+        """Median batch time of the last phase; None before the first."""
         self._parts: Gathered
         self._steps: list[Step]
 
@@ -108,35 +110,50 @@ class Session:
         )
 
     def warm_up(self, request: WarmUp) -> Warm:
-        """Run untimed batches until the speed is steady."""
+        """Run untimed batches until the speed is steady, or is that of an earlier process."""
         begin = time.monotonic()
         with timing.garbage_collector_off():
-            steady, iterations = timing.warm_up(
-                self._steps, maximum_ns=round(request.maximum_s * 1e9), tolerance=request.tolerance
-            )
-        return Warm(steady=steady, seconds=time.monotonic() - begin, iterations=iterations)
+            if request.expected_ms is None:
+                maximum_ns = round(request.maximum_s * 1e9)
+                warm = timing.warm_up(self._steps, maximum_ns=maximum_ns, tolerance=request.tolerance)
+            else:
+                expected_ns = request.expected_ms * 1e6
+                warm = timing.fault_in(self._steps, expected_ns=expected_ns, tolerance=request.tolerance)
+        self._batch_ns = warm.batch_ns
+        return Warm(
+            steady=warm.steady,
+            seconds=time.monotonic() - begin,
+            iterations=warm.iterations,
+            batch_ms=warm.batch_ns / 1e6,
+        )
 
     def run_slice(self, request: RunSlice) -> Slice:
         """Time one slice, on a newly drawn heap layout, after untimed batches that refill caches and memory."""
         if self._before_timing is None:
             self._before_timing = self._parts.runtime.counters()
         self._heap.redraw(request.heap_seed)
+        settling = timing.Settling(
+            minimum_ns=round(request.settle_s * 1e9),
+            maximum_iterations=request.settle_iterations,
+            expected_ns=self._batch_ns,
+        )
         with timing.garbage_collector_off():
             before = resource.getrusage(resource.RUSAGE_SELF)
-            stamps = timing.run_steps(
+            timed = timing.run_steps(
                 self._steps,
-                settle_ns=round(request.settle_s * 1e9),
-                settle_iterations=request.settle_iterations,
+                settling=settling,
                 minimum_ns=round(request.minimum_s * 1e9),
                 minimum_iterations=request.minimum_iterations,
             )
             after = resource.getrusage(resource.RUSAGE_SELF)
+        self._batch_ns = timed.median_ns
         marks = self._parts.runtime.marks()
         return Slice(
-            stamps_ns=stamps,
-            marks_ns=marks[-(len(stamps[0]) - 1) :] if marks else [],
+            stamps_ns=timed.lanes,
+            marks_ns=marks[-(len(timed.lanes[0]) - 1) :] if marks else [],
             major_faults=after.ru_majflt - before.ru_majflt,
             minor_faults=after.ru_minflt - before.ru_minflt,
+            untimed=timed.untimed,
         )
 
     def observe(self, request: Observe) -> Observed:
@@ -146,8 +163,10 @@ class Session:
         found = [_recompilations(before, parts.runtime.counters())] if before else []
         busy = observe(self._steps, request.watch_s)
         found += collect(job.expectations, self._affinity, parts.settings.threads_per_request, job.engine.threads, busy)
-        images, _ = next(parts.dataset.batches(parts.dataset.evaluation, job.run.batch_size))
-        return Observed(found + guarded("precision", lambda: parts.runtime.evidence(images)))
+        if request.arithmetic:
+            images, _ = next(parts.dataset.batches(parts.dataset.evaluation, job.run.batch_size))
+            found += guarded("precision", lambda: parts.runtime.evidence(images))
+        return Observed(found)
 
     def evaluate(self, path: str, *, cached: bool) -> Evaluated:
         """Write answers and labels of the evaluation set to an .npz file; see :class:`runner.protocol.Evaluate`.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 Step = Callable[[], object]
 """Runs one batch."""
@@ -24,6 +27,8 @@ WINDOW_ITERATIONS = 3
 """Minimum batches in a warm-up window."""
 STEADY_WINDOWS = 3
 """Consecutive windows that must agree; two agree by chance too often."""
+FAULT_IN_ITERATIONS = 10
+"""Maximum batches of a warm-up whose end speed is known. Runtimes that optimise while they run need two or three."""
 
 
 @contextmanager
@@ -39,54 +44,94 @@ def garbage_collector_off() -> Iterator[None]:
             gc.enable()
 
 
+@dataclass(frozen=True)
+class Settling:
+    """When the untimed batches before a timed phase end: as soon as one is as fast as expected."""
+
+    minimum_ns: int = 0
+    """Minimum duration."""
+    maximum_iterations: int = 0
+    """Number of batches after which it ends in any case, once `minimum_ns` have passed."""
+    expected_ns: float | None = None
+    """Batch time of the phase before; None: unknown, so that `maximum_iterations` decides."""
+    tolerance: float = 0.03
+    """Largest relative excess over `expected_ns` of a batch that is as fast as expected."""
+
+    def run(self, step: Step, clock: Clock = time.monotonic_ns) -> int:
+        """Run untimed batches and return their number."""
+        begin = last = clock()
+        iterations, duration = 0, math.inf
+        while not self._has_ended(iterations, last - begin, duration):
+            step()
+            now = clock()
+            duration, last = now - last, now
+            iterations += 1
+        return iterations
+
+    def _has_ended(self, iterations: int, elapsed_ns: float, last_ns: float) -> bool:
+        as_expected = self.expected_ns is not None and last_ns <= self.expected_ns * (1 + self.tolerance)
+        return elapsed_ns >= self.minimum_ns and (iterations >= self.maximum_iterations or as_expected)
+
+
+class Timed(NamedTuple):
+    """The batches of one or several concurrent steps."""
+
+    lanes: list[list[int]]
+    """For each step, the clock before its first timed batch and after each timed batch."""
+    untimed: int
+    """Number of batches before the timed ones, of all steps."""
+
+    @property
+    def median_ns(self) -> float:
+        """Median time of a timed batch, in ns."""
+        return statistics.median(
+            after - before for stamps in self.lanes for before, after in itertools.pairwise(stamps)
+        )
+
+
 def run_steps(
     steps: Sequence[Step],
     *,
-    settle_ns: int,
-    settle_iterations: int,
     minimum_ns: int,
     minimum_iterations: int,
+    settling: Settling | None = None,
     clock: Clock = time.monotonic_ns,
-) -> list[list[int]]:
+) -> Timed:
     """Repeat one step, or several concurrently, each on its own thread: first untimed, then timed.
 
     Every concurrent step continues until all have reached their minimum, so that none runs alone while it is timed.
 
     Args:
         steps: one per request in flight.
-        settle_ns: minimum untimed nanoseconds of each step.
-        settle_iterations: minimum untimed batches of each step.
         minimum_ns: minimum timed nanoseconds of each step.
         minimum_iterations: minimum timed batches of each step.
+        settling: when the untimed batches of each step end; None: there are none.
         clock: returns nanoseconds of a monotonic clock.
-
-    Returns:
-        For each step, the clock before its first timed batch and after each timed batch.
 
     Raises:
         Exception: any exception of a step.
     """
-    settle = partial(run_for, minimum_ns=settle_ns, minimum_iterations=settle_iterations, clock=clock)
+    settle = partial((settling or Settling()).run, clock=clock)
     time_it = partial(run_for, minimum_ns=minimum_ns, minimum_iterations=minimum_iterations, clock=clock)
     if len(steps) == 1:
-        settle(steps[0])
-        return [time_it(steps[0])]
+        untimed = settle(steps[0])
+        return Timed([time_it(steps[0])], untimed)
     done = [threading.Event() for _ in steps]
 
-    def run(step: Step, enough: threading.Event) -> list[int]:
+    def run(step: Step, enough: threading.Event) -> tuple[list[int], int]:
         try:
-            settle(step)
+            untimed = settle(step)
             stamps = time_it(step)
         finally:
             enough.set()  # also if the step fails: the others must end
         while not all(other.is_set() for other in done):
             step()
             stamps.append(clock())
-        return stamps
+        return stamps, untimed
 
     with ThreadPoolExecutor(len(steps)) as pool:
-        lanes = [pool.submit(run, step, own) for step, own in zip(steps, done, strict=True)]
-    return [lane.result() for lane in lanes]
+        results = [lane.result() for lane in [pool.submit(run, *pair) for pair in zip(steps, done, strict=True)]]
+    return Timed([stamps for stamps, _ in results], sum(untimed for _, untimed in results))
 
 
 def run_for(step: Step, *, minimum_ns: int, minimum_iterations: int, clock: Clock = time.monotonic_ns) -> list[int]:
@@ -103,9 +148,18 @@ def run_for(step: Step, *, minimum_ns: int, minimum_iterations: int, clock: Cloc
     return stamps
 
 
-def warm_up(
-    steps: Sequence[Step], *, maximum_ns: int, tolerance: float, clock: Clock = time.monotonic_ns
-) -> tuple[bool, int]:
+class WarmedUp(NamedTuple):
+    """How a warm-up ended."""
+
+    steady: bool
+    """Whether the speed became steady within the maximum time."""
+    iterations: int
+    """Number of batches that ran."""
+    batch_ns: float
+    """Median time of a batch in the last window, in ns."""
+
+
+def warm_up(steps: Sequence[Step], *, maximum_ns: int, tolerance: float, clock: Clock = time.monotonic_ns) -> WarmedUp:
     """Run batches until the median batch times of the last STEADY_WINDOWS windows agree.
 
     Args:
@@ -113,27 +167,33 @@ def warm_up(
         maximum_ns: stop after this many nanoseconds.
         tolerance: relative spread at which the windows agree: largest median ≤ smallest × (1 + tolerance).
         clock: returns nanoseconds of a monotonic clock.
-
-    Returns:
-        Whether the speed became steady within `maximum_ns`, and the number of batches that ran.
     """
     medians: list[float] = []
     iterations = 0
     begin = clock()
     while True:
-        lanes = run_steps(
-            steps,
-            settle_ns=0,
-            settle_iterations=0,
-            minimum_ns=WINDOW_NS,
-            minimum_iterations=WINDOW_ITERATIONS,
-            clock=clock,
-        )
-        times = [after - before for stamps in lanes for before, after in itertools.pairwise(stamps)]
-        iterations += len(times)
-        medians.append(statistics.median(times))
+        window = run_steps(steps, minimum_ns=WINDOW_NS, minimum_iterations=WINDOW_ITERATIONS, clock=clock)
+        iterations += sum(len(stamps) - 1 for stamps in window.lanes)
+        medians.append(window.median_ns)
         last = medians[-STEADY_WINDOWS:]
         if len(last) == STEADY_WINDOWS and max(last) <= min(last) * (1 + tolerance):
-            return True, iterations
+            return WarmedUp(steady=True, iterations=iterations, batch_ns=medians[-1])
         if clock() - begin >= maximum_ns:
-            return False, iterations
+            return WarmedUp(steady=False, iterations=iterations, batch_ns=medians[-1])
+
+
+def fault_in(
+    steps: Sequence[Step], *, expected_ns: float, tolerance: float, clock: Clock = time.monotonic_ns
+) -> WarmedUp:
+    """Run batches until one is as fast as it was in an earlier process of the same job, at most FAULT_IN_ITERATIONS.
+
+    Args:
+        steps: one per request in flight.
+        expected_ns: batch time of the earlier process.
+        tolerance: largest relative excess of a batch that is as fast.
+        clock: returns nanoseconds of a monotonic clock.
+    """
+    settling = Settling(maximum_iterations=FAULT_IN_ITERATIONS, expected_ns=expected_ns, tolerance=tolerance)
+    timed = run_steps(steps, minimum_ns=0, minimum_iterations=1, settling=settling, clock=clock)
+    steady = timed.untimed < FAULT_IN_ITERATIONS * len(steps)
+    return WarmedUp(steady, timed.untimed + sum(len(stamps) - 1 for stamps in timed.lanes), timed.median_ns)

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.usefixtures("hydra_context")
     [
         (["batch_size=0"], "batch_size", "1 or more"),
         (["seed=-1"], "seed", "0 or more"),
-        (["measure.goal=0"], "measure.goal", "more than 0"),
-        (["measure.rounds_min=9", "measure.rounds_max=8"], "measure.rounds_max", "9 or more"),
+        (["measure.replicates=1"], "measure.replicates", "2 or more"),
+        (["measure.rounds=0"], "measure.rounds", "1 or more"),
         (["data.evaluation_samples=9999"], "data.evaluation_samples", "at most 797"),
         (["data.calibration_samples=1001"], "data.calibration_samples", "at most 1000"),
         (["model=torchvision", "model.name=resnet5"], "model.name", "resnet50"),

@@ -24,7 +24,7 @@ from tests.conftest import FAKE, TEST_TAG, TESTS, share_cache
 
 INJECTOR = Path(__file__).with_name("inject.py")
 MAX_WAIT_S = 20
-BRIEF = (*FAKE, "measure.rounds_min=2", "measure.rounds_max=2")
+BRIEF = FAKE
 """A short measurement: its numbers do not matter in these tests."""
 
 

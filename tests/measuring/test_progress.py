@@ -17,8 +17,6 @@ MEASURED = Measurement(
     speedup=Estimate(6.571, 6.46, 6.68),
     verdict=Verdict.faster,
     rounds=8,
-    processes=1,
-    goal_reached=True,
     latency_p50_ms=43.7,
     latency_p90_ms=45.0,
     latency_p99_ms=51.8,
@@ -38,9 +36,9 @@ def shown(*ends: tuple[Result, bool, float | None]) -> list[str]:
     console = Console(file=io.StringIO(), width=80)
     with Progress(console, 3) as progress:
         for number, (one, reused, left_s) in enumerate(ends):
-            progress.begin(number, one.label, left_s)
+            progress.begin([number], [one.label], left_s)
             progress.phase("warm up")
-            progress.round(1, 0, 8, None)
+            progress.round(1, 5, 1, 2)
             progress.end(number, one, reused=reused, left_s=left_s)
     return console.file.getvalue().splitlines()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import pytest
 from runner.config.labels import distinct_labels
 from runner.measuring.session import exit_code
 from runner.paths import PROJECT
-from runner.results.status import Status
+from runner.results.status import HARMLESS, Status
 from tests.conftest import FAKE, RunProgram
 
 
@@ -33,6 +34,7 @@ def test_speedup_is_what_the_two_sleeps_say(run_program: RunProgram):
     assert measured.speedup.value == pytest.approx(2.0, rel=0.05)
     assert measured.speedup.low <= measured.speedup.value <= measured.speedup.high
     assert measured.verdict == "faster"
+    assert [one.rounds for one in measured.replicates] == [1, 1]
     assert measured.latency_p50_ms == pytest.approx(10, rel=0.1)
     assert measured.throughput.value == pytest.approx(8 / 0.010, rel=0.1)
     assert result.accuracy is not None
@@ -45,8 +47,8 @@ def test_a_baseline_that_lies_is_refused(run_program: RunProgram):
     [result] = done.results()
     assert result.status is Status.invalid
     assert result.reason.startswith("its baseline: precision: requested int8")
-    assert (result.shown, result.accuracy) == (None, None)
-    assert result.measurement is not None
+    assert (result.shown, result.accuracy, result.measurement) == (None, None, None)
+    assert (done.run_folder() / "rounds.csv").read_text().count("\n") == 2
 
 
 def test_the_reference_must_be_fp32(run_program: RunProgram):
@@ -81,36 +83,61 @@ def test_run_folder_holds_the_whole_story(run_program: RunProgram):
     assert result.measurement is not None
     assert len(rounds) == 1 + result.measurement.rounds
     with np.load(folder / "stamps_ns.npz") as stamps:
-        assert len(stamps.files) == 2 * result.measurement.rounds
+        assert len(stamps.files) == 4 * result.measurement.rounds
         assert all((np.diff(stamps[name]) > 0).all() for name in stamps.files)
     assert "goes to the log" in (folder / "candidate.log").read_text()
     assert "goes to the log" not in done.out + done.err
 
 
-def test_baseline_worker_is_kept_across_the_runs_of_a_sweep(run_program: RunProgram):
-    """Three runs against one baseline: it is started once, where each run measures one process pair."""
-    done = run_program(*FAKE, "backend.options.batch_s=0.001,0.002,0.003")
+def test_rows_share_the_processes_of_their_baseline(run_program: RunProgram):
+    """Three runs against one baseline: it is started once per replicate, and all are compared with one another."""
+    done = run_program(*FAKE, "backend.options.batch_s=0.010,0.020,0.040", "measure.slice_s=0.2")
     sweep = max((done.output_dir / "sweeps").iterdir())
-    assert len(list(sweep.glob("*/candidate.log"))) == 3
-    assert len(list(sweep.glob("*/baseline.log"))) == 1
+    logs = {path.parent.name[:3]: path.read_text().count("goes to the log") for path in sweep.glob("*/candidate.log")}
+    assert logs == {"001": 2, "002": 2, "003": 2}
+    [log] = sweep.glob("*/baseline.log")
+    assert log.read_text().count("goes to the log") == 2
+    assert {result.measurement.block for result in done.results()} == {"01"}
+    assert len({path.read_bytes() for path in sweep.glob("*/launch-baseline.json")}) == 1
+    assert len(list(sweep.glob("*/launch-baseline.json"))) == 3
+    assert "the fastest, batch_s=0.01, is 2.0" in done.out.replace("1.99", "2.00")
 
 
-def test_publish_measures_fresh_process_pairs(run_program: RunProgram):
-    """Three pairs at least, no worker kept from one to the next, and the interval counts processes."""
-    overrides = [word for word in FAKE if word != "measure=quick"]
-    done = run_program(*overrides, "measure=publish", "measure.rounds_min=2", "measure.rounds_max=2",
-                       "measure.processes_max=4", "measure.goal=0.0001")  # fmt: skip
+def test_a_large_sweep_compares_its_baseline_with_itself(run_program: RunProgram):
+    """With more than five rows: a second process of the baseline, whose speedup is 1."""
+    batches = ",".join(f"0.01{place}" for place in range(6))
+    done = run_program(*FAKE, f"backend.options.batch_s={batches}", "measure.slice_s=0.1")
+    assert done.code == 0, done.err
+    [line] = [line for line in done.out.splitlines() if line.startswith("A/A: ")]
+    assert re.match(r"A/A: the baseline over itself is (0\.9|1\.0)\d+× ", line), line
+
+
+def test_publish_draws_another_layout_for_each_process(run_program: RunProgram):
+    """Eight replicates of three rounds, and no fixed address layout."""
+    overrides = [word for word in FAKE if word not in ("measure=quick", "measure.replicates=2", "measure.rounds=1")]
+    done = run_program(*overrides, "measure=publish")
     [result] = done.results()
-    assert result.measurement is not None
-    assert (result.measurement.processes, result.measurement.rounds) == (4, 8)
-    assert (done.run_folder() / "baseline.log").read_text().count("goes to the log") == 4
+    assert [one.rounds for one in result.measurement.replicates] == [3] * 8
+    [launch] = json.loads((done.run_folder() / "launch-candidate.json").read_text())
+    assert launch["job"]["expectations"]["layout"] == "random"
+
+
+def test_a_late_failure_keeps_what_was_measured(run_program: RunProgram):
+    """Evaluation fails after the rounds: the run has its speedup, and says why there is no accuracy."""
+    done = run_program(*FAKE, "+backend.options.fault=answers")
+    [result] = done.results()
+    assert done.code == 1
+    assert (result.status, result.accuracy) == (Status.ok, None)
+    assert result.shown is not None
+    assert result.accuracy_failure == "crashed: died by SIGSEGV: fake: this line goes to the log, not to the channel"
+    assert "no accuracy: crashed: died by SIGSEGV" in done.out
 
 
 @pytest.mark.parametrize("order", ["sweep", "single"])
 def test_mistakes_stop_everything_before_the_first_launch(run_program: RunProgram, order):
     """Exit code 2, one line each, no traceback, nothing in the output folder."""
     sweep = ["batch_size=4,0"] if order == "sweep" else ["batch_size=0"]
-    done = run_program(*FAKE, *sweep, "measure.goal=-1")
+    done = run_program(*FAKE, *sweep, "measure.rounds=0")
     assert done.code == 2
     assert "2 mistakes in the configuration, nothing was launched:" in done.err
     assert "batch_size: received 0; allowed: 1 or more" in done.err
@@ -157,5 +184,5 @@ def test_labels_tell_what_differs():
 )
 def test_exit_codes(statuses, code):
     """As DESIGN.md has them."""
-    ended: Any = [SimpleNamespace(status=Status(status)) for status in statuses]
+    ended: Any = [SimpleNamespace(is_harmless=Status(status) in HARMLESS) for status in statuses]
     assert exit_code(ended) == code

@@ -26,8 +26,6 @@ def measured(value: float, *, error: float = 0.01, label: str = "x", **settings:
         speedup=speedup,
         verdict=Verdict.faster if value > 1 else Verdict.slower,
         rounds=8,
-        processes=1,
-        goal_reached=True,
         latency_p50_ms=1,
         latency_p90_ms=1,
         latency_p99_ms=1,

@@ -31,6 +31,7 @@ MEASURED = {
     "metrics.throughput_ci_low": 379.96,
     "metrics.throughput_ci_high": 386.12,
     "metrics.speedup": 3.2049,
+    "metrics.replicates": 5.0,
     "metrics.speedup_ci_low": 3.1851,
     "metrics.speedup_ci_high": 3.2251,
     "metrics.latency_p50_ms": 20.84,
@@ -207,14 +208,18 @@ def test_notes_explain_missing_numbers():
         MEASURED,
         FAILED,
         {"tags.label": "ort fp32", "tags.status": "ok", "tags.verdict": "inconclusive", "metrics.rounds": 8.0},
-        {"tags.label": "slow", "metrics.steady": 0.0, "metrics.goal_reached": 0.0},
+        {"tags.label": "slow", "metrics.steady": 0.0, "tags.own_costs": "the quota withheld 50%"},
+        {"tags.label": "deaf", "tags.accuracy_failure": "crashed: died by SIGSEGV", "metrics.replicates": 5.0},
+        {"tags.label": "old", "metrics.speedup": 2.0},
         uncertain | {"metrics.accuracy_gate_samples": 5210.0},
         uncertain | {"tags.accuracy_gate": "fail (uncertain)", "metrics.accuracy_gate_samples": NAN},
     ]
     assert notes(rows) == [
         "torch bf16: crashed: died by SIGABRT: free()",
+        "slow: the numbers include that the quota withheld 50%",
         "slow: its speed or the baseline's was not steady after warm-up: raise measure.warmup_s",
-        "slow: the interval is wider than the goal: stop other programs, or take measure=publish",
+        "deaf: no accuracy: crashed: died by SIGSEGV",
+        "old: measured by an earlier version: its interval is one of rounds within one process pair",
         "ort int8: the gate is uncertain on 400 samples: about 5210 samples would decide it",
         "ort int8: the gate is uncertain on 400 samples: no number of samples would decide it",
     ]

@@ -16,9 +16,9 @@ from tests.conftest import FAKE, RunProgram
 
 
 def test_floor_bounds_the_next_run():
-    """Two runs deviate by 0.03 in logarithms: t(0.975, 2) = 4.303 times their deviation from the known value 1."""
-    found = floor([math.exp(0.03), math.exp(-0.03)])
-    assert found == pytest.approx(math.exp(4.3027 * 0.03) - 1, rel=1e-4)
+    """Two runs deviate by 0.02 in logarithms: t(0.975, 2) = 4.303 times their deviation from the known value 1."""
+    found = floor([math.exp(0.02), math.exp(-0.02)])
+    assert found == pytest.approx(math.exp(4.3027 * 0.02) - 1, rel=1e-4)
     assert stats.t.ppf(0.975, 2) == pytest.approx(4.3027, rel=1e-4)
 
 
@@ -35,15 +35,15 @@ def test_a_calibration_applies_to_its_conditions_and_machine(hydra_context, tmp_
     batch = typed(compose_settings([f"output_dir={tmp_path}", "measure=quick", "batch_size=1"]))
     other = typed(compose_settings([f"output_dir={tmp_path}", "measure=quick", "model=resnet18"]))
     standard = typed(compose_settings([f"output_dir={tmp_path}"]))
-    assert noise_floor(config, here) == config.measure.noise_floor == 0.03
+    assert noise_floor(config, here) == config.measure.noise_floor == 0.02
     calibrate(config, here, [1.0, 1.0])
-    assert noise_floor(config, here) == noise_floor(int8, here) == 0.03  # a calibration never lowers it
+    assert noise_floor(config, here) == noise_floor(int8, here) == 0.02  # a calibration never lowers it
     larger = calibrate(int8, here, [1.01, 0.99]).noise_floor
     assert noise_floor(config, here) == larger > 0.04
-    assert noise_floor(batch, here) == noise_floor(other, here) == 0.03
-    assert noise_floor(standard, here) == 0.02
+    assert noise_floor(batch, here) == noise_floor(other, here) == 0.02
+    assert noise_floor(standard, here) == 0.01
     elsewhere = dataclasses.replace(here, cpu="another")
-    assert noise_floor(config, elsewhere) == 0.03
+    assert noise_floor(config, elsewhere) == 0.02
 
 
 def test_an_unreadable_calibration_is_reported_and_skipped(hydra_context, tmp_path):
@@ -73,7 +73,7 @@ def test_aa_runs_calibrate_the_noise_floor(run_program: RunProgram):
     stored = json.loads(file.read_text())
     assert stored["speedups"] == [result.measurement.speedup.value for result in results]
     [later] = run_program(*FAKE, *sleeps, "measure.slice_s=0.04").results()
-    assert later.measurement.noise_floor == max(0.03, stored["noise_floor"])
+    assert later.measurement.noise_floor == max(0.02, stored["noise_floor"])
     assert later.measurement.verdict == "faster"
 
 

@@ -7,7 +7,16 @@ import time
 
 import pytest
 
-from runner.worker.timing import WINDOW_ITERATIONS, WINDOW_NS, garbage_collector_off, run_for, run_steps, warm_up
+from runner.worker.timing import (
+    WINDOW_ITERATIONS,
+    WINDOW_NS,
+    Settling,
+    fault_in,
+    garbage_collector_off,
+    run_for,
+    run_steps,
+    warm_up,
+)
 
 
 class Bench:
@@ -49,17 +58,15 @@ def test_warm_up_ends_when_three_windows_agree():
     slow, medium, fast = WINDOW_NS // 2, WINDOW_NS // 3 + 1, WINDOW_NS // 4
     durations = [slow] * 3 + [medium] * 3 + [fast] * 100
     bench = Bench(durations)
-    steady, iterations = warm_up([bench.step], maximum_ns=10**12, tolerance=0.03, clock=bench.clock)
-    assert steady
-    assert iterations == 3 + 3 + 4 * 3
+    warm = warm_up([bench.step], maximum_ns=10**12, tolerance=0.03, clock=bench.clock)
+    assert warm == (True, 3 + 3 + 4 * 3, fast)
 
 
 def test_warm_up_gives_up():
     """A speed that never becomes steady is reported as not steady."""
     durations = [WINDOW_NS * (1 + index // WINDOW_ITERATIONS % 2) for index in range(1000)]
     bench = Bench(durations)
-    steady, _ = warm_up([bench.step], maximum_ns=20 * WINDOW_NS, tolerance=0.03, clock=bench.clock)
-    assert not steady
+    assert not warm_up([bench.step], maximum_ns=20 * WINDOW_NS, tolerance=0.03, clock=bench.clock).steady
     assert bench.now < 1000 + 40 * WINDOW_NS
 
 
@@ -80,10 +87,35 @@ def test_garbage_collector_is_off_while_timing():
 def test_one_step_settles_before_it_is_timed():
     """Two untimed batches, then three timed ones."""
     bench = Bench([5, 5, 10, 20, 30])
-    lanes = run_steps(
-        [bench.step], settle_ns=0, settle_iterations=2, minimum_ns=0, minimum_iterations=3, clock=bench.clock
-    )
-    assert lanes == [[1010, 1020, 1040, 1070]]
+    settling = Settling(maximum_iterations=2)
+    timed = run_steps([bench.step], settling=settling, minimum_ns=0, minimum_iterations=3, clock=bench.clock)
+    assert timed == ([[1010, 1020, 1040, 1070]], 2)
+    assert timed.median_ns == 20
+
+
+@pytest.mark.parametrize(
+    ("durations", "settling", "batches"),
+    [
+        ([200, 110, 102, 100], Settling(0, 10, 100), 3),  # the third is within 3 % of 100
+        ([200, 110, 102, 100], Settling(0, 2, 100), 2),  # the maximum comes first
+        ([100] * 9, Settling(450, 10, 100), 5),  # as fast at once, but the minimum time has not passed
+        ([100] * 9, Settling(450, 2, None), 5),  # the minimum time decides over the maximum number
+        ([], Settling(0, 0, 100), 0),
+    ],
+)
+def test_settling_ends_when_a_batch_is_as_fast_as_before(durations, settling, batches):
+    """Not after a fixed number of batches."""
+    bench = Bench(durations)
+    assert settling.run(bench.step, bench.clock) == batches
+
+
+def test_a_later_process_only_faults_memory_in():
+    """Its warm-up ends as soon as a batch is as fast as in the first process; it gives up after ten."""
+    bench = Bench([300, 120, 101, 100])
+    warm = fault_in([bench.step], expected_ns=100, tolerance=0.03, clock=bench.clock)
+    assert warm == (True, 4, 100)
+    bench = Bench([200] * 20)
+    assert fault_in([bench.step], expected_ns=100, tolerance=0.03, clock=bench.clock) == (False, 11, 200)
 
 
 def test_several_steps_run_concurrently():
@@ -95,7 +127,7 @@ def test_several_steps_run_concurrently():
             barrier.wait()
         time.sleep(0.002)
 
-    lanes = run_steps([step, step], settle_ns=0, settle_iterations=2, minimum_ns=0, minimum_iterations=20)
+    lanes, _ = run_steps([step, step], minimum_ns=0, minimum_iterations=20)
     assert len(lanes) == 2
     for stamps in lanes:
         assert len(stamps) > 20
@@ -104,13 +136,9 @@ def test_several_steps_run_concurrently():
 
 def test_fast_step_continues_until_the_slow_one_has_enough():
     """No step runs alone while it is timed: the faster has more batches, and does not end earlier."""
-    fast, slow = run_steps(
-        [lambda: time.sleep(0.001), lambda: time.sleep(0.02)],
-        settle_ns=0,
-        settle_iterations=1,
-        minimum_ns=0,
-        minimum_iterations=5,
-    )
+    steps = [lambda: time.sleep(0.001), lambda: time.sleep(0.02)]
+    (fast, slow), untimed = run_steps(steps, settling=Settling(0, 1), minimum_ns=0, minimum_iterations=5)
+    assert untimed == 2
     assert len(fast) > len(slow)
     assert fast[-1] >= slow[5]
 
@@ -122,4 +150,4 @@ def test_exception_of_a_thread_is_raised():
         raise KeyError("step")
 
     with pytest.raises(KeyError, match="step"):
-        run_steps([fail, fail], settle_ns=0, settle_iterations=1, minimum_ns=0, minimum_iterations=1)
+        run_steps([fail, fail], minimum_ns=0, minimum_iterations=1)

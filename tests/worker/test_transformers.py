@@ -25,7 +25,14 @@ from tests.jobs import change_job
 from tests.worker.backends.test_backends import PROBE
 
 QUICK = (
-    *("measure=quick", "measure.slice_s=0.02", "measure.settle_s=0", "measure.settle_iterations=1"),
+    *(
+        "measure=quick",
+        "measure.slice_s=0.02",
+        "measure.settle_s=0",
+        "measure.settle_iterations=1",
+        "measure.replicates=2",
+        "measure.rounds=1",
+    ),
     *("measure.warmup_s=0.1", "measure.guards=false", "tracking=none", "batch_size=4"),
     *("data.evaluation_samples=24", "data.calibration_samples=16"),
 )

@@ -55,7 +55,7 @@ def observe(steps: Sequence[Step], seconds: float) -> Busy:
     watcher.start()
     # Longer than the watcher: the threads of several requests end with the batches.
     minimum_ns = round(seconds * 1.5 * 1e9)
-    run_steps(steps, settle_ns=0, settle_iterations=0, minimum_ns=minimum_ns, minimum_iterations=1)
+    run_steps(steps, minimum_ns=minimum_ns, minimum_iterations=1)
     watcher.join()
     first, last = samples
     spent = {thread: cpu - first.cpu_ns.get(thread, 0) for thread, cpu in last.cpu_ns.items()}
