@@ -104,7 +104,9 @@ SMALL = (
     "measure=quick",
     "measure.slice_s=0.05",
     "measure.replicates=2",
-    "measure.warmup_s=0.5",
+    "measure.rounds=1",
+    "measure.settle_iterations=1",
+    "measure.warmup_s=0.3",
     "measure.guards=false",
     "tracking=none",
 )

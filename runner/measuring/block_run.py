@@ -134,7 +134,7 @@ class BlockRun:
         while self._block.run_replicate(policy, lambda present: self._conclude(baseline, present)):
             self._write_checkpoints()
         if baseline.loaded is not None:
-            for row in self._rows[1:]:
+            for row in [one for one in self._rows[1:] if one.member.rounds]:
                 note_launches(row.member.folder, "baseline", baseline.launches)
 
     def _show(self, replicate: int, count: int) -> None:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
+from runner.config.schema import SESSION_FIELDS, RunConfig
 from runner.results.plan import SELF_COMPARISON, Plan
+
+BESIDES = frozenset({"row", "baseline", "reference", "aa", "ablate", *SESSION_FIELDS})
+"""Fields of a run that say what it is compared with, and do not affect its processes."""
 
 
 def group(plans: Sequence[Plan], numbers: Sequence[int]) -> list[int]:
@@ -23,8 +29,10 @@ def group(plans: Sequence[Plan], numbers: Sequence[int]) -> list[int]:
 
 
 def _shares(plan: Plan, first: Plan) -> bool:
-    return plan.part != SELF_COMPARISON and (plan.baseline, plan.config.measure, plan.config.model) == (
-        first.baseline,
-        first.config.measure,
-        first.config.model,
-    )
+    same = plan.config.measure == first.config.measure and plan.config.model == first.config.model
+    return plan.part != SELF_COMPARISON and same and _runs(plan.baseline) == _runs(first.baseline)
+
+
+def _runs(config: RunConfig) -> dict[str, Any]:
+    """Return the fields of a configuration that affect its processes."""
+    return {name: value for name, value in asdict(config).items() if name not in BESIDES}

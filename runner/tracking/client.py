@@ -18,6 +18,8 @@ SWEEP_TAG = "sweep"
 PARENT_TAG = "mlflow.parentRunId"
 PLACE_TAG = "run"
 """Tag of a child run: the name of its folder in the sweep's folder, which starts with the row's number."""
+SUPERSEDED_TAG = "superseded_by"
+"""Tag of a row that was measured again: the id of the later run. Nothing is ever deleted."""
 DIGEST_TAG = "result"
 """Tag of a child run: digest of its result.json, set last. It marks the run as completely recorded."""
 MAX_WAIT_S = 4.5

@@ -15,6 +15,7 @@ from runner.tracking.client import (
     DIGEST_TAG,
     PARENT_TAG,
     PLACE_TAG,
+    SUPERSEDED_TAG,
     SWEEP_TAG,
     TrackingError,
     import_mlflow,
@@ -149,6 +150,8 @@ def _read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.D
     if not {place, *needed} <= set(rows):  # no child runs
         rows = rows.iloc[0:0]
     rows = rows.dropna(subset=[name for name in needed if name in rows])  # without a digest: incompletely recorded
+    if f"tags.{SUPERSEDED_TAG}" in rows:
+        rows = rows[rows[f"tags.{SUPERSEDED_TAG}"].isna()]
     if rows.empty:
         raise LookupError(f"experiment {experiment!r} holds no sweep {sweep!r}")
     # Sort by the plan's numbers: the clock may have been set back.

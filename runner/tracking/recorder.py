@@ -18,6 +18,7 @@ from runner.tracking.client import (
     DIGEST_TAG,
     PARENT_TAG,
     PLACE_TAG,
+    SUPERSEDED_TAG,
     SWEEP_TAG,
     CancellableClient,
     TimeBudget,
@@ -86,7 +87,7 @@ class Recorder:
         parents = [run for run in found if PARENT_TAG not in run.data.tags]
         for run in found:
             tags = run.data.tags
-            if PARENT_TAG in tags:
+            if PARENT_TAG in tags and SUPERSEDED_TAG not in tags:
                 digest = tags.get(DIGEST_TAG, "") if run.info.status != RUNNING else ""  # empty: incompletely recorded
                 key = tags.get(PLACE_TAG, ""), tags.get("fingerprint", "")
                 self._known.setdefault(key, []).append((run.info.run_id, digest))
@@ -99,7 +100,7 @@ class Recorder:
         self._client.log_artifact(self._parent, str(machine))
 
     def record(self, result: Result, folder: Path, place: str) -> bool:
-        """Create the child run of a result, and delete the child runs of earlier results of the same run.
+        """Create the child run of a result; child runs of earlier results of the same run get the tag SUPERSEDED_TAG.
 
         Args:
             result: of the run.
@@ -115,7 +116,7 @@ class Recorder:
         run_id = present or self._create(result, folder, place, digest)
         for earlier, _ in known:
             if earlier != run_id:
-                self._client.delete_run(earlier)
+                self._client.set_tag(earlier, SUPERSEDED_TAG, run_id)
         known[:] = [(run_id, digest)]
         return present is None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import warnings
 from typing import BinaryIO
 
@@ -40,6 +41,9 @@ def main() -> None:
         channel.connect(os.environ.pop(CHANNEL_VARIABLE))
         with channel.makefile("rwb") as stream:
             serve(stream)  # type: ignore[arg-type]  # a buffered reader and writer, typed as its parts
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # unloading the runtimes takes seconds, and there is nothing to save
 
 
 def serve(stream: BinaryIO) -> None:

@@ -165,6 +165,6 @@ _FAILURES = {
     "children": _hang_with_children,
     "noise": lambda: os.write(1, b"\0\xff{]\n" * 100_000),
     "garbage": _send(b"\0\xff no message\n"),
-    "other": _send(b'{"type": "Warm", "steady": true, "seconds": 1, "iterations": 1}\n'),
+    "other": _send(b'{"type": "Warm", "steady": true, "seconds": 1, "iterations": 1, "batch_ms": 1.0}\n'),
     "close": _close,
 }

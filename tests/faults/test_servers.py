@@ -139,13 +139,15 @@ def test_a_local_database_has_no_time_limit():
 
 
 def test_rows_of_a_store_follow_the_plan(run_program: RunProgram, tmp_path: Path):
-    """A run that is measured again replaces its row."""
+    """A run that is measured again supersedes its earlier row, which is kept."""
     done = run_program(*TRACKED, CASES)
     uri = f"sqlite:///{done.output_dir / 'mlflow.db'}"
     sweep = newest(done).name
     again = run_program(f"resume={sweep}")
     assert again.code == 1
     assert "2 of 3 runs were already measured" in again.out
-    assert [run.data.tags["status"] for run in runs_of(uri, sweep)[2]] == ["ok", "ok", "failed"]
+    children = runs_of(uri, sweep)[2]
+    assert [run.data.tags["status"] for run in children] == ["ok", "failed", "failed", "ok"]
+    assert ["superseded_by" in run.data.tags for run in children].count(True) == 1
     assert command.main(["--uri", uri, "--output-dir", str(done.output_dir)]) == 0
-    assert len(runs_of(uri, sweep)[2]) == 3
+    assert len(runs_of(uri, sweep)[2]) == 4

@@ -124,7 +124,7 @@ def test_publish_draws_another_layout_for_each_process(run_program: RunProgram):
 
 def test_a_late_failure_keeps_what_was_measured(run_program: RunProgram):
     """Evaluation fails after the rounds: the run has its speedup, and says why there is no accuracy."""
-    done = run_program(*FAKE, "+backend.options.fault=answers")
+    done = run_program(*FAKE, "backend.options.fault=answers")
     [result] = done.results()
     assert done.code == 1
     assert (result.status, result.accuracy) == (Status.ok, None)

@@ -35,6 +35,7 @@ NOT_OF_THE_FAKE = {"sqnr_db", "artifact_mib"}
 TAGS = {
     *("status", "reason", "verdict", "accuracy_gate", "row", "table", "machine", "fingerprint"),
     *("label", "sweep", "run", "result", "row_verdict", "row_reason", "published", "evidence", "disturbances", "notes"),
+    *("accuracy_failure", "evidence_failure", "own_costs"),
 }
 
 _recorded: list[Finished] = []
@@ -66,13 +67,12 @@ def newest(done: Finished) -> Path:
 
 
 def runs_of(uri: str, sweep: str) -> Recorded:
-    """Return a client, and the parent and child runs of a sweep, in the order in which they ran."""
+    """Return a client, and the parent and child runs of a sweep, in the order of the plan."""
     client = open_client(uri)
     experiment = client.get_experiment_by_name("runner")
     assert experiment is not None
-    found = client.search_runs(
-        [experiment.experiment_id], f"tags.sweep = '{sweep}'", order_by=["attributes.start_time ASC"]
-    )
+    runs = client.search_runs([experiment.experiment_id], f"tags.sweep = '{sweep}'")
+    found = sorted(runs, key=lambda run: run.data.tags.get("run", ""))
     parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
     return client, parents, children
@@ -163,7 +163,8 @@ def test_tags_are_the_texts_of_the_result(recorded, store):
         assert (tags["label"], tags["status"], tags["reason"]) == (result.label, str(result.status), result.reason)
         assert tags["fingerprint"] == result.fingerprint
         assert tags["sweep"] == newest(recorded).name
-    assert [run.data.tags["verdict"] for run in children] == ["faster", "slower", ""]
+    verdicts = [str(result.measurement.verdict) if result.measurement else "" for result in recorded.results()]
+    assert [run.data.tags["verdict"] for run in children] == verdicts
     assert len({run.data.tags["fingerprint"] for run in children}) == 3
 
 
