@@ -81,7 +81,7 @@ def test_claims_of_the_guide():
 def test_a_table_is_one_command(run_program: RunProgram):
     """One command measures all rows: a table with verdicts, a figure, and the share of the peak."""
     fake = [override for override in FAKE if not override.startswith("baseline=")]  # each row names its own
-    done = run_program(*fake, "+experiments/tiny=glob(*)")
+    done = run_program(*fake, "+experiments/tiny=glob(*)", "measure.replicates=4", "measure.slice_s=0.2")
     assert done.code == 0, done.err
     results = {result.label: result for result in done.results()}
     assert list(results) == ["1 as fast", "2 twice as fast"]

@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from runner.config.redaction import HIDDEN, hide
+from runner.config.redaction import HIDDEN, hide, learn
 from tests.conftest import FAKE, RunProgram
 
 SECRET = "hunter2-hunter2"
@@ -29,6 +29,11 @@ SECRET = "hunter2-hunter2"
         ("data.text", "the key: under the mat", "the key: under the mat"),
         ("observed", f"MY_API_KEY={SECRET} A=b", f"MY_API_KEY={HIDDEN} A=b"),
         ("HF_TOKEN", "", ""),
+        ("https_proxy", f"me:{SECRET}@proxy:8080", f"{HIDDEN}@proxy:8080"),
+        ("observed", f"https_proxy=me:{SECRET}@proxy:8080", f"https_proxy={HIDDEN}@proxy:8080"),
+        ("observed", f"STORE=Endpoint=https;AccountKey={SECRET};x", f"STORE=Endpoint=https;AccountKey={HIDDEN};x"),
+        ("STORE_CONNECTION_STRING", f"Endpoint=https;AccountKey={SECRET}", HIDDEN),
+        ("observed", "10:30@noon, 3:2@x", "10:30@noon, 3:2@x"),
     ],
 )
 def test_secrets_are_hidden_by_name_and_in_urls(name, value, expected):
@@ -47,6 +52,16 @@ def test_values_of_secret_variables_are_hidden_in_any_text(monkeypatch):
     """A setting can contain the value of a secret variable under another name."""
     monkeypatch.setenv("SOME_TOKEN", SECRET)
     assert hide({"model.id": f"private/{SECRET}"}) == {"model.id": f"private/{HIDDEN}"}
+
+
+def test_a_variable_with_the_name_of_a_model_hides_nothing(monkeypatch):
+    """A continuous integration may have CACHE_KEY=resnet50."""
+    monkeypatch.setenv("CACHE_KEY", "resnet50")
+    learn({"model.name": "resnet50", "backend.name": "ort"})
+    assert hide({"model.name": "resnet50", "label": "resnet50 int8"}) == {
+        "model.name": "resnet50",
+        "label": "resnet50 int8",
+    }
 
 
 def test_secrets_are_not_stored(run_program: RunProgram):

@@ -96,7 +96,11 @@ def compare(logits: Logits, reference: Logits, labels: NDArray[np.int64], *, dif
     flips = int((chosen != expected).sum())
     samples = len(logits)
     noise = sqnr_db(logits, reference)
-    scored = _score(chosen == labels, expected == labels, identical=noise is None) if labels.size else _Score()
+    # Copies of one sample add no certainty.
+    distinct = np.unique(reference, axis=0, return_index=True)[1]
+    scored = _Score()
+    if labels.size:
+        scored = _score(chosen == labels, expected == labels, distinct, identical=noise is None)
     return Accuracy(
         samples=samples,
         top1=scored.top1,
@@ -128,12 +132,14 @@ class _Score:
     needed: int | None = None
 
 
-def _score(right: NDArray[np.bool_], reference_right: NDArray[np.bool_], *, identical: bool) -> _Score:
+def _score(
+    right: NDArray[np.bool_], reference_right: NDArray[np.bool_], distinct: NDArray[np.intp], *, identical: bool
+) -> _Score:
     top1, reference_top1 = float(right.mean()), float(reference_right.mean())
-    gained = int((right & ~reference_right).sum())
-    lost = int((~right & reference_right).sum())
-    delta = (gained - lost) / len(right)
-    low, high = paired_interval(gained, lost, len(right))
+    delta = top1 - reference_top1
+    gained = int((right & ~reference_right)[distinct].sum())
+    lost = int((~right & reference_right)[distinct].sum())
+    low, high = paired_interval(gained, lost, len(distinct))
     threshold = -(1 - GATE) * reference_top1
     # Identical logits are certain to pass; the interval of the formula has a width even then.
     certain = identical or not low < threshold < high
@@ -145,7 +151,7 @@ def _score(right: NDArray[np.bool_], reference_right: NDArray[np.bool_], *, iden
         delta_high_pp=100 * high,
         gate=Gate.passed if delta >= threshold else Gate.failed,
         certain=certain,
-        needed=None if certain else _samples_to_decide(gained, lost, len(right), threshold),
+        needed=None if certain else _samples_to_decide(gained, lost, len(distinct), threshold),
     )
 
 

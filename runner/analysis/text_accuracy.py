@@ -108,26 +108,47 @@ def compare_generated(own: Answers, reference: Answers) -> Accuracy:
     same = own["tokens"] == reference["tokens"]
     difference = nll - truth
     mean = float(difference.sum()) / total
-    margin = Z_95 * math.sqrt(len(difference)) * float(difference.std()) / total
+    margin = _margin(difference, own["tokens_scored"].astype(np.float64), np.column_stack([truth, reference["tokens"]]))
     # Likelihood per token relative to fp32's; the gate requires 99 % of it.
-    relative, low, high = (math.exp(-value) for value in (mean, mean + margin, mean - margin))
+    relative = math.exp(-mean)
+    low, high = (None, None) if margin is None else (math.exp(-mean - margin), math.exp(-mean + margin))
     identical = bool(same.all()) and not difference.any()
     return Accuracy(
         samples=len(nll),
         top1=None,
         reference_top1=None,
         delta_pp=100 * (relative - 1),
-        delta_low_pp=100 * (low - 1),
-        delta_high_pp=100 * (high - 1),
+        delta_low_pp=None if low is None else 100 * (low - 1),
+        delta_high_pp=None if high is None else 100 * (high - 1),
         agreement_top1=float(same.mean()),
         flips=int((~same.all(axis=1)).sum()),
         sqnr_db=None,
         kl=None,
         gate=Gate.passed if relative >= GATE else Gate.failed,
-        gate_certain=identical or not low < GATE < high,
+        gate_certain=identical or (low is not None and high is not None and not low < GATE < high),
         gate_samples=None,
         scores={"perplexity": math.exp(nll.sum() / total), "reference_perplexity": math.exp(truth.sum() / total)},
     )
+
+
+def _margin(difference: NDArray[Any], tokens: NDArray[Any], texts: NDArray[Any]) -> float | None:
+    """Return the half-width of the 95 % interval of a difference per token; None for a single distinct text.
+
+    Linearised variance of a ratio estimator (Cochran, "Sampling Techniques", 3rd edition, 1977, section 6.3), over the
+    distinct texts: copies of one text add no certainty.
+
+    Args:
+        difference: of the negative log-likelihoods, one per text.
+        tokens: that were scored, one per text.
+        texts: a row per text, equal for copies.
+    """
+    distinct = np.unique(texts, axis=0, return_index=True)[1]
+    count = len(distinct)
+    if count < 2:
+        return None
+    difference, tokens = difference[distinct], tokens[distinct]
+    residuals = difference - tokens * (difference.sum() / tokens.sum())
+    return Z_95 * math.sqrt(count) * float(residuals.std(ddof=1)) / float(tokens.sum())
 
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")

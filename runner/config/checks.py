@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from runner.config import backend_registry, model_catalog
 from runner.config.data_checks import check_transformers_model
 from runner.config.durations import seconds_of
+from runner.config.execution_checks import check_execution
 from runner.config.redaction import hide_in_text
 from runner.config.schema import (
     FOLDER_NAME,
@@ -43,6 +44,7 @@ def check(config: RunConfig) -> list[Mistake]:
         *_check_session(config),
         *_check_row(config.row),
         *_check_outputs(Path(config.output_dir)),
+        *check_execution(config),
     ]
 
 

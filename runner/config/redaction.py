@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 HIDDEN = "(hidden)"
-NAME = re.compile(r"TOKEN(?!S|IZ)|KEY(?!WORD)|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+NAME = re.compile(r"TOKEN(?!S|IZ)|KEY(?!WORD)|SECRET|PASSWORD|PASSWD|CREDENTIAL|CONNECTION_STRING", re.IGNORECASE)
 """Names of secrets. `model.new_tokens` and TOKENIZERS_PARALLELISM do not match."""
-CREDENTIALS = re.compile(r"(?<=://)[^/\s]+(?=@)")
-"""User and password in a URL."""
-ASSIGNMENT = re.compile(r"([\w.]+)(=)([^\s,{}]+)")
-"""``name=value``, as in an override or in a list of environment variables."""
+CREDENTIALS = re.compile(r"(?<=://)[^/\s]+(?=@)|(?<![^\s=\"'])[^\s/:@=\"']+:[^\s/@]+(?=@[\w.-]+:\d+)")
+"""User and password in a URL; also without a scheme (``user:password@proxy:8080``), as curl and pip accept it."""
+ASSIGNMENT = re.compile(r"([\w.]+)(=)([^\s,{};]+)")
+"""``name=value``, as in an override, in a list of environment variables or in a connection string."""
 ENTRY = re.compile(r"([\w.]+)(\s*:\s*)([^\s,{}]+)")
 """``name: value`` in a dictionary within an override; not applied to other text, which may contain colons."""
 MIN_SECRET_LENGTH = 8
@@ -26,6 +26,9 @@ MIN_SECRET_LENGTH = 8
 
 _learnt: set[str] = set()
 """Secret values from settings, see :func:`learn`."""
+_plain: set[str] = set()
+"""Names of models, backends and other choices, which are no secrets. A variable of the environment with one of them
+hides nothing: a continuous integration's ``CACHE_KEY=resnet50`` must not hide the model."""
 
 
 def learn(settings: Mapping[str, Any]) -> None:
@@ -34,11 +37,12 @@ def learn(settings: Mapping[str, Any]) -> None:
     Args:
         settings: flattened, as :func:`runner.config.composition.flatten` returns them.
     """
-    _learnt.update(
-        value
-        for name, value in settings.items()
-        if isinstance(value, str) and len(value) >= MIN_SECRET_LENGTH and NAME.search(name)
-    )
+    for name, value in settings.items():
+        if isinstance(value, str) and len(value) >= MIN_SECRET_LENGTH:
+            if NAME.search(name):
+                _learnt.add(value)
+            elif name.endswith(".name"):
+                _plain.add(value)
 
 
 def hide(content: Any, name: str = "") -> Any:
@@ -69,6 +73,6 @@ def _hide_value(found: re.Match[str]) -> str:
 def hide_in_text(text: str) -> str:
     """Return a text without secrets: assignments, credentials in URLs, values of secret variables and settings."""
     secrets = {value for name, value in os.environ.items() if len(value) >= MIN_SECRET_LENGTH and NAME.search(name)}
-    for value in sorted(secrets | _learnt, key=len, reverse=True):
+    for value in sorted((secrets - _plain) | _learnt, key=len, reverse=True):
         text = text.replace(value, HIDDEN)
     return ASSIGNMENT.sub(_hide_value, CREDENTIALS.sub(HIDDEN, text))

@@ -65,6 +65,14 @@ class Machine:
         return max(1, min(len(self.cores), limit))
 
     @property
+    def machine_class(self) -> str:
+        """What results depend on: processor, physical and logical cores, quota and instruction sets."""
+        physical = len(self.topology.cores)
+        quota = "" if self.quota_cores is None else f", quota {self.quota_cores:g}"
+        isa = " ".join(self.isa) or "no known ISA"
+        return f"{self.cpu}, {physical} cores, {len(self.cores)} threads{quota}, {isa}"
+
+    @property
     def name(self) -> str:
         """Short name for tags: processor and number of cores."""
         return f"{self.cpu}, {len(self.cores)} cores"
@@ -98,13 +106,17 @@ def as_dict(machine: Machine) -> dict[str, object]:
 
 def _cpuinfo() -> tuple[frozenset[str], str]:
     flags: frozenset[str] = frozenset()
-    model = platform.processor() or platform.machine()
+    model, arm = platform.processor() or platform.machine(), dict[str, str]()
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":
             model = value.strip()
+        elif name.strip() in ("CPU implementer", "CPU part"):  # ARM names no model
+            arm[name.strip()] = value.strip()
         elif name.strip() in ("flags", "Features"):
             flags = frozenset(value.split())
+    if len(arm) == 2:
+        model = f"{platform.machine()} implementer {arm['CPU implementer']} part {arm['CPU part']}"
     return flags, model
 
 

@@ -18,6 +18,7 @@ from runner.measuring.reference import References
 from runner.measuring.round_log import Checkpoint, read_checkpoint, write_checkpoint
 from runner.measuring.row import Row, refuse_baseline
 from runner.measuring.slices import clean_rounds
+from runner.planning.fingerprint import code_version, is_current
 from runner.results.plan import Plan
 from runner.results.result import Result
 from runner.results.status import RunFailed, Status
@@ -131,11 +132,23 @@ class BlockRun:
         if self._wants_second:
             self._second = Member("baseline again", config, folder, "baseline-again", self._progress.phase)
             self._block.add(self._second)
-        while self._block.run_replicate(policy, lambda present: self._conclude(baseline, present)):
+        while self._is_same_code() and self._block.run_replicate(policy, lambda found: self._conclude(baseline, found)):
             self._write_checkpoints()
         if baseline.loaded is not None:
             for row in [one for one in self._rows[1:] if one.member.rounds]:
                 note_launches(row.member.folder, "baseline", baseline.launches)
+
+    @staticmethod
+    def _is_same_code() -> bool:
+        """Return whether workers still start with the code that the fingerprints name.
+
+        Raises:
+            RunFailed: they do not.
+        """
+        if not is_current(code_version()):
+            reason = "the code of this program changed while the sweep ran: start it again"
+            raise RunFailed(Status.failed, reason)
+        return True
 
     def _show(self, replicate: int, count: int) -> None:
         if self._block is not None:

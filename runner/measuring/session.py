@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from rich.console import Console
 
@@ -47,7 +48,7 @@ from runner.results.noise_floor import calibrate
 from runner.results.plan import Plan
 from runner.results.result import Result
 from runner.results.status import RunFailed
-from runner.results.store import MACHINE_FILE, SweepStore, make_sweep_folder
+from runner.results.store import MACHINE_FILE, SweepStore, make_sweep_folder, sweep_id_of
 from runner.tracking.recorder import Tracker
 
 log = logging.getLogger(__name__)
@@ -211,13 +212,15 @@ def _open_store(command: Command, plans: Sequence[Plan], folder: Path) -> tuple[
             folder = folder.with_name(config.resume)
             if not SweepStore.holds_plan(folder) or not command.measures_as(*stored_command(folder)):
                 raise NothingLaunched(f"{folder} is no sweep of this command: resume it by runner resume NAME alone")
+            sweep_id = sweep_id_of(folder)
         else:
-            folder = make_sweep_folder(folder)
+            sweep_id = uuid4().hex
+            folder = make_sweep_folder(folder, sweep_id)
         found = [asdict(entry) for entry in inventory.take(this_machine(), cache_folder(config))]
         write_json(folder / MACHINE_FILE, as_dict(this_machine()) | {"inventory": found})
         reused, messages = reusable_runs(folder, plans)
         store = SweepStore(folder, plans, reused)
-        store.write_plan(command.as_json())
+        store.write_plan(command.as_json(), sweep_id)
     except OSError as error:
         raise NothingLaunched(f"{error.filename or folder} cannot be written: {error.strerror}") from error
     return store, messages

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
@@ -13,32 +16,42 @@ from typing import Any
 
 from runner.config.schema import SESSION_FIELDS, RunConfig
 from runner.machine.facts import Machine, as_dict
+from runner.machine.libraries import find_library
 from runner.paths import PACKAGE, extra_backend_folders
 from runner.paths import interpreter as interpreter_path
 from runner.protocol import PACKAGES
+
+HOST_PACKAGES = ("scikit-learn", "scipy", "intel-openmp")
+"""Further packages that results depend on: the bundled images, and OpenMP."""
+SHOWING = frozenset({"reporting", "tracking", "commands"})
+"""Folders of this package that show and record results."""
+MIB = 2**20
 
 
 def fingerprint(roles: Sequence[RunConfig], machine: Machine, *, repetition: str = "") -> str:
     """Return a hash of everything that a result depends on: configuration, files, code, packages, machine.
 
     Args:
-        roles: the configurations of the run, its baseline and its reference. The weights, data and model files that the
-            first one names enter by path, size and modification time.
+        roles: the configurations of the run, its baseline and its reference. The files that they name enter by path and
+            content.
         machine: the machine that executes the run.
         repetition: distinguishes repeated runs of the same configuration, such as A/A runs.
 
     Returns:
         16 hexadecimal digits of a SHA-256.
     """
-    config = roles[0]
+    paths = [path for one in roles for path in (one.weights.path, one.data.path, one.model.id) if path]
+    libraries = [name for one in roles for name in (*one.allocator.libraries, *one.threading.libraries)]
     content = {
         "repetition": repetition,
         "settings": [_measured(one) for one in roles],
-        "files": [_stamps(path) for path in (config.weights.path, config.data.path, config.model.id) if path],
+        "files": [_contents(path) for path in dict.fromkeys(paths)],
+        "libraries": [_contents(str(found)) for name in libraries if (found := find_library([name]))],
         "code": code_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in (*PACKAGES, *HOST_PACKAGES)},
         "interpreters": [_packages_of(path) for one in roles if (path := one.backend.interpreter)],
-        "machine": as_dict(machine),
+        "machine": _machine(machine),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -49,11 +62,32 @@ def _measured(config: RunConfig) -> dict[str, Any]:
 
 
 @cache
-def _stamps(path: str) -> list[tuple[str, int, int]]:
-    """Return path, bytes and modification time in ns of a file, or of all files in a folder; empty if it is neither."""
+def _contents(path: str) -> list[tuple[str, int, str]]:
+    """Return path, bytes and a digest of a file, or of all files in a folder; empty if it is neither.
+
+    A large file enters by its first and last MiB: its size and these differ for any two weights that occur in practice.
+    """
     root = Path(path)
     files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
-    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
+    return [(str(file), file.stat().st_size, _digest(file)) for file in files if file.is_file()]
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        digest = hashlib.sha256(stream.read(MIB))
+        if file.stat().st_size > 2 * MIB:
+            stream.seek(-MIB, os.SEEK_END)
+        digest.update(stream.read())
+    return digest.hexdigest()[:16]
+
+
+def _machine(machine: Machine) -> dict[str, Any]:
+    """Return what a result depends on: not which numbers the cores have, but how many and how they are arranged."""
+    found = as_dict(machine)
+    del found["cores"], found["topology"]
+    cores = [len(core.cpus) for core in machine.topology.cores]
+    nodes = sorted(Counter(core.node for core in machine.topology.cores).values())
+    return {**found, "threads_of_cores": cores, "cores_of_nodes": nodes, "class": machine.machine_class}
 
 
 @cache
@@ -65,11 +99,26 @@ def _packages_of(interpreter: str) -> list[str]:
 
 @cache
 def code_version() -> str:
-    """Return a hash of the source files of this program and of the folders in RUNNER_BACKENDS."""
+    """Return the hash of the source files that results depend on, as they were when it was first asked for."""
+    return _hash_code()
+
+
+def is_current(version: str) -> bool:
+    """Return whether the source files still have the hash that :func:`code_version` returned."""
+    return _hash_code() == version
+
+
+def _hash_code() -> str:
+    """Return a hash of the source files that results depend on, and of the folders in RUNNER_BACKENDS.
+
+    What shows and records results is not among them: a correction there measures nothing anew.
+    """
     digest = hashlib.sha256()
     for folder in (PACKAGE, *extra_backend_folders()):
         for file in sorted(folder.rglob("*.py")):
-            digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+            path = file.relative_to(folder)
+            if folder != PACKAGE or path.parts[0] not in SHOWING:
+                digest.update(path.as_posix().encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -102,6 +102,8 @@ def tags(result: Result) -> dict[str, str]:
         "reason": result.reason,
         "fingerprint": result.fingerprint,
         "machine": result.machine,
+        "machine_class": result.machine_class,
+        **result.attempt,
         "verdict": "",
         "accuracy_gate": "",
         "row_verdict": "",

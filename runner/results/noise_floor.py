@@ -114,9 +114,13 @@ def noise_floor(config: RunConfig, machine: Machine) -> float:
 
 
 def conditions(config: RunConfig) -> str:
-    """Return a hash of what a noise floor depends on: the network, its inputs, and how long it is measured."""
+    """Return a hash of what a noise floor depends on.
+
+    That is the network, its inputs, how long it is measured, allocator, threading and huge pages.
+    """
     fed = [config.batch_size, config.instances, str(config.scenario), str(config.scope), config.pipeline_batch_size]
-    what = json.dumps([asdict(config.model), asdict(config.measure), fed], sort_keys=True, default=str)
+    process = [config.allocator.name, config.threading.name, config.threading.threads, config.hugepages.name]
+    what = json.dumps([asdict(config.model), asdict(config.measure), fed, process], sort_keys=True, default=str)
     return hashlib.sha256(what.encode()).hexdigest()[:8]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from runner.analysis.accuracy import Accuracy
 from runner.analysis.statistics import Estimate, Verdict
+from runner.machine.attempt import attempt_tags
 from runner.machine.facts import this_machine
 from runner.protocol import Finding
 from runner.results.status import HARMLESS, Status
@@ -124,6 +125,10 @@ class Result:
     """Name of the machine that measured."""
     isa: list[str] = field(default_factory=lambda: this_machine().isa)
     """Instruction sets of that machine."""
+    machine_class: str = field(default_factory=lambda: this_machine().machine_class)
+    """What kind of machine measured: results of one class can replace one another."""
+    attempt: dict[str, str] = field(default_factory=attempt_tags)
+    """Who measured, where, and with which version of the program: `host`, `user`, `job` and `commit`."""
 
     schema: int = SCHEMA
 

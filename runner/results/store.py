@@ -21,6 +21,8 @@ PLAN_FILE = "plan.json"
 EARLIER = "earlier"
 """Subfolder of a sweep for replaced results: interrupted, without a number, or of another fingerprint."""
 MAX_NAME = 80
+ID_DIGITS = 8
+"""Digits of a sweep's id in the name of its folder: two sweeps of one second differ in them."""
 
 
 class SweepStore:
@@ -73,11 +75,12 @@ class SweepStore:
         """Return whether a planned run has no result, or a status that is not in `HARMLESS`."""
         return any(status not in HARMLESS for status in cls.statuses(folder))
 
-    def write_plan(self, command: Mapping[str, Any]) -> None:
+    def write_plan(self, command: Mapping[str, Any], sweep_id: str) -> None:
         """Write the plan.
 
         Args:
             command: the command that started the sweep, as plan.json stores it.
+            sweep_id: identifies the sweep on all machines.
 
         Raises:
             OSError: the disk is full, or the folder is not writable.
@@ -86,7 +89,9 @@ class SweepStore:
             {"folder": self.run_folder(number).name, "label": plan.label, "fingerprint": plan.fingerprint}
             for number, plan in enumerate(self._plans)
         ]
-        write_json(self.folder / PLAN_FILE, {"schema": SCHEMA, "command": dict(command), "runs": runs})
+        write_json(
+            self.folder / PLAN_FILE, {"schema": SCHEMA, "sweep": sweep_id, "command": dict(command), "runs": runs}
+        )
 
     def reused(self, number: int) -> Result | None:
         """Return the result of a planned run that is reused; None if the run is to be measured."""
@@ -124,19 +129,28 @@ class SweepStore:
         return folder
 
 
-def make_sweep_folder(wanted: Path) -> Path:
-    """Create the folder of a new sweep and return it; append a number to its name if the name is taken.
+def make_sweep_folder(wanted: Path, sweep_id: str) -> Path:
+    """Create the folder of a new sweep and return it: the time, and the first digits of the sweep's id.
+
+    Args:
+        wanted: a path that ends in the time.
+        sweep_id: 32 hexadecimal digits of a UUID.
 
     Raises:
         OSError: the folder cannot be created.
     """
-    for name in itertools.chain([wanted.name], (f"{wanted.name}_{number}" for number in itertools.count(2))):
-        try:
-            wanted.with_name(name).mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return wanted.with_name(name)
-    raise AssertionError("there is always another number")
+    folder = wanted.with_name(f"{wanted.name}_{sweep_id[:ID_DIGITS]}")
+    folder.mkdir(parents=True)
+    return folder
+
+
+def sweep_id_of(folder: Path) -> str:
+    """Return the id of a sweep: that of its plan; the folder's name for a plan of schema 1.
+
+    Raises:
+        OSError, ValueError: the plan cannot be read.
+    """
+    return str(SweepStore.read_plan(folder).get("sweep") or folder.name)
 
 
 def read_results(folder: Path) -> Iterator[tuple[Path, Result | str]]:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SWEEP_TAG = "sweep"
+"""Tag of all runs of a sweep: the name of its folder, for people."""
+SWEEP_ID_TAG = "sweep_id"
+"""Tag of all runs of a sweep: its id, by which it is found."""
+MACHINE_CLASS_TAG = "machine_class"
+"""Tag of a child run: what kind of machine measured it. Rows of one place on two kinds of machine are two rows."""
 PARENT_TAG = "mlflow.parentRunId"
 PLACE_TAG = "run"
 """Tag of a child run: the name of its folder in the sweep's folder, which starts with the row's number."""
@@ -22,23 +27,22 @@ SUPERSEDED_TAG = "superseded_by"
 """Tag of a row that was measured again: the id of the later run. Nothing is ever deleted."""
 DIGEST_TAG = "result"
 """Tag of a child run: digest of its result.json, set last. It marks the run as completely recorded."""
-MAX_WAIT_S = 4.5
-"""Total time to wait for a server that is down or slow: including overhead a sweep loses at most 5 s."""
-USUAL_RECORDING_S = 1.0
-"""Time that each recording may take without using up the time budget."""
+MAX_SILENCE_S = 4.5
+"""Longest time to wait for one answer of a server: including overhead a sweep loses at most 5 s to a silent one. A
+server that answers each call, however slowly, is waited for: nothing is measured meanwhile."""
 
 T = TypeVar("T")
 
 
 class CancellableClient:
-    """A client whose calls fail once the time budget is spent, so that no abandoned call runs on in a timed phase."""
+    """A client whose calls fail once a call was abandoned, so that none runs on in a timed phase."""
 
     def __init__(self, client: MlflowClient, budget: TimeBudget) -> None:
         """Wrap a client.
 
         Args:
             client: of the store.
-            budget: for all calls together.
+            budget: that each answer renews.
         """
         self._client = client
         self._budget = budget
@@ -47,10 +51,9 @@ class CancellableClient:
         """Return the client's own method.
 
         Raises:
-            TimeoutError: the time budget is spent.
+            TimeoutError: an earlier call was abandoned.
         """
-        if self._budget.over:
-            raise TimeoutError("the time budget for the server is spent")
+        self._budget.renew()
         return getattr(self._client, name)
 
 
@@ -88,7 +91,7 @@ def import_mlflow() -> None:
 
 
 def open_experiment(client: MlflowClient, name: str, output_dir: Path, uri: str) -> str:
-    """Return the id of an experiment; create it if it does not exist.
+    """Return the id of an experiment; create it if it does not exist, restore it if it was deleted.
 
     Args:
         client: of the store.
@@ -96,39 +99,58 @@ def open_experiment(client: MlflowClient, name: str, output_dir: Path, uri: str)
         output_dir: holds the artifacts of a store that is a local database.
         uri: of the store.
     """
+    from mlflow.exceptions import MlflowException
+
     found = client.get_experiment_by_name(name)
     if found is not None:
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
     # With a local database MLflow would put artifacts into the current folder; a server has its own location.
     local = uri.startswith("sqlite:")
     location = (output_dir.absolute() / "mlartifacts").as_uri() if local else None
-    return str(client.create_experiment(name, artifact_location=location))
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException:
+        found = client.get_experiment_by_name(name)  # another machine was faster
+        if found is None:
+            raise
+        return str(found.experiment_id)
 
 
 class TimeBudget:
-    """Limits the total time spent on an unresponsive store, regardless of its client's retries and timeouts."""
+    """Limits how long a store may be silent, regardless of its client's retries and timeouts."""
 
-    def __init__(self, uri: str, seconds: float = MAX_WAIT_S) -> None:
-        """Start with the full budget.
+    def __init__(self, uri: str, seconds: float = MAX_SILENCE_S) -> None:
+        """Wait for nothing yet.
 
         Args:
             uri: of the store. A local database has no limit.
-            seconds: to wait in total.
+            seconds: longest silence.
         """
-        self._seconds = seconds
-        self._left = None if uri.startswith("sqlite:") else seconds
+        self._seconds = None if uri.startswith("sqlite:") else seconds
+        self._renewed = 0.0
         self.over = False
         """Whether a call was abandoned. :class:`CancellableClient` then refuses its further calls."""
 
-    def spend(self, operation: Callable[[], T]) -> T:
-        """Call an operation and return its value.
+    def renew(self) -> None:
+        """Note that the store has answered, or has not been asked yet.
 
         Raises:
-            TimeoutError: the operation exceeds the rest of the budget. It is abandoned, and ends at its next use of a
-                :class:`CancellableClient`.
+            TimeoutError: it was given up.
+        """
+        if self.over:
+            raise TimeoutError("the server was silent, and was given up")
+        self._renewed = time.monotonic()
+
+    def spend(self, operation: Callable[[], T]) -> T:
+        """Call an operation that uses a :class:`CancellableClient`, and return its value.
+
+        Raises:
+            TimeoutError: one call took too long. The operation is abandoned, and ends at its next call.
             Exception: any that the operation raises.
         """
-        if self._left is None:
+        if self._seconds is None:
             return operation()
         answers: list[T] = []
         errors: list[Exception] = []
@@ -139,14 +161,15 @@ class TimeBudget:
             except Exception as error:  # re-raised below, in the caller's thread
                 errors.append(error)
 
-        started = time.monotonic()
+        self.renew()
         thread = threading.Thread(target=call, daemon=True)
         thread.start()
-        thread.join(self._left)
-        if thread.is_alive():
-            self.over = True
-            raise TimeoutError(f"the server did not answer within {self._seconds:g} s of this sweep")
-        self._left -= max(0.0, time.monotonic() - started - USUAL_RECORDING_S)
+        while thread.is_alive():
+            left = self._renewed + self._seconds - time.monotonic()
+            if left <= 0:
+                self.over = True
+                raise TimeoutError(f"the server did not answer a call within {self._seconds:g} s")
+            thread.join(left)
         if errors:
             raise errors[0]
         return answers[0]

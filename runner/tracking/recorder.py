@@ -14,11 +14,14 @@ from runner.results import metrics
 from runner.results.files import RESULT_FILE
 from runner.results.result import Result
 from runner.results.status import Status
+from runner.results.store import sweep_id_of
 from runner.tracking.client import (
     DIGEST_TAG,
+    MACHINE_CLASS_TAG,
     PARENT_TAG,
     PLACE_TAG,
     SUPERSEDED_TAG,
+    SWEEP_ID_TAG,
     SWEEP_TAG,
     CancellableClient,
     TimeBudget,
@@ -59,20 +62,26 @@ MAX_CHILDREN = 50_000
 class Recorder:
     """Records one sweep in a store, which may already contain a part of it."""
 
-    def __init__(self, client: MlflowClient | CancellableClient, experiment: str, sweep: str) -> None:
+    def __init__(self, client: MlflowClient | CancellableClient, experiment: str, folder: Path) -> None:
         """Set where to record.
 
         Args:
             client: of the store.
             experiment: id of the experiment.
-            sweep: name of the sweep.
+            folder: of the sweep.
         """
         self._client = client
         self._experiment = experiment
-        self._sweep = sweep
+        self._sweep = folder.name
+        self._sweep_id = sweep_id_of(folder)
         self._parent = ""
-        self._known: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        """Ids and result digests of recorded children, by folder name and fingerprint."""
+        self._known: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+        """Ids and result digests of recorded children, by folder name, machine class and fingerprint."""
+
+    @property
+    def _tag(self) -> str:
+        """The tag that identifies the sweep: plans of schema 1 have no id but their name."""
+        return SWEEP_TAG if self._sweep_id == self._sweep else SWEEP_ID_TAG
 
     def start(self, machine: Path, machine_name: str) -> None:
         """Create the parent run, or find it and its children.
@@ -82,20 +91,20 @@ class Recorder:
             machine_name: for the parent run's tag.
         """
         found = self._client.search_runs(
-            [self._experiment], f"tags.{SWEEP_TAG} = '{self._sweep}'", max_results=MAX_CHILDREN
+            [self._experiment], f"tags.{self._tag} = '{self._sweep_id}'", max_results=MAX_CHILDREN
         )
         parents = [run for run in found if PARENT_TAG not in run.data.tags]
         for run in found:
             tags = run.data.tags
             if PARENT_TAG in tags and SUPERSEDED_TAG not in tags:
                 digest = tags.get(DIGEST_TAG, "") if run.info.status != RUNNING else ""  # empty: incompletely recorded
-                key = tags.get(PLACE_TAG, ""), tags.get("fingerprint", "")
+                key = tags.get(PLACE_TAG, ""), tags.get(MACHINE_CLASS_TAG, ""), tags.get("fingerprint", "")
                 self._known.setdefault(key, []).append((run.info.run_id, digest))
         if parents:
             self._parent = str(parents[0].info.run_id)
             self._client.update_run(self._parent, status=RUNNING)
             return
-        tags = {SWEEP_TAG: self._sweep, "machine": machine_name}
+        tags = {SWEEP_TAG: self._sweep, SWEEP_ID_TAG: self._sweep_id, "machine": machine_name}
         self._parent = str(self._client.create_run(self._experiment, tags=tags, run_name=self._sweep).info.run_id)
         self._client.log_artifact(self._parent, str(machine))
 
@@ -110,7 +119,7 @@ class Recorder:
         Returns:
             True if it was recorded now, False if the store already contained it.
         """
-        known = self._known.setdefault((place, result.fingerprint), [])
+        known = self._known.setdefault((place, result.machine_class, result.fingerprint), [])
         digest = _digest(folder / RESULT_FILE)
         present = next((run_id for run_id, one in known if digest and one == digest), None)
         run_id = present or self._create(result, folder, place, digest)
@@ -137,6 +146,7 @@ class Recorder:
             tags={
                 PARENT_TAG: self._parent,
                 SWEEP_TAG: self._sweep,
+                SWEEP_ID_TAG: self._sweep_id,
                 PLACE_TAG: place,
                 "fingerprint": result.fingerprint,
             },
@@ -205,7 +215,7 @@ class Tracker:
     def _open(self, machine: Path, machine_name: str) -> Recorder:
         client = open_client(self._uri)
         experiment = open_experiment(client, self._config.experiment, self._output_dir, self._uri)
-        recorder = Recorder(CancellableClient(client, self._budget), experiment, self._folder.name)
+        recorder = Recorder(CancellableClient(client, self._budget), experiment, self._folder)
         recorder.start(machine, machine_name)
         return recorder
 

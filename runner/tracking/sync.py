@@ -44,7 +44,7 @@ def sync(uri: str, experiment: str, output_dir: Path, folder: Path) -> Synced:
     """
     synced = Synced(folder.name)
     client = open_client(uri)
-    recorder = Recorder(client, open_experiment(client, experiment, output_dir, uri), folder.name)
+    recorder = Recorder(client, open_experiment(client, experiment, output_dir, uri), folder)
     results = list(_results(folder, synced))
     recorder.start(folder / MACHINE_FILE, next((result.machine for _, result, _ in results), ""))
     for path, result, place in results:

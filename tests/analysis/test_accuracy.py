@@ -43,11 +43,19 @@ def test_without_labels():
 
 def test_gate_is_certain_if_the_interval_excludes_the_threshold():
     """Thousands of samples without a flip."""
-    reference = one_hot([0, 1, 2] * 1000)
+    reference = one_hot([0, 1, 2] * 1000) + np.linspace(0, 0.1, 9000, dtype=np.float32).reshape(3000, 3)
     found = compare(reference * 0.9, reference, np.array([0, 1, 2] * 1000))
     assert found.gate is Gate.passed
     assert found.gate_certain
     assert found.gate_samples is None
+
+
+def test_copies_of_a_sample_add_no_certainty():
+    """Three samples, a thousand times each, decide as little as three."""
+    reference, labels = one_hot([0, 1, 2] * 1000), np.array([0, 1, 2] * 1000)
+    found, few = compare(reference * 0.9, reference, labels), compare(reference[:3] * 0.9, reference[:3], labels[:3])
+    assert not found.gate_certain
+    assert (found.delta_low_pp, found.delta_high_pp) == (few.delta_low_pp, few.delta_high_pp)
 
 
 def test_samples_that_would_decide():

@@ -60,8 +60,8 @@ def test_questions():
 
 
 def written(tokens, nll):
-    """Return a worker's arrays for two texts of 10 tokens."""
-    return {"tokens": np.array(tokens), "nll": np.array(nll), "tokens_scored": np.array([10, 10])}
+    """Return a worker's arrays for texts of 10 tokens."""
+    return {"tokens": np.array(tokens), "nll": np.array(nll), "tokens_scored": np.full(len(nll), 10)}
 
 
 def test_generated_text():
@@ -71,8 +71,14 @@ def test_generated_text():
     assert (found.agreement_top1, found.flips) == (0.75, 1)
     assert found.delta_pp == pytest.approx(100 * (math.exp(-0.2) - 1))
     assert found.gate is Gate.failed
-    margin = 1.959963984540054 * math.sqrt(2) * 1.0 / 20
+    margin = 1.959963984540054 * math.sqrt(2) * math.sqrt(2) / 20  # residuals 1 and 3 less 2 each: s.d. √2
     assert found.delta_low_pp == pytest.approx(100 * (math.exp(-0.2 - margin) - 1))
+
+
+def test_copies_of_one_text_decide_nothing():
+    """Four hundred copies are one text: there is no interval, and the gate is not certain."""
+    found = compare_answers(written([[1, 2]] * 400, [21.0] * 400), written([[1, 2]] * 400, [20.0] * 400))
+    assert (found.delta_low_pp, found.delta_high_pp, found.gate_certain) == (None, None, False)
 
 
 def test_identical_text_passes_with_certainty():

@@ -14,7 +14,7 @@ import pytest
 from runner.commands import sync as command
 from runner.machine.lock import LOCK_VARIABLE, measurement_lock
 from runner.results.status import Status
-from runner.tracking.client import TimeBudget
+from runner.tracking.client import CancellableClient, TimeBudget
 from tests.conftest import RunProgram
 from tests.faults.conftest import faults
 from tests.tracking.test_tracking import TRACKED, newest, runs_of
@@ -120,15 +120,23 @@ def test_sync_reports_failures(tmp_path, capsys, run_program: RunProgram):
     assert len(message.splitlines()) == 1
 
 
-def test_the_time_budget_is_for_all_calls_together():
-    """A server that is slow repeatedly uses up the budget like a silent one."""
+def test_a_slow_server_is_waited_for_and_a_silent_one_is_given_up():
+    """Five answers of 0.5 s each exceed the limit together and not alone; one of 30 s exceeds it."""
+
+    class Slow:
+        def answer(self, seconds):
+            time.sleep(seconds)
+            return "answered"
+
     budget = TimeBudget("http://somewhere", seconds=2.0)
-    assert budget.spend(lambda: "at once") == "at once"
-    budget.spend(lambda: time.sleep(1.9))  # 0.9 s more than is free
+    client = CancellableClient(Slow(), budget)
+    assert budget.spend(lambda: [client.answer(0.5) for _ in range(5)]) == ["answered"] * 5
     started = time.monotonic()
     with pytest.raises(TimeoutError):
-        budget.spend(lambda: time.sleep(30))
+        budget.spend(lambda: client.answer(30))
     assert time.monotonic() - started < 15  # half of the call's duration
+    with pytest.raises(TimeoutError):
+        client.answer(0)
     with pytest.raises(ZeroDivisionError):
         TimeBudget("http://somewhere").spend(lambda: 1 / 0)
 

@@ -145,7 +145,6 @@ def hogged(environment, tmp_path, *overrides: str, seconds: float):
 
 
 @pytest.mark.alone
-@pytest.mark.alone
 def test_permanent_hog_gives_too_noisy(environment, tmp_path):
     """It starts in the middle of a run; the result describes the interference."""
     measured = hogged(environment, tmp_path, "measure.rounds=10", seconds=100)
@@ -154,7 +153,6 @@ def test_permanent_hog_gives_too_noisy(environment, tmp_path):
     assert measured.disturbances[0].startswith("other processes used ")
 
 
-@pytest.mark.alone
 @pytest.mark.alone
 def test_rounds_during_a_temporary_hog_are_measured_again(environment, tmp_path):
     """Its rounds are recorded and do not count."""

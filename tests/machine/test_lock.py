@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.machine import lock
 from runner.machine.lock import MachineBusy, measurement_lock
 from runner.paths import PROJECT
 from tests.conftest import FAKE, TESTS
@@ -51,3 +52,31 @@ def test_another_sweep_is_refused_or_waits(environment, tmp_path):
     out, _ = waiting.communicate(timeout=60)
     assert waiting.returncode == 0
     assert f"waiting for process {os.getpid()}" in out
+
+
+def test_a_wait_has_a_bound(tmp_path, monkeypatch):
+    """It is named before the wait and after it."""
+    monkeypatch.setattr(lock, "POLL_S", 0.01)
+    said: list[str] = []
+    with (
+        lock.measurement_lock(wait=False, report=said.append, path=tmp_path / "lock"),
+        pytest.raises(lock.MachineBusy, match=f"process {os.getpid()} still measured on this machine after"),
+        lock.measurement_lock(wait=True, report=said.append, path=tmp_path / "lock", max_wait_s=0.13),
+    ):
+        pytest.fail("it was taken twice")
+    assert said == [f"waiting for process {os.getpid()}, which is measuring on this machine, at most 3.61e-05 h"]
+
+
+def test_a_lock_that_another_user_is_just_making(tmp_path, monkeypatch):
+    """Its permissions are set a moment after it was made: opening is tried again."""
+    path, opened, refusals = tmp_path / "lock", os.open, [PermissionError(13, "denied")] * 3
+    path.touch()
+
+    def open_later(*arguments):
+        if refusals:
+            raise refusals.pop()
+        return opened(*arguments)
+
+    monkeypatch.setattr(lock.os, "open", open_later)
+    with lock.measurement_lock(wait=False, report=pytest.fail, path=path):
+        assert path.read_text() == f"{os.getpid()}\n"

@@ -86,23 +86,24 @@ def test_a_stopped_resume_keeps_what_lies_behind(run_program: RunProgram):
 
 
 def test_a_file_that_changes_is_another_question(tmp_path, hydra_context):
-    """The fingerprint sees files by their sizes and times, and the baseline by its settings."""
+    """The fingerprint sees files by their contents, and the baseline by its settings."""
     weights = tmp_path / "w.pt"
     weights.write_bytes(b"1")
     words = ["weights=file", f"weights.path={weights}"]
-    fingerprint._stamps.cache_clear()
+    fingerprint._contents.cache_clear()
     [first] = plans.make_plans([words])
     [again] = plans.make_plans([[*words, "verbose=true", "budget=1h"]])
     weights.write_bytes(b"22")
-    fingerprint._stamps.cache_clear()
+    fingerprint._contents.cache_clear()
     [changed] = plans.make_plans([words])
     [other] = plans.make_plans([[*words, 'baseline=["backend=ort"]']])
     assert first.fingerprint == again.fingerprint
     assert len({first.fingerprint, changed.fingerprint, other.fingerprint}) == 3
 
 
-def test_packages_of_another_interpreter_are_in_the_fingerprint(tmp_path, hydra_context):
+def test_packages_of_another_interpreter_are_in_the_fingerprint(tmp_path, monkeypatch, hydra_context):
     """A backend may have an environment of its own, as IPEX has: its versions are read from its folder."""
+    monkeypatch.setattr(fingerprint, "interpreter_path", lambda named: tmp_path / "bin/python")
     installed = tmp_path / "lib/python3.11/site-packages"
     (installed / "torch").mkdir(parents=True)
     found = []
@@ -111,7 +112,7 @@ def test_packages_of_another_interpreter_are_in_the_fingerprint(tmp_path, hydra_
             earlier.rmdir()
         (installed / f"torch-{version}.dist-info").mkdir()
         fingerprint._packages_of.cache_clear()
-        [plan] = plans.make_plans([["backend=ipex", f"backend.interpreter={tmp_path}/bin/python"]])
+        [plan] = plans.make_plans([["backend=ipex"]])
         found.append(plan.fingerprint)
     assert found[0] != found[1] == found[2]
 

@@ -55,12 +55,6 @@ SIZES = {
 }
 
 
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory) -> Path:
-    """One folder for all tests, so that a checkpoint and its export are made once."""
-    return tmp_path_factory.mktemp("optimum")
-
-
 def tiny(model: str) -> list[str]:
     """Return the overrides of a tiny model."""
     fields = [f"++model.config.{name}={value}" for name, value in TINY[model].items()]
@@ -78,9 +72,9 @@ def tiny(model: str) -> list[str]:
         ("gpt2", "openvino", "int8_weights"),
     ],
 )
-def test_every_task_runs_with_the_right_answers(run_program: RunProgram, outputs, model, backends, precisions):
+def test_every_task_runs_with_the_right_answers(run_program: RunProgram, model, backends, precisions):
     """Measured, precision verified, and in fp32 the same answers as PyTorch."""
-    done = run_program(*tiny(model), f"backend={backends}", f"precision={precisions}", output_dir=outputs)
+    done = run_program(*tiny(model), f"backend={backends}", f"precision={precisions}")
     assert done.code == 0, done.out + done.err
     for result in done.results():
         assert result.status is Status.ok, result.reason
@@ -107,12 +101,11 @@ def test_every_task_runs_with_the_right_answers(run_program: RunProgram, outputs
             assert measured.first_token_ms + 5 * measured.token_ms == pytest.approx(measured.latency_p50_ms, rel=0.2)
 
 
-def test_pipeline_goes_from_text_to_answers(run_program: RunProgram, outputs):
+def test_pipeline_goes_from_text_to_answers(run_program: RunProgram):
     """The example of the documentation: one sentence ten times, one at a time, including tokenisation."""
     done = run_program(
         *tiny("distilbert"), *("backend=ort", "scope=pipeline", "batch_size=10", "model.sequence_length=null"),
         *("data=one_text", "data.text='Optimum is great for CPU inference!'", "data.evaluation_samples=10"),
-        output_dir=outputs,
     )  # fmt: skip
     assert done.code == 0, done.out + done.err
     [result] = done.results()
@@ -120,7 +113,7 @@ def test_pipeline_goes_from_text_to_answers(run_program: RunProgram, outputs):
     assert result.accuracy.top1 is None  # the sentence has no label
 
 
-def test_long_texts_are_truncated_and_reported(run_program: RunProgram, outputs, tmp_path):
+def test_long_texts_are_truncated_and_reported(run_program: RunProgram, tmp_path):
     """A CSV file with short and long texts."""
     with (tmp_path / "texts.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
@@ -128,7 +121,7 @@ def test_long_texts_are_truncated_and_reported(run_program: RunProgram, outputs,
         writer.writerows(
             (f"number {number} " + "very " * (80 if number % 2 else 2) + "good", number % 2) for number in range(40)
         )
-    done = run_program(*tiny("distilbert"), "data=text_file", f"data.path={tmp_path / 'texts.csv'}", output_dir=outputs)
+    done = run_program(*tiny("distilbert"), "data=text_file", f"data.path={tmp_path / 'texts.csv'}")
     assert done.code == 0, done.out + done.err
     [result] = done.results()
     [note] = result.notes
