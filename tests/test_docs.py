@@ -49,7 +49,17 @@ def test_every_decision_is_in_the_index():
     """A page that is not there is not found."""
     folder = PROJECT / "docs" / "decisions"
     linked = LINK.findall((folder / "README.md").read_text(encoding="utf-8"))
-    assert sorted(linked) == sorted(file.name for file in folder.glob("[0-9]*.md"))
+    assert sorted(linked) == sorted(file.name for file in folder.glob("*.md") if file.name != "README.md")
+
+
+def test_every_test_that_answers_a_review_exists():
+    """Each is named by its file and its function; there are many."""
+    named = re.findall(
+        r"(tests/[\w/]+\.py)::(\w+)", (PROJECT / "docs/decisions/reviews.md").read_text(encoding="utf-8")
+    )
+    assert len(named) > 20
+    missing = [f"{file}::{test}" for file, test in named if f"def {test}(" not in (PROJECT / file).read_text()]
+    assert missing == []
 
 
 def test_the_example_of_a_backend_runs(run_program: RunProgram, tmp_path):

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("hydra_context")
         (["seed=-1"], "seed", "0 or more"),
         (["measure.replicates=1"], "measure.replicates", "2 or more"),
         (["measure.rounds=0"], "measure.rounds", "1 or more"),
+        (["measure.warmup_s=400"], "measure.request_timeout_s", "more than 400"),
         (["data.evaluation_samples=9999"], "data.evaluation_samples", "at most 797"),
         (["data.calibration_samples=1001"], "data.calibration_samples", "at most 1000"),
         (["model=torchvision", "model.name=resnet5"], "model.name", "resnet50"),

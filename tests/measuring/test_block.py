@@ -13,6 +13,7 @@ from runner.measuring import block as block_module
 from runner.measuring.aggregation import estimate_speedup
 from runner.measuring.block import Block
 from runner.measuring.policy import FixedPlan
+from runner.measuring.round_log import COLUMNS, write_rounds
 from runner.measuring.slices import (
     Round,
     Turn,
@@ -279,3 +280,15 @@ def test_a_fixed_plan_never_looks_at_the_numbers():
     measure(make_block(Scripted("baseline", STEADY(100)), wild), replace(MEASURE, replicates=3, rounds=4))
     assert [len(same) for same in by_replicate(wild.rounds)] == [4, 4, 4]
     assert FixedPlan(3, 4).for_replicate([wild]) == []
+
+
+def test_rounds_without_a_common_window_are_written(tmp_path):
+    """Instances that never ran together: the run fails, and its rounds are on disk, without throughputs."""
+    apart = Turn([Slice([[0, 10]], 0), Slice([[20, 30]], 0)])
+    together = Turn([Slice([[0, 10]], 0)])
+    rounds = [Round(0, 0, 1, [apart, together], [together, together], 8, 8), part(1)]
+    assert write_rounds(tmp_path, rounds) == []
+    header, first, second = (tmp_path / "rounds.csv").read_text().splitlines()
+    assert header == ",".join(COLUMNS)
+    assert first.startswith("0,0,1,,,,,,,,")
+    assert second.startswith("1,0,1,8000,8000,1,8000,8000,8000,8000,")

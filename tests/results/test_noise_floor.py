@@ -28,7 +28,7 @@ def test_floor_is_at_least_one_per_cent():
 
 
 def test_a_calibration_applies_to_its_conditions_and_machine(hydra_context, tmp_path):
-    """The largest matching one applies; it does not apply to another batch, model, measure or machine."""
+    """The largest matching one applies; it does not apply to another batch, model, measure, process or machine."""
     here = this_machine()
     config = typed(compose_settings([f"output_dir={tmp_path}", "measure=quick"]))
     int8 = typed(compose_settings([f"output_dir={tmp_path}", "measure=quick", "backend=ort", "precision=int8"]))
@@ -42,6 +42,11 @@ def test_a_calibration_applies_to_its_conditions_and_machine(hydra_context, tmp_
     assert noise_floor(config, here) == larger > 0.04
     assert noise_floor(batch, here) == noise_floor(other, here) == 0.02
     assert noise_floor(standard, here) == 0.01
+    for process in ("allocator=tcmalloc", "threading=one_thread", "hugepages=thp"):
+        differing = typed(compose_settings([f"output_dir={tmp_path}", "measure=quick", process]))
+        assert noise_floor(differing, here) == 0.02
+        calibrate(differing, here, [1.0, 1.0])
+    assert noise_floor(config, here) == larger  # what was found under other conditions replaces nothing
     elsewhere = dataclasses.replace(here, cpu="another")
     assert noise_floor(config, elsewhere) == 0.02
 
