@@ -83,7 +83,10 @@ class Block:
             self.members.remove(member)
         if failure is not None:
             self.failures[member] = failure
-        member.stop()
+        try:
+            member.stop()
+        except RunFailed as survives:
+            self.failures.setdefault(member, survives)
 
     def run_replicate(self, policy: Policy, conclude: Callable[[list[Member]], None]) -> bool:
         """Measure one replicate: a fresh process of the baseline and of each candidate that gets another.
@@ -110,8 +113,9 @@ class Block:
                 self._run_rounds(policy, present)
                 conclude([member for member in present if member in self.members])
         finally:
-            for member in (self.baseline, *wanted):
-                member.stop()
+            for member in (*wanted, self.baseline):  # all of them, before a baseline that survives ends the block
+                with self._failures_of(member):
+                    member.stop()
         return True
 
     def _start(self, wanted: Sequence[Member]) -> list[Member]:

@@ -218,11 +218,15 @@ class Member:
         return path
 
     def stop(self) -> None:
-        """End its processes, if there are any."""
-        if self.instances is not None:
+        """End its processes, if there are any.
+
+        Raises:
+            RunFailed: a process survives SIGKILL.
+        """
+        instances, self.instances = self.instances, None
+        if instances is not None:
             with self.timer.book("stop"):
-                self.instances.stop()
-            self.instances = None
+                instances.stop()
 
     def _phase(self, name: str) -> None:
         self.on_phase(f"{self.label}: {name}")

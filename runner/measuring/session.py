@@ -160,7 +160,7 @@ def conclude(session: Session, sweep: Sweep, made: dict[int, Result]) -> Conclus
         *progress_lines(plans, made, reused, folder.name, interrupted=sweep.interrupted),
     ]
     rows = [row(made[number]) for number in sorted(made)]
-    title = f"{machine.name} · baseline: {describe(plans[0].baseline)} · {session.config.measure.name}"
+    title = f"{machine.name} · baseline: {_baselines(plans)} · {session.config.measure.name}"
     files, problems = write_tables(rows, title, lines, folder)
     for problem in problems:
         say(session.console, problem)
@@ -195,6 +195,12 @@ def show(session: Session, conclusion: Conclusion) -> int:
 def exit_code(results: Sequence[Result]) -> int:
     """Return the process's exit code for the statuses of its runs."""
     return exit_codes.OK if all(result.is_harmless for result in results) else exit_codes.FAILED
+
+
+def _baselines(plans: Sequence[Plan]) -> str:
+    """Return the baseline of all rows in words; if they have different ones, each row's settings name its own."""
+    different = {describe(plan.baseline) for plan in plans}
+    return different.pop() if len(different) == 1 else f"{len(different)} different ones"
 
 
 def _open_store(command: Command, plans: Sequence[Plan], folder: Path) -> tuple[SweepStore, list[str]]:

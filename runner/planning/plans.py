@@ -13,6 +13,7 @@ from runner.config.composition import compose_settings, flatten, typed
 from runner.config.diagnostics import unknown_fields
 from runner.config.labels import describe, distinct_labels
 from runner.config.redaction import hide, learn
+from runner.config.schema import SESSION_FIELDS, RunConfig
 from runner.errors import ConfigurationError, Mistake
 from runner.machine.facts import this_machine
 from runner.planning.ablation import parts_of
@@ -43,6 +44,7 @@ def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
             roles, found = derive_roles(settings, config)
             composed.append(roles)
         mistakes += found
+    mistakes += _different_sessions([one.config for one in composed])
     if mistakes:
         raise ConfigurationError(mistakes)
     labels = distinct_labels([_shown(one.settings) for one in composed])
@@ -50,6 +52,15 @@ def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
         plan
         for label, roles in zip(labels, composed, strict=True)
         for plan in _expand(roles, roles.config.row.name or label or describe(roles.config))
+    ]
+
+
+def _different_sessions(configs: Sequence[RunConfig]) -> list[Mistake]:
+    """Return the fields of the session that a sweep varies: they hold for the whole command."""
+    return [
+        Mistake(name, [getattr(config, name) for config in configs], "one value for the whole command", "Give one")
+        for name in SESSION_FIELDS
+        if any(getattr(config, name) != getattr(configs[0], name) for config in configs)
     ]
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runner.processes.launch import WorkerLaunch
-from runner.processes.worker import OnPhase, Reply, Worker
+from runner.processes.worker import KILL_TIMEOUT_S, OnPhase, Reply, Worker
 from runner.protocol import Load, Loaded, Message
+from runner.results.status import RunFailed, Status
 
 
 class Instances:
@@ -97,6 +98,13 @@ class Instances:
         return None if None in peaks else sum(peak for peak in peaks if peak is not None)
 
     def stop(self) -> None:
-        """Stop every instance. Idempotent."""
+        """Stop every instance. Idempotent.
+
+        Raises:
+            RunFailed: a process survives SIGKILL.
+        """
         for worker in self._workers:
             worker.stop()
+        if survivors := [str(worker.pid) for worker in self._workers if worker.survives]:
+            reason = f"process {', '.join(survivors)} did not end within {KILL_TIMEOUT_S:.0f} s after SIGKILL"
+            raise RunFailed(Status.failed, f"{reason}: it waits for a device or a file system")

@@ -73,6 +73,8 @@ class Worker:
         self.launch = launch
         self.log = log
         self.frozen = False
+        self.survives = False
+        """Whether the process still existed KILL_TIMEOUT_S after SIGKILL."""
         self.pid = 0
         """The measuring process; with a command prefix it is not the started one."""
         self._received = b""
@@ -324,6 +326,7 @@ class Worker:
         try:
             self._process.wait(KILL_TIMEOUT_S)
         except subprocess.TimeoutExpired:
+            self.survives = True
             logger.error("process %d does not end %.0f s after SIGKILL", self._process.pid, KILL_TIMEOUT_S)
         self._groups.clear()  # the kernel may reuse their ids
         process_tree.AWAITED.discard(self._process.pid)

@@ -39,7 +39,7 @@ class Scripted(Member):
         self.diary = [] if diary is None else diary
         self._mib = mib
         self.heap_seeds: list[int] = []
-        self.fails_to_start = False
+        self.fails_to_start = self.survives = False
 
     def start(self):
         """Note it."""
@@ -63,6 +63,8 @@ class Scripted(Member):
     def stop(self):
         """Note it."""
         self.diary.append(f"stop {self.label}")
+        if self.survives:
+            raise RunFailed(Status.failed, "process 7 did not end within 10 s after SIGKILL")
 
     def time_slice(self, heap_seed):
         """Return two batches of the next batch time."""

@@ -127,8 +127,8 @@ def test_every_replicate_has_fresh_processes():
     diary: list[str] = []
     measure(make_block(*(Scripted(name, STEADY(100), diary=diary) for name in ("baseline", "a"))))
     assert [entry for entry in diary if " " in entry] == [
-        *("start a", "start baseline", "stop baseline", "stop a"),  # the first candidate shows that one is needed
-        *("start baseline", "start a", "stop baseline", "stop a"),
+        *("start a", "start baseline", "stop a", "stop baseline"),  # the first candidate shows that one is needed
+        *("start baseline", "start a", "stop a", "stop baseline"),
     ]
 
 
@@ -160,6 +160,26 @@ def test_without_its_baseline_the_block_ends():
     with pytest.raises(RunFailed, match="its baseline: died by SIGKILL"):
         measure(one)
     assert len(lives.rounds) == 1
+
+
+def test_a_process_that_survives_fails_its_row():
+    """It would disturb its own next replicate. The others are measured to the end."""
+    stuck, lives = Scripted("stuck", STEADY(100)), Scripted("lives", STEADY(100))
+    stuck.survives = True
+    one = make_block(Scripted("baseline", STEADY(100)), stuck, lives)
+    measure(one)
+    assert one.failures[stuck].reason == "process 7 did not end within 10 s after SIGKILL"
+    assert (len(stuck.rounds), len(lives.rounds)) == (2, 4)
+
+
+def test_a_baseline_that_survives_ends_the_block():
+    """After all others have been stopped."""
+    diary: list[str] = []
+    members = [Scripted(name, STEADY(100), diary=diary) for name in ("baseline", "a", "b")]
+    members[0].survives = True
+    with pytest.raises(RunFailed, match="its baseline: process 7 did not end"):
+        measure(make_block(*members))
+    assert diary[-3:] == ["stop a", "stop b", "stop baseline"]
 
 
 def test_a_candidate_can_join_later():

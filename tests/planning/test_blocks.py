@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from runner.errors import ConfigurationError
 from runner.planning.blocks import group
 from runner.planning.plans import make_plans
 
@@ -29,3 +30,15 @@ def test_runs_of_one_model_and_one_baseline_share_a_block(jobs, blocks):
         found.append(group(plans, waiting))
         waiting = [number for number in waiting if number not in found[-1]]
     assert found == blocks
+
+
+@pytest.mark.parametrize(
+    "field", [["tracking=none", "tracking=mlflow"], ["budget=1h", "budget=2h"], ["wait=true", "wait=false"]]
+)
+def test_fields_of_the_session_have_one_value(field):
+    """They would be taken from the first run, without a word."""
+    with pytest.raises(ConfigurationError) as raised:
+        make_plans([[word] for word in words])
+    [mistake] = raised.value.mistakes
+    assert mistake.field == words[0].partition("=")[0]
+    assert mistake.allowed == "one value for the whole command"
