@@ -33,9 +33,9 @@ def test_runs_of_one_model_and_one_baseline_share_a_block(jobs, blocks):
 
 
 @pytest.mark.parametrize(
-    "field", [["tracking=none", "tracking=mlflow"], ["budget=1h", "budget=2h"], ["wait=true", "wait=false"]]
+    "words", [["tracking=none", "tracking=mlflow"], ["budget=1h", "budget=2h"], ["wait=true", "wait=false"]]
 )
-def test_fields_of_the_session_have_one_value(field):
+def test_fields_of_the_session_have_one_value(words):
     """They would be taken from the first run, without a word."""
     with pytest.raises(ConfigurationError) as raised:
         make_plans([[word] for word in words])
