@@ -173,22 +173,24 @@ class BlockRun:
         assert self._block is not None
         for row in self._rows:
             member = row.member
-            if member in self._block.members and member.loaded is not None and member.batch_ms is not None:
-                write_checkpoint(
-                    member.folder,
-                    Checkpoint(
-                        fingerprint=row.plan.fingerprint,
-                        rounds=member.rounds,
-                        loaded=member.loaded,
-                        batch_ms=member.batch_ms,
-                        steady=member.steady,
-                        rss_peak_mib=member.rss_peak_mib,
-                        accuracy=row.accuracy,
-                        accuracy_failure=row.accuracy_failure,
-                        evidence=row.evidence,
-                        evidence_failure=row.evidence_failure,
-                    ),
-                )
+            if member not in self._block.members or member.loaded is None or member.batch_ms is None:
+                continue
+            checkpoint = Checkpoint(
+                fingerprint=row.plan.fingerprint,
+                rounds=member.rounds,
+                loaded=member.loaded,
+                batch_ms=member.batch_ms,
+                steady=member.steady,
+                rss_peak_mib=member.rss_peak_mib,
+                accuracy=row.accuracy,
+                accuracy_failure=row.accuracy_failure,
+                evidence=row.evidence,
+                evidence_failure=row.evidence_failure,
+            )
+            try:
+                write_checkpoint(member.folder, checkpoint)
+            except OSError as error:  # a full disk: the numbers matter more
+                row.unwritten = [f"its replicates could not be saved while it was measured: {error}"]
 
     def _results(self, failure: RunFailed | None, wall_s: float) -> dict[int, Result]:
         """Return the result of each row that was not deferred. Common seconds are shared equally."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from runner.analysis.accuracy import Accuracy
+from runner.config.redaction import hide
 from runner.measuring.slices import Round, Turn, lanes, throughput
 from runner.protocol import Finding, Loaded, ProtocolError, rebuild
 from runner.results.files import write_json
@@ -42,12 +43,14 @@ class Checkpoint:
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write the checkpoint of a row.
+    """Write the checkpoint of a row, with the secrets in its texts hidden.
 
     Raises:
         OSError: the disk is full, or the folder is not writable.
     """
-    write_json(folder / CHECKPOINT_FILE, asdict(checkpoint))
+    content = asdict(checkpoint)
+    texts = ("loaded", "evidence", "evidence_failure", "accuracy_failure")
+    write_json(folder / CHECKPOINT_FILE, content | {name: hide(content[name]) for name in texts})
 
 
 def read_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:

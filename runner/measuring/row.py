@@ -34,6 +34,8 @@ class Row:
     evidence: list[Finding] = field(default_factory=list)
     evidence_failure: str = ""
     """Why there is no evidence, although the row was measured."""
+    unwritten: list[str] = field(default_factory=list)
+    """What could not be written of it while it was measured."""
 
     @property
     def is_examined(self) -> bool:
@@ -46,6 +48,8 @@ class Row:
         Raises:
             RunFailed: a setting did not take effect.
         """
+        if self.evidence_failure:  # trying again in each replicate could take each time as long as the limit
+            return
         try:
             found = self.member.observe(arithmetic=not self.evidence)
         except RunFailed as failure:
@@ -61,11 +65,10 @@ class Row:
         Raises:
             RunFailed: the answers are not valid.
         """
-        if self.accuracy is not None:
+        if self.accuracy is not None or self.accuracy_failure:
             return
         try:
             self.accuracy = references.compare(self.member, self.plan.reference, baseline)
-            self.accuracy_failure = ""
         except InvalidOutput as error:
             raise RunFailed(Status.invalid, f"{error}: look at the weights and the log") from error
         except RunFailed as failure:
@@ -91,7 +94,7 @@ class Row:
             wall_s: its share of the block's wall-clock time, in seconds.
         """
         member, loaded = self.member, self.member.loaded
-        unwritten = write_rounds(member.folder, member.rounds)
+        unwritten = [*self.unwritten, *write_rounds(member.folder, member.rounds)]
         measurement, failure = self._measurement(failure, block)
         phases = dict(member.timer.seconds)
         for phase, seconds in shared_s.items():

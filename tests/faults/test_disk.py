@@ -36,7 +36,9 @@ def test_full_from_every_write_on(injector: FaultInjector, tmp_path):
             assert before.items() <= contents(outputs).items(), where
 
 
-@pytest.mark.parametrize("what", ["rounds.csv", ".evidence.json", ".result.json", "config.yaml", "table.md"])
+@pytest.mark.parametrize(
+    "what", ["rounds.csv", ".checkpoint.json", ".evidence.json", ".result.json", "config.yaml", "table.md"]
+)
 def test_full_for_a_moment(injector: FaultInjector, tmp_path, what):
     """One row may fail; no measured number is lost, and the sweep continues."""
     nth = next(number for number, step in injector.steps(TWO) if step.startswith(f"open {what}"))
