@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from docs import record
 from runner.__main__ import verbs
 from runner.paths import PROJECT
 from tests.conftest import FAKE, RunProgram
@@ -50,6 +51,11 @@ def test_every_decision_is_in_the_index():
     folder = PROJECT / "docs" / "decisions"
     linked = LINK.findall((folder / "README.md").read_text(encoding="utf-8"))
     assert sorted(linked) == sorted(file.name for file in folder.glob("*.md") if file.name != "README.md")
+
+
+def test_the_reference_of_the_record_is_current():
+    """Make it again: python -m docs.record > docs/record.md."""
+    assert (PROJECT / "docs" / "record.md").read_text(encoding="utf-8") == record.page() + "\n"
 
 
 def test_every_test_that_answers_a_review_exists():

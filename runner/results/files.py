@@ -80,6 +80,8 @@ def load(path: Path) -> Result:
     fields.setdefault("schema", 1)
     if fields["schema"] > SCHEMA:
         raise ValueError(f"schema {fields['schema']} is newer than {SCHEMA}, which this version reads: update runner")
+    for name, unknown in (("machine_class", ""), ("attempt", {})):  # the defaults describe this machine
+        fields.setdefault(name, unknown)
     fields["status"] = Status(fields["status"])
     measurement, accuracy = fields["measurement"], fields["accuracy"]
     if measurement is not None:
@@ -89,9 +91,9 @@ def load(path: Path) -> Result:
         for old, new in RENAMED.items():
             if old in measurement:
                 measurement[new] = measurement.pop(old)
-        measurement["replicates"] = [Replicate(**one) for one in measurement.get("replicates", [])]
+        measurement["replicates"] = [Replicate(**_known(Replicate, one)) for one in measurement.get("replicates", [])]
         fields["measurement"] = Measurement(**_known(Measurement, measurement))
-    fields["evidence"] = [Finding(**finding) for finding in fields["evidence"]]
+    fields["evidence"] = [Finding(**_known(Finding, finding)) for finding in fields["evidence"]]
     if accuracy is not None:
         accuracy["gate"] = Gate(accuracy["gate"]) if accuracy["gate"] else None
         fields["accuracy"] = Accuracy(**_known(Accuracy, accuracy))

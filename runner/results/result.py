@@ -83,9 +83,12 @@ class Result:
     """The configuration, status and numbers of one run."""
 
     label: str
+    """Name of the row: what distinguishes its configuration from the others of the sweep."""
     status: Status
     reason: str
+    """Why there is no number, in one line; empty if the status is ok."""
     fingerprint: str
+    """Hash of everything that the result depends on."""
     settings: dict[str, Any]
     """The flattened resolved configuration."""
     measurement: Measurement | None = None
@@ -99,10 +102,15 @@ class Result:
     wall_s: float = 0.0
     """Its share of the time of its block, in seconds."""
     load_s: float | None = None
+    """Seconds that the first process took for imports, weights and data."""
     prepare_s: float | None = None
+    """Seconds to export, quantise and compile, or to read their results from the cache."""
     first_inference_s: float | None = None
+    """Seconds of the first inference."""
     rss_peak_mib: float | None = None
+    """Peak resident memory of the first processes when they were warm."""
     artifact_mib: float | None = None
+    """Size of the files that the backend loaded."""
     rebuilt: list[str] = field(default_factory=list)
     """Artifacts that were missing in the cache and were made."""
     steady: bool | None = None
@@ -114,7 +122,9 @@ class Result:
     evidence: list[Finding] = field(default_factory=list)
     """The requested and observed settings of the candidate."""
     digests: dict[str, str] = field(default_factory=dict)
+    """Hashes of the weights and of the samples."""
     packages: dict[str, str] = field(default_factory=dict)
+    """Versions of the packages that measured."""
     notes: list[str] = field(default_factory=list)
     """Remarks about the samples, for example that some were truncated."""
     exception: str = ""
