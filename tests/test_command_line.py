@@ -39,6 +39,16 @@ def test_the_older_forms_still_work(module):
     assert done.stdout.startswith("usage: runner ")
 
 
+def test_the_help_of_a_sweep_is_that_of_its_first_run():
+    """And its mistakes are told as without --help."""
+    done = runner("backend=ort,torch", "--help")
+    assert (done.returncode, done.stderr) == (0, "this is the first of 2 runs: backend=ort\n")
+    assert "name: ort" in done.stdout
+    done = runner("backend=ort,nothing", "batch=3", "--help")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
 def test_a_mistyped_verb_is_reported_with_the_nearest():
     """One line, exit code 2."""
     done = runner("reprot")

@@ -19,7 +19,7 @@ from runner.results.artifacts import MIB, Artifact, Artifacts, cache_folder, rem
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Show what the cache holds, by kind. `clean` removes everything but the calibrated noise floors."""
+    """Show what the cache holds, by kind. `clean` keeps calibrated noise floors and, if installed, libraries."""
     parser = argparse.ArgumentParser(prog="runner cache", description=main.__doc__)
     parser.add_argument("action", nargs="?", choices=["show", "clean"], default="show")
     parser.add_argument("--output-dir", default=RunConfig.output_dir, help="(default: %(default)s)")

@@ -68,10 +68,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _show_only(options: argparse.Namespace) -> int:
-    """Have Hydra show its help or a composed configuration."""
+    """Have Hydra show its help or a composed configuration; of a sweep, that of its first run."""
     flags = [word for word in sys.argv[1:] if word not in options.overrides]
-    sys.argv[1:] = [*_without(flags, "--dry-run", "--log-level"), *options.overrides]
     try:
+        with _hydra(options.config_dir):
+            jobs = _expand(options.overrides) if options.overrides else [[]]
+        if len(jobs) > 1:
+            print(f"this is the first of {len(jobs)} runs: {' '.join(jobs[0])}", file=sys.stderr)
+        sys.argv[1:] = [*_without(flags, "--dry-run", "--log-level"), *jobs[0]]
         _show()
     except composition.COMPOSITION_ERRORS as error:
         with _hydra(options.config_dir):
@@ -106,9 +110,7 @@ def _run(options: argparse.Namespace) -> int:
     with _hydra(command.config_dir):
         try:
             composition.refuse_code(command.overrides)
-            overrides = composition.parse(command.overrides)
-            composition.refuse_empty_globs(overrides)
-            [jobs] = BasicSweeper.split_arguments(overrides, max_batch_size=None)  # as Hydra's own sweeper expands them
+            jobs = _expand(command.overrides)
             from runner.planning.plans import make_plans
 
             plans = make_plans(jobs)
@@ -124,6 +126,14 @@ def _run(options: argparse.Namespace) -> int:
     from runner.measuring.session import run_session
 
     return run_session(command, plans, target, BrokenPipeSafeConsole())
+
+
+def _expand(overrides: Sequence[str]) -> Sequence[Sequence[str]]:
+    """Return the overrides of every run of a command line, as Hydra's own sweeper expands it."""
+    parsed = composition.parse(overrides)
+    composition.refuse_empty_globs(parsed)
+    [jobs] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return jobs
 
 
 @contextmanager

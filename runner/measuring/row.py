@@ -48,6 +48,8 @@ class Row:
         Raises:
             RunFailed: a setting did not take effect.
         """
+        if not self.evidence:  # the first replicate: its peak includes the rounds
+            self.member.rss_peak_mib = self.member.running.rss_peak_mib() or self.member.rss_peak_mib
         if self.evidence_failure:  # trying again in each replicate could take each time as long as the limit
             return
         try:

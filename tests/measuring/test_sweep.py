@@ -183,6 +183,6 @@ def test_labels_tell_what_differs():
     ],
 )
 def test_exit_codes(statuses, code):
-    """As DESIGN.md has them."""
+    """Only statuses without a defect end in 0."""
     ended: Any = [SimpleNamespace(is_harmless=Status(status) in HARMLESS) for status in statuses]
     assert exit_code(ended) == code
