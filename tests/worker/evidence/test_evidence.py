@@ -113,10 +113,14 @@ def test_the_same_backend_without_a_fault_is_verified(run_program: RunProgram):
     assert summary(result.evidence).endswith("✓")
 
 
-def test_a_preload_that_ld_so_refuses(run_program: RunProgram, tmp_path):
+def test_a_preload_that_ld_so_refuses(run_program: RunProgram):
     """The file exists, so it is preloaded; ld.so reports in the log that it is not a library."""
-    (tmp_path / "libtcmalloc.so").write_text("not a library")
-    done = run_program(*LIAR, "allocator=tcmalloc", f"allocator.libraries=[{tmp_path}/libtcmalloc.so]")
+    broken = Path(sys.prefix) / "lib" / f"libbroken-{os.getpid()}.so"  # libraries are found in known folders only
+    broken.write_text("not a library")
+    try:
+        done = run_program(*LIAR, "allocator=tcmalloc", f"allocator.libraries=[{broken.name}]")
+    finally:
+        broken.unlink()
     [result] = done.results()
     assert result.status is Status.invalid
     assert "cannot be preloaded" in result.reason
