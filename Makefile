@@ -67,8 +67,8 @@ check: $(READY) ## Format, lint, types and fast tests (under 3 minutes on 2 core
 	$(BIN)/python -m pytest -n 2 -m "not slow and not services" $(ARGS)
 
 test: check ## Everything that needs no server: check, then the tests that run the program (under 20 minutes)
-	$(BIN)/python -m pytest -n 2 -m "slow and not services and not alone" $(ARGS)
-	$(BIN)/python -m pytest -m "alone" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not services and not alone" $(ARGS)
+	$(BIN)/python -m pytest -m "alone and not services" $(ARGS)
 
 test-services: $(READY) ## Tests against servers that they start: MLflow (under 15 minutes)
 	$(BIN)/python -m pytest -m services $(ARGS)

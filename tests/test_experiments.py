@@ -14,6 +14,7 @@ from runner.machine.facts import this_machine
 from runner.paths import PROJECT
 from runner.processes.placement import share
 from runner.results.metrics import row as record_row
+from runner.results.status import Status
 from tests.conftest import FAKE, TESTS, RunProgram
 
 ROWS = sorted(f"{file.parent.name}={file.stem}" for file in (PROJECT / "experiments").glob("*/*.yaml"))
@@ -113,12 +114,16 @@ SMALL = (
 """A small real network with the shortest useful measurement."""
 
 
+IPEX_IS_MISSING = "backend=ipex is not installed: run make ipex"
+
+
 def test_every_row_of_the_article_runs_on_a_small_network(run_program: RunProgram):
     """Every row has a number, or a reason that names what is missing; each number has evidence and a verdict."""
-    done = run_program(*SMALL, "+experiments/rand2025=glob(*)")
+    on_one_core = "+experiments/rand2025=glob(*,exclude=10_two_instances)"
+    done = run_program(*SMALL, on_one_core)
     assert done.code == 0, done.err + done.out
     results = done.results()
-    assert len(results) == 15
+    assert len(results) == 14
     ipex = (PROJECT / ".venvs/ipex/bin/python").exists()
     # Only a precision that the processor computes in itself has a peak.
     sets = {"bf16": {"AVX-512 BF16", "AMX BF16"}, "int8": {"AVX-512 VNNI", "AVX-VNNI", "AMX INT8"}}
@@ -126,7 +131,7 @@ def test_every_row_of_the_article_runs_on_a_small_network(run_program: RunProgra
         needed = sets.get(str(result.settings["precision.name"]))
         in_hardware = needed is None or bool(needed & set(this_machine().isa))
         if result.settings["backend.name"] == "ipex" and not ipex:
-            assert (result.status, result.reason) == ("unavailable", "backend=ipex is not installed: run make ipex")
+            assert (result.status, result.reason) == (Status.unavailable, IPEX_IS_MISSING)
             continue
         in_openvino = result.settings["backend.name"] == "openvino"
         if in_openvino and result.settings["precision.name"] == "bf16" and not in_hardware:
@@ -139,6 +144,23 @@ def test_every_row_of_the_article_runs_on_a_small_network(run_program: RunProgra
         assert (result.peak_share is not None) == in_hardware
 
 
+@pytest.mark.alone
+def test_rows_on_several_cores_run_on_a_small_network(run_program: RunProgram):
+    """Of the article: two instances by the launcher (in IPEX's environment), and a runtime's threads on all cores."""
+    if len(this_machine().cores) < 2:
+        pytest.skip("two instances need two cores")
+    done = run_program(*SMALL, "+experiments/rand2025=02_batch_8,10_two_instances,13_openvino")
+    assert done.code == 0, done.err + done.out
+    one, two_instances, openvino = done.results()
+    for result in (one, openvino):
+        assert result.status == "ok", result.reason
+        [threads] = [finding for finding in result.evidence if finding.knob == "threads"]
+        assert threads.state == "verified"
+    if not (PROJECT / ".venvs/ipex/bin/python").exists():
+        assert (two_instances.status, two_instances.reason) == (Status.unavailable, IPEX_IS_MISSING)
+
+
+@pytest.mark.alone
 def test_instances_and_pytorchs_launcher_take_effect(run_program: RunProgram):
     """Two instances run on separate cores, with and without PyTorch's launcher, Intel's OpenMP and tcmalloc."""
     if len(this_machine().cores) < 2:
@@ -156,6 +178,7 @@ def test_instances_and_pytorchs_launcher_take_effect(run_program: RunProgram):
     assert "libiomp5.so" in next(one.observed for one in launched.evidence if one.knob == "openmp")
 
 
+@pytest.mark.alone
 def test_every_backend_saturates_the_machine(run_program: RunProgram):
     """With scenario=async several batches are in flight: latency exceeds the time between completions."""
     done = run_program(*SMALL, "backend=torch,ort,openvino", "scenario=async")

@@ -74,6 +74,7 @@ def images_of(parts) -> object:
 # --- contradictions in whole runs --------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
@@ -105,6 +106,7 @@ def test_a_contradicted_setting_makes_the_run_invalid(run_program: RunProgram, o
     assert "✗" in row
 
 
+@pytest.mark.alone
 def test_the_same_backend_without_a_fault_is_verified(run_program: RunProgram):
     """The control of the test above."""
     [result] = run_program(*LIAR, "threading=all_cores").results()
