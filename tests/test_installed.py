@@ -76,9 +76,10 @@ def test_the_verbs_work_there(installed, tmp_path):
     assert (report.returncode, report.stderr) == (0, "")
     assert report.stdout.startswith("| configuration |")
     assert "digits" in run(installed, tmp_path, "cache").stdout
-    rows = run(installed, tmp_path, "+experiments/rand2025=glob(*)", "model=resnet50", "--dry-run")
+    on_one_core = "+experiments/rand2025=glob(*,exclude=10_two_instances)"
+    rows = run(installed, tmp_path, on_one_core, "model=resnet50", "--dry-run")
     assert rows.returncode == 0, rows.stderr
-    assert "dry run: 15 runs" in rows.stdout
+    assert "dry run: 14 runs" in rows.stdout
 
 
 def test_another_interpreter_is_looked_for_in_the_user_s_data(installed, tmp_path):

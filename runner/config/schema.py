@@ -256,7 +256,7 @@ class MeasureConfig:
     both at random for each process, so that the interval includes their effect."""
     settle_s: float = 0.15
     """Minimum untimed time after a thaw, in seconds, which warms the caches."""
-    settle_iterations: int = 5
+    settle_iterations: int = 3
     """Maximum untimed batches after a thaw; they end earlier, when one is as fast as those of the slice before. The
     first ones fault in memory that the kernel or a hypervisor reclaimed while the process was frozen."""
     guards: bool = True

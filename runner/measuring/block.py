@@ -72,6 +72,10 @@ class Block:
         """Let another candidate take part from the next replicate on."""
         self.members.append(member)
 
+    def fits(self, member: Member) -> bool:
+        """Return whether there is room for another candidate, whose memory and speed are known, beside all others."""
+        return self._fits([self.baseline, *self.members, member])
+
     def drop(self, member: Member, failure: RunFailed | None = None) -> None:
         """End a candidate's part; its processes are stopped, its rounds are kept.
 

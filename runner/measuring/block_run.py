@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 import traceback
@@ -51,13 +52,16 @@ class BlockRun:
         self._failures: dict[int, RunFailed] = {}
         self._block: Block | None = None
         self._second: Member | None = None
-        self._wants_second = False
+        self._most_without_second: float = math.inf
         self.interrupted = False
         """Whether the user stopped it."""
 
-    def add_self_comparison(self) -> None:
-        """Measure a second process of the baseline too, as a member: the speedup of a process over itself is 1."""
-        self._wants_second = True
+    def compare_with_itself_above(self, rows: int) -> None:
+        """Measure a second process of the baseline too if more than so many rows have a first replicate.
+
+        The speedup of a process over itself is 1. It takes part from the second replicate on.
+        """
+        self._most_without_second = rows
 
     def run(self) -> dict[int, Result]:
         """Measure the block; whatever happens in it, its rows have results.
@@ -129,14 +133,23 @@ class BlockRun:
             random.Random(f"{first.plan.config.seed} {first.plan.label}"),
             on_round=self._show,
         )
-        if self._wants_second:
-            self._second = Member("baseline again", config, folder, "baseline-again", self._progress.phase)
-            self._block.add(self._second)
         while self._is_same_code() and self._block.run_replicate(policy, lambda found: self._conclude(baseline, found)):
             self._write_checkpoints()
+            measured = sum(bool(row.member.rounds) for row in self._rows)
+            if self._second is None and measured > self._most_without_second:
+                self._second = self._add_second(baseline)
         if baseline.loaded is not None:
             for row in [one for one in self._rows[1:] if one.member.rounds]:
                 note_launches(row.member.folder, "baseline", baseline.launches)
+
+    def _add_second(self, baseline: Member) -> Member:
+        """Return a second member for the baseline; it takes part if there is room for it."""
+        assert self._block is not None
+        second = Member("baseline again", baseline.config, baseline.folder, "baseline-again", self._progress.phase)
+        second.loaded, second.batch_ms, second.rss_peak_mib = baseline.loaded, baseline.batch_ms, baseline.rss_peak_mib
+        if self._block.fits(second):
+            self._block.add(second)
+        return second
 
     @staticmethod
     def _is_same_code() -> bool:
@@ -153,7 +166,8 @@ class BlockRun:
     def _show(self, replicate: int, count: int) -> None:
         if self._block is not None:
             measure = self._rows[0].plan.config.measure
-            self._progress.round(replicate + 1, measure.replicates, count, measure.rounds)
+            replicates = max(measure.replicates, replicate + 1)  # a second process of the baseline starts one later
+            self._progress.round(replicate + 1, replicates, count, measure.rounds)
 
     def _conclude(self, baseline: Member, present: list[Member]) -> None:
         """Collect evidence and accuracy while the processes of a replicate exist; rows with invalid ones leave."""

@@ -25,7 +25,7 @@ from runner.results.store import SweepStore
 from runner.tracking.recorder import Tracker
 
 SELF_COMPARISON_ROWS = 5
-"""With more rows than this, the first block also measures a second process of its baseline (A/A)."""
+"""With more measured rows than this, one block also measures a second process of its baseline (A/A)."""
 
 
 class Sweep:
@@ -134,8 +134,9 @@ class Sweep:
         self._progress.begin(numbers, [self._plans[number].label for number in numbers], self._left_s())
         plans = {number: self._plans[number] for number in numbers}
         block = BlockRun(f"{self._block:02d}", plans, self._store, self._references, self._progress)
-        if self._block == 1 and self._wants_self_comparison():
-            block.add_self_comparison()
+        if self.self_comparison is None and not any(plan.part for plan in self._plans):
+            measured = sum(result.measurement is not None for result in self._results.values())
+            block.compare_with_itself_above(SELF_COMPARISON_ROWS - measured)
         ended = block.run()
         with defer_interrupt():
             for number, result in ended.items():
@@ -149,9 +150,6 @@ class Sweep:
         self.interrupted |= block.interrupted
         self.self_comparison = self.self_comparison or block.self_comparison()
         return list(ended)
-
-    def _wants_self_comparison(self) -> bool:
-        return len(self._plans) > SELF_COMPARISON_ROWS and not any(plan.part for plan in self._plans)
 
     def _with_peak_share(self, number: int, result: Result) -> Result:
         """Return a result with its share of the machine's peak, where the peaks are those of its model."""
