@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import importlib
+import logging
 import os
 import sys
 from pathlib import Path
@@ -12,6 +14,8 @@ from runner import commands, exit_codes
 
 RUN = "run"
 """The module of a command line without a verb."""
+LEVELS = ("debug", "info", "warning", "error")
+"""Of ``--log-level``, which every verb takes."""
 
 
 def verbs() -> list[str]:
@@ -21,9 +25,19 @@ def verbs() -> list[str]:
     return sorted(name for name in names if not name.startswith("_"))
 
 
+def start_logging(words: list[str]) -> list[str]:
+    """Write this program's log to standard error as ``--log-level`` requests, and return the other words."""
+    parser = argparse.ArgumentParser(prog="runner", add_help=False, allow_abbrev=False)
+    parser.add_argument("--log-level", choices=LEVELS, default="warning")
+    options, others = parser.parse_known_args(words)
+    pattern = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=options.log_level.upper(), format=pattern, stream=sys.stderr)
+    return others
+
+
 def main() -> int:
     """Run the command line of this process and return its exit code."""
-    words = sys.argv[1:]
+    words = start_logging(sys.argv[1:])
     first = words[0] if words else ""
     if first.isidentifier():  # an override has a "=" or another sign, an option a dash
         if first not in verbs():

@@ -1,8 +1,8 @@
 """The protocol between host and worker: the messages, and the constants that both sides need.
 
 A message is one line of JSON: ``{"type": "<class name>", ...fields}``, with nested objects for nested dataclasses.
-Host and worker both import this module, so it imports only the standard library: a backend may run its worker in
-another interpreter.
+Host and worker both import this module and :mod:`runner.codec`, so these import only the standard library: a backend
+may run its worker in another interpreter.
 
 A worker answers each request with exactly one final reply (the class named in the request's docstring) or with
 :class:`Failure`. Before the final reply it may send any number of :class:`Phase` messages.
@@ -12,14 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import cache
-from types import NoneType, UnionType
-from typing import Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, get_args
 
-T = TypeVar("T")
+from runner.codec import DecodeError, rebuild
 
 CHANNEL_VARIABLE = "RUNNER_CHANNEL"
 """Environment variable with the path of the host's Unix socket."""
@@ -425,74 +421,7 @@ def decode(line: bytes) -> Message:
     try:
         fields = json.loads(line)
         cls = _MESSAGES[fields.pop("type")]
-        message: Message = _rebuild(cls, fields, cls.__name__)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        message: Message = rebuild(cls, fields)
+    except (ValueError, KeyError, TypeError, AttributeError, DecodeError) as error:
         raise ProtocolError(f"not a message: {line[:200]!r} ({error!r})") from error
     return message
-
-
-def rebuild(cls: type[T], fields: Any) -> T:
-    """Return a dataclass from what :func:`dataclasses.asdict` and JSON made of it.
-
-    Raises:
-        ProtocolError: a field is unknown, missing or ill-typed.
-    """
-    try:
-        found: T = _rebuild(cls, fields, cls.__name__)
-    except (TypeError, ValueError) as error:
-        raise ProtocolError(f"not a {cls.__name__}: {error}") from error
-    return found
-
-
-_JSON_TYPES: dict[Any, tuple[type, ...]] = {
-    bool: (bool,),
-    int: (int,),
-    float: (float, int),
-    str: (str,),
-    NoneType: (NoneType,),
-}
-"""Scalar type hints, and the types that ``json.loads`` returns for them. A bool is not an int."""
-
-_hints = cache(get_type_hints)
-
-
-def _rebuild(hint: Any, value: Any, path: str) -> Any:
-    """Return a JSON value as an instance of a type hint.
-
-    Args:
-        hint: a dataclass, a key of _JSON_TYPES, list[...], dict[str, ...], a union of these, or Any.
-        value: a result of ``json.loads``.
-        path: the field's dotted name, for the error.
-
-    Raises:
-        TypeError: the value does not match the hint.
-    """
-    if hint is Any or type(value) in _JSON_TYPES.get(hint, ()):
-        return value
-    origin, arguments = get_origin(hint), get_args(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return _rebuild_dataclass(hint, value, path)
-    if origin is list and isinstance(value, list):
-        return [_rebuild(arguments[0], item, path) for item in value]
-    if origin is dict and isinstance(value, dict):
-        return {key: _rebuild(arguments[1], item, f"{path}.{key}") for key, item in value.items()}
-    if isinstance(hint, type) and issubclass(hint, StrEnum) and isinstance(value, str):
-        return hint(value)
-    if origin is UnionType:
-        for option in arguments:
-            with suppress(TypeError, ValueError):
-                return _rebuild(option, value, path)
-    raise TypeError(f"{path}: received {str(value)[:40]!r}; allowed: {hint}")
-
-
-def _rebuild_dataclass(cls: Any, value: dict[str, Any], path: str) -> Any:
-    """Return a JSON object as a dataclass.
-
-    Raises:
-        TypeError: a field is unknown, missing or ill-typed.
-    """
-    hints = _hints(cls)
-    if value.keys() != hints.keys():
-        unknown, missing = sorted(value.keys() - hints.keys()), sorted(hints.keys() - value.keys())
-        raise TypeError(f"{path}: unknown fields {unknown}, missing fields {missing}")
-    return cls(**{name: _rebuild(hint, value[name], f"{path}.{name}") for name, hint in hints.items()})

@@ -88,11 +88,14 @@ def test_a_dry_run_reports_mistakes():
     assert "Did you mean backend=openvino?" in done.stderr
 
 
-def test_the_log_level_is_an_option():
+@pytest.mark.parametrize("verb", [[], ["report"], ["sync"]], ids=["none", "report", "sync"])
+def test_the_log_level_is_an_option_of_every_verb(verb):
     """Of the host's own log; an unknown level is refused."""
-    done = runner("--log-level", "loud")
+    done = runner(*verb, "--log-level", "loud")
     assert done.returncode == 2
     assert "invalid choice: 'loud'" in done.stderr
+    done = runner("--log-level", "info", *verb, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_configuration_is_shown_by_hydra():

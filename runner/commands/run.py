@@ -6,7 +6,6 @@ Hydra composes and shows (``--help``, ``--cfg``, ``--info``); expanding a sweep 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,8 +27,6 @@ from runner.planning.resume import Command, resumed
 from runner.processes import signals
 from runner.tracking.reader import sweep_of_run
 
-LEVELS = ("debug", "info", "warning", "error")
-
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name=composition.CONFIG_NAME)
 def _show(config: DictConfig) -> None:
@@ -41,11 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the mistake is reported below
     composition.register_schema()
     options = _parse(arguments)
-    logging.basicConfig(
-        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
     if options.cfg or options.info or options.help or options.hydra_help or options.shell_completion:
-        return _show_only(options)
+        return _show_only(options, arguments)
     signals.install_handlers()
     try:
         return _run(options)
@@ -63,19 +57,18 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = get_args_parser()
     parser.prog = "runner"
     parser.add_argument("--dry-run", action="store_true", help="compose, check and estimate; launch nothing")
-    parser.add_argument("--log-level", choices=LEVELS, default="warning", help="of this program's log on stderr")
     return parser.parse_intermixed_args(list(arguments))
 
 
-def _show_only(options: argparse.Namespace) -> int:
+def _show_only(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Have Hydra show its help or a composed configuration; of a sweep, that of its first run."""
-    flags = [word for word in sys.argv[1:] if word not in options.overrides]
+    flags = [word for word in arguments if word not in (*options.overrides, "--dry-run")]
     try:
         with _hydra(options.config_dir):
             jobs = _expand(options.overrides) if options.overrides else [[]]
         if len(jobs) > 1:
             print(f"this is the first of {len(jobs)} runs: {' '.join(jobs[0])}", file=sys.stderr)
-        sys.argv[1:] = [*_without(flags, "--dry-run", "--log-level"), *jobs[0]]
+        sys.argv[1:] = [*flags, *jobs[0]]
         _show()
     except composition.COMPOSITION_ERRORS as error:
         with _hydra(options.config_dir):
@@ -83,19 +76,6 @@ def _show_only(options: argparse.Namespace) -> int:
     except ConfigurationError as error:
         return _refuse(error)
     return exit_codes.OK
-
-
-def _without(flags: Sequence[str], switch: str, valued: str) -> list[str]:
-    """Return flags that Hydra knows: without a switch, and without an option and its value."""
-    left, skip = [], False
-    for flag in flags:
-        if skip:
-            skip = False
-        elif flag == valued:
-            skip = True
-        elif flag != switch and not flag.startswith(f"{valued}="):
-            left.append(flag)
-    return left
 
 
 def _run(options: argparse.Namespace) -> int:

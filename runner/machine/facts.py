@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from runner.machine.cgroup import quota_cores
+from runner.machine.frequency import FrequencyPolicy, read_frequency_policy
 from runner.machine.topology import Topology, flat_topology, read_topology
 
 ISA_FLAGS = {
@@ -52,6 +53,8 @@ class Machine:
 
     topology: Topology = field(default_factory=lambda: flat_topology([]))
     """The physical cores of `cores`."""
+    frequency: FrequencyPolicy = field(default_factory=FrequencyPolicy)
+    """Governor, turbo and microcode."""
 
     def __post_init__(self) -> None:
         """Treat each CPU as its own core if no topology is given."""
@@ -96,6 +99,7 @@ def this_machine() -> Machine:
         c_library=" ".join(platform.libc_ver()),
         numa_nodes=max(1, len(list(Path("/sys/devices/system/node").glob("node[0-9]*")))),
         fixed_layout=_fixed_layout(),
+        frequency=read_frequency_policy(cores),
     )
 
 

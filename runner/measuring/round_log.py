@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from runner.analysis.accuracy import Accuracy
+from runner.codec import DecodeError, rebuild
 from runner.config.redaction import hide
 from runner.measuring.slices import Round, Turn, lanes, throughput
-from runner.protocol import Finding, Loaded, ProtocolError, rebuild
+from runner.protocol import Finding, Loaded
 from runner.results.files import write_json
 from runner.results.status import RunFailed
 
@@ -60,7 +61,7 @@ def read_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:
         found: Checkpoint = rebuild(Checkpoint, json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, ProtocolError) as error:
+    except (OSError, ValueError, DecodeError) as error:
         log.warning("%s cannot be read (%s): its replicates are measured again", path, error)
         return None
     return found if found.fingerprint == fingerprint else None

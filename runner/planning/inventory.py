@@ -51,6 +51,9 @@ def _hardware(machine: Machine) -> Iterator[Entry]:
     remedy = "threads of a core share its vector units: try threading=physical_cores" if siblings > 1 else ""
     yield Entry("threads per core", str(siblings), remedy)
     yield Entry("NUMA nodes", str(machine.numa_nodes))
+    policy = machine.frequency
+    yield Entry("governor", policy.governor, "" if policy.governor else "hidden here, as in most virtual machines")
+    yield Entry("turbo", policy.turbo, "" if policy.turbo else "hidden here, as in most virtual machines")
 
 
 def _kernel(machine: Machine) -> Iterator[Entry]:

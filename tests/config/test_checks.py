@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from runner.config.checks import check
+from runner.machine.facts import this_machine
+from runner.machine.topology import flat_topology
 from tests.config.conftest import composed
 
 pytestmark = pytest.mark.usefixtures("hydra_context")
@@ -97,8 +101,10 @@ def test_output_folder_that_is_a_file(tmp_path):
         (["row.table=a/b"], "row.table: received 'a/b'; allowed: the name of a folder"),
     ],
 )
-def test_mistakes_of_options_and_instances(overrides, message):
+def test_mistakes_of_options_and_instances(monkeypatch, overrides, message):
     """The allowed values of an option come from its annotation; each instance needs its own core."""
+    two_cores = dataclasses.replace(this_machine(), cores=[0, 1], topology=flat_topology([0, 1]), quota_cores=None)
+    monkeypatch.setattr("runner.config.checks.this_machine", lambda: two_cores)
     [mistake] = check(composed(*overrides))
     assert message in str(mistake)
 

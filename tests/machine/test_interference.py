@@ -84,6 +84,14 @@ def test_what_a_process_causes_itself_is_no_disturbance():
     ]
 
 
+def test_the_resolution_of_the_counters_is_60_ms():
+    """What is below counts as nothing, whatever share of a short slice it is: docs/how-a-number-is-made.md says so."""
+    before, watch = Reading(0, 0, 0, 0, 0, 0, 0), Watch([0])
+    assert watch.between(before, Reading(0.5, 0, 0.05, 0.06, 0, 0, 0)) == Noise()
+    noise = watch.between(before, Reading(0.5, 0, 0.07, 0.07, 0, 0, 0))
+    assert (noise.foreign, noise.steal) == (pytest.approx(0.14), pytest.approx(0.14))
+
+
 def test_others_may_use_what_a_quota_leaves():
     """With a quota of one core of two, one second of others in a second takes nothing away; 1.5 s take half a core."""
     watch, before = Watch([0, 1], usable_cores=1.0), Reading(0, 0, 0, 0, 0, 0, 0)

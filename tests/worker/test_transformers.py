@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from runner.protocol import VERIFIED
 from runner.results.status import Status
 from runner.worker.artifacts.cache import Cache
+from runner.worker.backends import transformers_openvino, transformers_ort, transformers_torch
+from runner.worker.backends.base import Settings
 from runner.worker.backends.generation import best_span
 from runner.worker.backends.transformers_ort import best_plan
 from runner.worker.build import gather
@@ -53,6 +56,20 @@ SIZES = {
     "roberta_squad2": ["model.sequence_length=64"],
     "gpt2": ["model.sequence_length=24", "model.new_tokens=6"],
 }
+
+
+def test_pytorch_has_one_thread_beside_another_runtime():
+    """It then only chooses tokens; where it computes the logits, it has the threads of the settings."""
+    settings = Settings("fp32", 1, 2, "contiguous", "sync", 2)
+    before = torch.get_num_threads()
+    try:
+        counts = []
+        for runtime in (transformers_ort.Runtime, transformers_openvino.Runtime, transformers_torch.Runtime):
+            runtime(settings)
+            counts.append(torch.get_num_threads())
+    finally:
+        torch.set_num_threads(before)
+    assert counts == [1, 1, 2]
 
 
 def tiny(model: str) -> list[str]:

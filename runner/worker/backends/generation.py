@@ -44,6 +44,10 @@ class FirstTokenClock:
 class TransformersRuntime:
     """Base class of the runtimes for models of Transformers; subclasses load the model."""
 
+    computes_in_torch = False
+    """Whether PyTorch computes the logits. Otherwise it only chooses the tokens, on one thread: more would compete with
+    the runtime's own threads for the cores."""
+
     def __init__(self, settings: Settings) -> None:
         """Store the settings.
 
@@ -51,8 +55,9 @@ class TransformersRuntime:
             Unsupported: an image layout or several batches in flight are requested.
         """
         settings.refuse_layout()
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)  # torch chooses the tokens, whichever runtime computes the logits
+        threads = settings.threads if self.computes_in_torch else 1
+        if threads is not None:
+            torch.set_num_threads(threads)
         if settings.scenario == "async":
             raise Unsupported("models of Transformers run one batch at a time: take scenario=sync, or instances=2")
         self._settings = settings

@@ -22,6 +22,8 @@ from runner.worker.subjects.models import count_gops
 class Runtime(TransformersRuntime):
     """Runs the module of Transformers, eager or compiled by torch.compile."""
 
+    computes_in_torch = True
+
     def __init__(self, settings: Settings, *, compile: bool = False, freezing: bool = True) -> None:  # noqa: A002 -- the option's name is torch's
         """Store the settings.
 
