@@ -26,9 +26,8 @@ from runner.measuring.slices import throughput
 from runner.paths import PROJECT
 from runner.processes.launch import build_launch
 from runner.processes.worker import Worker
-from runner.protocol import Job, Load, Loaded, RunSlice, Slice, Warm, WarmUp
-from runner.worker.artifacts.cache import Cache
-from runner.worker.build import gather
+from runner.protocol import HOST_ENVIRONMENT, Job, Load, Loaded, RunSlice, Slice, Warm, WarmUp
+from runner.worker.build import gather, open_cache
 
 ROUNDS = 5
 SECONDS = 10
@@ -61,7 +60,7 @@ def measure(model: str, scenario: str, folder: Path) -> tuple[Estimate, float, f
         worker.request(Load(launch.job), Loaded, timeout_s=1200)
         worker.request(WarmUp(20, 0.03), Warm, timeout_s=120)
         worker.freeze()
-        artifact = gather(launch.job, Cache(Path(launch.job.run.cache_dir)).require).artifact
+        artifact = gather(launch.job, open_cache(launch.job, HOST_ENVIRONMENT).require).model.folder
         assert artifact is not None
 
         def reported() -> None:

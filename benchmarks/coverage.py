@@ -121,7 +121,7 @@ class Simulated(Member):
 
     def finish_start(self) -> None:
         """Be loaded and warm."""
-        self.loaded, self.batch_ms, self.rss_peak_mib = Loaded(0, 0, 0, None, [], "", "", {}), 1.0, 0.0
+        self.loaded, self.batch_ms, self.rss_peak_mib = Loaded(0, 0, 0, None, [], "", ""), 1.0, 0.0
 
     @property
     def running(self) -> Simulated:  # type: ignore[override] # a block asks for the ids of its processes only

@@ -13,17 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runner.protocol import Load, decode
-from runner.worker.artifacts.cache import Cache
-from runner.worker.build import gather
+from runner.worker.build import gather, open_cache
 from runner.worker.data.datasets import Images
-from runner.worker.subjects.models import Network
+from runner.worker.subjects.subject import Subject
 
 
-def torch_step(artifact: Path | None, network: Network, images: Images) -> Callable[[], object]:
+def torch_step(artifact: Path | None, subject: Subject, images: Images) -> Callable[[], object]:
     """Return a call of the eager module."""
     import torch
 
-    model = network.module()
+    model = subject.module()
     batch = torch.from_numpy(images)
 
     def step() -> object:
@@ -33,7 +32,7 @@ def torch_step(artifact: Path | None, network: Network, images: Images) -> Calla
     return step
 
 
-def ort_step(artifact: Path | None, network: Network, images: Images) -> Callable[[], object]:
+def ort_step(artifact: Path | None, subject: Subject, images: Images) -> Callable[[], object]:
     """Return a call of an inference session with its defaults."""
     import onnxruntime
 
@@ -43,7 +42,7 @@ def ort_step(artifact: Path | None, network: Network, images: Images) -> Callabl
     return lambda: session.run(None, {name: images})
 
 
-def openvino_step(artifact: Path | None, network: Network, images: Images) -> Callable[[], object]:
+def openvino_step(artifact: Path | None, subject: Subject, images: Images) -> Callable[[], object]:
     """Return a call of the compiled model, as OpenVINO's own introduction does it."""
     import openvino
 
@@ -63,9 +62,8 @@ def main() -> None:
     request = decode(Path(sys.argv[1]).read_bytes())
     assert isinstance(request, Load)
     job = request.job
-    parts = gather(job, Cache(Path(job.run.cache_dir)).require)
-    images, _ = next(parts.dataset.batches(parts.dataset.evaluation, job.run.batch_size))
-    step = STEPS[job.engine.backend](parts.artifact, parts.network, images)
+    parts = gather(job, open_cache(job, job.engine.environment).require)
+    step = STEPS[job.engine.backend](parts.model.folder, parts.subject, parts.samples)
     answers = os.fdopen(int(sys.argv[2]), "w", buffering=1)
     for line in sys.stdin:
         limit = float(line)

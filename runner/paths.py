@@ -51,15 +51,11 @@ def library_prefix() -> Path:
     return Path(sys.prefix) if CHECKOUT else user_cache() / "system"
 
 
-def interpreter(named: str) -> Path:
-    """Return the path of another interpreter.
-
-    Args:
-        named: as a backend's configuration names it, relative to a checkout: ``.venvs/ipex/bin/python``.
-    """
+def environment_folder(name: str) -> Path:
+    """Return the virtual environment of a backend that needs its own: ``.venvs/ipex`` in a checkout."""
     if CHECKOUT:
-        return CHECKOUT / named
-    return _xdg("XDG_DATA_HOME", ".local/share") / "runner" / "environments" / named.removeprefix(".venvs/")
+        return CHECKOUT / ".venvs" / name
+    return _xdg("XDG_DATA_HOME", ".local/share") / "runner" / "environments" / name
 
 
 def import_folder() -> Path:

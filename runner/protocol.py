@@ -20,29 +20,11 @@ from runner.codec import DecodeError, rebuild
 CHANNEL_VARIABLE = "RUNNER_CHANNEL"
 """Environment variable with the path of the host's Unix socket."""
 
-PACKAGES = (
-    "torch",
-    "intel_extension_for_pytorch",
-    "torchvision",
-    "timm",
-    "torchao",
-    "onnx",
-    "onnxruntime",
-    "openvino",
-    "nncf",
-    "numpy",
-    "transformers",
-    "tokenizers",
-    "optimum",
-    "optimum-onnx",
-    "optimum-intel",
-)
-"""Packages whose versions are recorded with every result."""
+HOST_ENVIRONMENT = "host"
+"""Name of the environment whose interpreter runs the host: by default, it also makes artifacts and measures."""
 
 BACKENDS_VARIABLE = "RUNNER_BACKENDS"
 """Environment variable with additional folders of backend modules, separated by ``os.pathsep``."""
-TRANSFORMERS_PREFIX = "transformers_"
-"""Prefix of backend modules that run Transformers models: ``transformers_ort`` in addition to ``ort``."""
 DIGEST_FILE = "digest.json"
 """File in each entry of the artifact cache with the entry's key and the digests of its files."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -118,10 +100,22 @@ class Engine:
     """Compute threads of the process; None keeps the runtime's default."""
     scenario: str = "sync"
     """sync or async; see :class:`runner.config.schema.Scenario`."""
+    environment: str = HOST_ENVIRONMENT
+    """The environment of the measured process, a key of :attr:`RunSettings.environments`."""
     scope: str = "model"
     """model or pipeline; see :class:`runner.config.schema.Scope`."""
     pipeline_batch_size: int = 1
     """Texts that a pipeline passes to the model at once, with scope=pipeline."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An interpreter with its installed packages."""
+
+    python: str
+    """Absolute path of the interpreter."""
+    digest: str
+    """Changes with any installed version; see :func:`runner.machine.environments.digest_of`."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +128,8 @@ class RunSettings:
     """Seeds random weights, the probe, generated data and the split of the data."""
     cache_dir: str = ""
     """Absolute path of the artifact cache."""
-    python: str = "python3"
-    """The interpreter that makes artifacts. It is the host's own even if another one measures, so that every
-    configuration uses the same artifacts."""
+    environments: dict[str, Environment] = field(default_factory=dict)
+    """By name, the environments that make artifacts or measure: the host's, and the backend's own if it has one."""
 
 
 @dataclass(frozen=True)
@@ -276,8 +269,6 @@ class Loaded:
     weights_digest: str
     data_digest: str
     """Hash of the evaluation and calibration samples and their labels."""
-    packages: dict[str, str]
-    """Versions of PACKAGES; ``absent`` if a package is not installed."""
     notes: list[str] = field(default_factory=list)
     """Remarks on the samples, for readers of the result."""
 

@@ -6,7 +6,9 @@ import dataclasses
 import sys
 from typing import Any
 
-from runner.protocol import Data, Engine, Expectations, Job, RunSettings, Subject
+from runner.protocol import HOST_ENVIRONMENT, Data, Engine, Environment, Expectations, Job, RunSettings, Subject
+from runner.worker.artifacts.cache import Cache
+from runner.worker.build import open_cache
 
 GROUPS = {"subject": Subject, "data": Data, "engine": Engine, "run": RunSettings, "expectations": Expectations}
 DATA_NAME = {"data": "name", "data_path": "path", "data_text": "text"}
@@ -22,7 +24,7 @@ def make_job(**fields: Any) -> Job:
     job = Job(
         subject=Subject(name="resnet18", image_size=32),
         data=Data(evaluation_samples=8, calibration_samples=8),
-        run=RunSettings(batch_size=4, python=sys.executable),
+        run=RunSettings(batch_size=4, environments={HOST_ENVIRONMENT: Environment(sys.executable, "tests")}),
     )
     return change_job(job, **fields)
 
@@ -42,6 +44,11 @@ def change_job(job: Job, **fields: Any) -> Job:
         changed = dataclasses.replace(getattr(job, group), **{DATA_NAME.get(field, field): value})
         job = dataclasses.replace(job, **{group: changed})
     return job
+
+
+def cache_of(job: Job) -> Cache:
+    """Return a job's cache, as a process of the host's environment opens it."""
+    return open_cache(job, HOST_ENVIRONMENT)
 
 
 def _group_of(field: str) -> str:

@@ -50,7 +50,7 @@ EVERY_GROUP: dict[str, Any] = {
         RunSlice(0.1, 3, 7, 1.5, 5),
         RunSlice(1, 3, 7, 2, 5),
         Slice([[1, 2, 3]], 0),
-        Loaded(0.1, 0.2, 0.3, None, ["onnx"], "w", "d", {"torch": "2"}, ["a note"]),
+        Loaded(0.1, 0.2, 0.3, None, ["onnx"], "w", "d", ["a note"]),
         Observed([]),
         Observed([Finding("threads", "2", "2", UNKNOWN, "a source", facts={"busy": 2, "cores_used": 1.9})]),
         Failure("failed", "why"),

@@ -94,7 +94,7 @@ def _peaks(output_dir: str) -> Peaks:
     composition.register_schema()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = composition.typed(composition.compose_settings([f"output_dir={output_dir}"]))
-    return measure_peaks(build_launches(config, this_machine(), os.environ)[0])
+    return measure_peaks(build_launches(config, this_machine(), os.environ)[0], config.measure.prepare_timeout_s)
 
 
 def _watch(cores: Sequence[int]) -> inventory.Entry:

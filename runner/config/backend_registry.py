@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cache
 
 from runner.paths import BACKENDS, extra_backend_folders
-from runner.protocol import TRANSFORMERS_PREFIX
 
 
 @dataclass(frozen=True)
@@ -34,44 +33,56 @@ class Option:
 
 Options = dict[str, Option]
 
+
+@dataclass(frozen=True)
+class Backend:
+    """What a backend's class declares."""
+
+    options: Options
+    """By name, the keyword-only arguments of its constructor."""
+    packages: tuple[str, ...]
+    """The packages that it needs, apart from those of the model."""
+
+
 _ARGUMENT = re.compile(r"^ {4}(\w+): (.*)$", re.MULTILINE)
 """An argument and the first line of its description, in a Google-style docstring."""
 
 
 @cache
-def backend_options(*, transformers: bool = False) -> dict[str, Options]:
-    """Return the options of every backend, by backend name: the keyword-only arguments of its constructor.
-
-    Args:
-        transformers: return the backends for Transformers models instead of those for torchvision and timm networks.
-    """
-    found: dict[str, Options] = {}
+def backends() -> dict[str, Backend]:
+    """Return what every backend declares, by backend name."""
+    found: dict[str, Backend] = {}
     for folder in (BACKENDS, *extra_backend_folders()):
         for file in sorted(folder.glob("*.py")):
-            if file.stem.startswith(TRANSFORMERS_PREFIX) is not transformers:
-                continue
-            options = _constructor_options(ast.parse(file.read_text(encoding="utf-8")))
-            if options is not None:
-                found[file.stem.removeprefix(TRANSFORMERS_PREFIX)] = options
+            backend = _backend(ast.parse(file.read_text(encoding="utf-8")))
+            if backend is not None:
+                found[file.stem] = backend
     return found
 
 
-def _constructor_options(module: ast.Module) -> Options | None:
-    """Return the options of the module's ``Runtime``, None if it defines no backend.
+def _backend(module: ast.Module) -> Backend | None:
+    """Return what the module's ``Runtime`` declares, None if it defines no backend.
 
-    The ``Runtime`` of :mod:`runner.worker.backends.base` is the protocol that backends implement, not a backend.
+    The ``Runtime`` of :mod:`runner.worker.backends.base` is abstract, not a backend.
     """
     for node in module.body:
-        if isinstance(node, ast.ClassDef) and node.name == "Runtime" and not _is_protocol(node):
-            for item in node.body:
-                if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-                    return _options(item)
-            return {}
+        if isinstance(node, ast.ClassDef) and node.name == "Runtime" and not _is_abstract(node):
+            constructors = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
+            options = _options(constructors[0]) if constructors else {}
+            return Backend(options, tuple(_packages(node)))
     return None
 
 
-def _is_protocol(definition: ast.ClassDef) -> bool:
-    return any(isinstance(parent, ast.Name) and parent.id == "Protocol" for parent in definition.bases)
+def _is_abstract(definition: ast.ClassDef) -> bool:
+    return any(isinstance(parent, ast.Name) and parent.id == "ABC" for parent in definition.bases)
+
+
+def _packages(definition: ast.ClassDef) -> tuple[str, ...]:
+    """Return the class attribute ``packages``; empty if the class has none."""
+    for node in definition.body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["packages"]:
+            return tuple(ast.literal_eval(node.value))
+    return ()
 
 
 def _options(constructor: ast.FunctionDef) -> Options:

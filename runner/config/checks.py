@@ -120,12 +120,10 @@ def _check_model(model: ModelConfig) -> list[Mistake]:
 
 def _check_backend(config: RunConfig) -> list[Mistake]:
     backend = config.backend
-    known = backend_registry.backend_options(transformers=config.model.is_transformers)
-    if backend.name not in known and backend.name in backend_registry.backend_options():
-        return []  # the run ends as `unsupported`
+    known = backend_registry.backends()
     if backend.name not in known:
         return [Mistake("backend.name", backend.name, ", ".join(sorted(known)))]
-    options = known[backend.name]
+    options = known[backend.name].options
     mistakes = []
     for name, value in backend.options.items():
         if name not in options:

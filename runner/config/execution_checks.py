@@ -12,14 +12,12 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from runner.config.schema import RunConfig
+from runner.config.schema import FOLDER_NAME, RunConfig
 from runner.errors import Mistake
 from runner.paths import default_cache
 
 LIBRARY = re.compile(r"[\w+-][\w.+-]*\.so(\.\d+)*")
 """A library's file name: it is searched for in the system's folders and in this program's own."""
-INTERPRETER = re.compile(r"\.venvs/[\w-][\w.-]*/bin/python(3(\.\d+)?)?")
-"""The interpreter of an environment that `make` has set up."""
 LAUNCHER = ("-m", "torch.backends.xeon.run_cpu")
 """The only launcher: PyTorch's."""
 LAUNCHER_WORD = re.compile(r"--[a-z][a-z-]*(=[\w{}]+)?|\{allocator\}|\{python\}")
@@ -29,8 +27,8 @@ FORBIDDEN_PREFIXES = ("LD_", "DYLD_", "PYTHON", "BASH", "RUNNER_")
 
 
 def check_execution(config: RunConfig) -> list[Mistake]:
-    """Return the mistakes in libraries, interpreters, launchers and variables, and a cache that others can write."""
-    return [*_libraries(config), *_interpreter(config), *_launcher(config), *_variables(config), *_cache(config)]
+    """Return the mistakes in libraries, environments, launchers and variables, and a cache that others can write."""
+    return [*_libraries(config), *_environment(config), *_launcher(config), *_variables(config), *_cache(config)]
 
 
 def _libraries(config: RunConfig) -> Iterator[Mistake]:
@@ -43,10 +41,10 @@ def _libraries(config: RunConfig) -> Iterator[Mistake]:
                 yield Mistake(field, name, "file names such as libjemalloc.so.2, without a folder")
 
 
-def _interpreter(config: RunConfig) -> Iterator[Mistake]:
-    path = config.backend.interpreter
-    if path is not None and not INTERPRETER.fullmatch(path):
-        yield Mistake("backend.interpreter", path, "null, or .venvs/NAME/bin/python")
+def _environment(config: RunConfig) -> Iterator[Mistake]:
+    name = config.backend.environment
+    if name is not None and not FOLDER_NAME.fullmatch(name):
+        yield Mistake("backend.environment", name, "null, or the name of a folder in .venvs")
 
 
 def _launcher(config: RunConfig) -> Iterator[Mistake]:

@@ -53,7 +53,8 @@ def describe(config: RunConfig) -> str:
     ):
         if choice != default:
             words.append(choice)
-    defaults = backend_registry.backend_options(transformers=config.model.is_transformers).get(config.backend.name, {})
+    known = backend_registry.backends().get(config.backend.name)
+    defaults = known.options if known else {}
     words += [
         f"{name}={value}"
         for name, value in config.backend.options.items()

@@ -122,7 +122,7 @@ class ModelConfig:
 
     @property
     def is_transformers(self) -> bool:
-        """Whether it is a Transformers model, which runs on separate backend modules (transformers_*)."""
+        """Whether it is a Transformers model: fields such as `architecture` and `sequence_length` then apply."""
         return self.source is ModelSource.transformers
 
 
@@ -142,10 +142,10 @@ class BackendConfig:
     """Whether the backend falls back to fp32 on a processor without bf16 arithmetic. Such a run ends as unsupported."""
     env: dict[str, str] = field(default_factory=dict)
     """Environment variables that the runtime needs in every run."""
-    interpreter: str | None = None
-    """Path of a separate Python interpreter, relative to the checkout; null: the interpreter that runs this program."""
-    install: str = "make setup"
-    """Command that installs the backend; shown if it is missing."""
+    sources: list[ModelSource] = field(default_factory=list)
+    """Sources of models that the backend's environment contains; empty: all."""
+    environment: str | None = None
+    """A separate virtual environment, ``.venvs/NAME``, which ``make NAME`` sets up; null: that of this program."""
 
 
 @dataclass

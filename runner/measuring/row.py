@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from runner.analysis.accuracy import Accuracy, InvalidOutput
 from runner.analysis.findings import contradictions
+from runner.machine.environments import find_environment
 from runner.measuring.aggregation import aggregate
 from runner.measuring.member import Member
 from runner.measuring.reference import References
@@ -96,6 +97,7 @@ class Row:
             wall_s: its share of the block's wall-clock time, in seconds.
         """
         member, loaded = self.member, self.member.loaded
+        environment = find_environment(self.plan.config.backend.environment)
         unwritten = [*self.unwritten, *write_rounds(member.folder, member.rounds)]
         measurement, failure = self._measurement(failure, block)
         phases = dict(member.timer.seconds)
@@ -123,7 +125,8 @@ class Row:
             host_cpu_share=member.host.share if member.rounds else None,
             evidence=self.evidence,
             digests={"weights": loaded.weights_digest, "data": loaded.data_digest} if loaded else {},
-            packages=loaded.packages if loaded else {},
+            packages=environment.versions,
+            environment=f"{environment.name} {environment.digest}",
             notes=[*(loaded.notes if loaded else []), *unwritten],
             exception=failure.exception if failure else "",
             log_tail=failure.log_tail if failure else "",

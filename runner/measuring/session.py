@@ -237,7 +237,9 @@ def _peaks(plans: Sequence[Plan], store: SweepStore, console: Console) -> Peaks 
     if not any(plan.config.row.table and not store.reused(number) for number, plan in enumerate(plans)):
         return None
     try:
-        peaks = measure_peaks(build_launches(plans[0].reference, this_machine(), os.environ)[0])
+        reference = plans[0].reference
+        launch = build_launches(reference, this_machine(), os.environ)[0]
+        peaks = measure_peaks(launch, reference.measure.prepare_timeout_s)
         write_json(store.folder / "peaks.json", asdict(peaks))
     except (RunFailed, OSError) as failure:
         say(console, f"no peak shares: {failure}")

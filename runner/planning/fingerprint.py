@@ -10,19 +10,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from runner.config.schema import SESSION_FIELDS, RunConfig
+from runner.machine.environments import find_environment
 from runner.machine.facts import Machine, as_dict
 from runner.machine.libraries import find_library
 from runner.paths import PACKAGE, extra_backend_folders
-from runner.paths import interpreter as interpreter_path
-from runner.protocol import PACKAGES
+from runner.protocol import HOST_ENVIRONMENT
 
-HOST_PACKAGES = ("scikit-learn", "scipy", "intel-openmp")
-"""Further packages that results depend on: the bundled images, and OpenMP."""
 SHOWING = frozenset({"reporting", "tracking", "commands"})
 """Folders of this package that show and record results."""
 MIB = 2**20
@@ -49,8 +46,7 @@ def fingerprint(roles: Sequence[RunConfig], machine: Machine, *, repetition: str
         "libraries": [_contents(str(found)) for name in libraries if (found := find_library([name]))],
         "code": code_version(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in (*PACKAGES, *HOST_PACKAGES)},
-        "interpreters": [_packages_of(path) for one in roles if (path := one.backend.interpreter)],
+        "environments": [find_environment(name).digest for name in _environments(roles)],
         "machine": _machine(machine),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -90,11 +86,9 @@ def _machine(machine: Machine) -> dict[str, Any]:
     return {**found, "threads_of_cores": cores, "cores_of_nodes": nodes, "class": machine.machine_class}
 
 
-@cache
-def _packages_of(interpreter: str) -> list[str]:
-    """Return names and versions of the packages of a backend's separate interpreter; empty if it is not installed."""
-    environment = interpreter_path(interpreter).parent.parent
-    return sorted(found.stem for found in environment.glob("lib/python*/site-packages/*.dist-info"))
+def _environments(roles: Sequence[RunConfig]) -> list[str]:
+    """Return the names of the environments of a run: the host's makes the artifacts of every one."""
+    return sorted({HOST_ENVIRONMENT, *(one.backend.environment or HOST_ENVIRONMENT for one in roles)})
 
 
 @cache
@@ -120,10 +114,3 @@ def _hash_code() -> str:
             if folder != PACKAGE or path.parts[0] not in SHOWING:
                 digest.update(path.as_posix().encode() + file.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # runs that need it end as `unavailable`
-        return "absent"

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import yaml
 
+from runner.config import backend_registry
+from runner.machine.environments import find_environment
 from runner.machine.facts import ISA_FLAGS, THP_MODE, Machine
 from runner.machine.libraries import find_library
 from runner.machine.provision import needs
-from runner.paths import CONF, interpreter
-from runner.protocol import PACKAGES
+from runner.paths import CONF
 from runner.results.noise_floor import calibrations
 
 
@@ -105,19 +104,19 @@ def _programs() -> Iterator[Entry]:
 
 
 def _packages() -> Iterator[Entry]:
-    """Yield the packages of this interpreter that results depend on, and the backends with a separate interpreter."""
-    yield Entry("python", sys.version.split()[0])
-    for name in PACKAGES:
-        try:
-            yield Entry(name, metadata.version(name))
-        except metadata.PackageNotFoundError:
-            continue  # a backend's interpreter may have it; otherwise a run that needs it ends as `unavailable`
+    """Yield the packages that a backend names, and the environments of those that have their own."""
+    host = find_environment(None)
+    yield Entry("python", host.versions["python"])
+    for name in sorted({name for backend in backend_registry.backends().values() for name in backend.packages}):
+        if version := host.versions.get(name):  # otherwise a run that needs it ends as `unavailable`
+            yield Entry(name, version)
+    yield Entry("environment", f"{host.digest}, {len(host.versions)} packages")
     for file in sorted(CONF.glob("backend/*.yaml")):
         backend = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if path := backend.get("interpreter"):
-            installed = interpreter(path).exists()
-            remedy = "" if installed else f"run {backend['install']}"
-            yield Entry(f"backend={backend['name']}", path if installed else "", remedy)
+        if name := backend.get("environment"):
+            own = find_environment(name)
+            found = f"{own.digest}, {len(own.versions)} packages" if own.is_installed else ""
+            yield Entry(f"backend={backend['name']}", found, "" if own.is_installed else f"run {own.install}")
 
 
 def _calibrations(machine: Machine, cache: Path) -> Iterator[Entry]:

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.config.labels import describe
 from runner.config.schema import RunConfig
+from runner.machine.environments import find_environment
 from runner.machine.facts import Machine
 from runner.machine.libraries import find_library
-from runner.paths import import_folder, interpreter, library_prefix
+from runner.paths import import_folder, library_prefix
 from runner.processes.placement import bind, share, threads_of
 from runner.processes.refusals import refuse
-from runner.protocol import BACKENDS_VARIABLE, Data, Engine, Expectations, Job, RunSettings, Subject
+from runner.protocol import BACKENDS_VARIABLE, Data, Engine, Environment, Expectations, Job, RunSettings, Subject
 from runner.results.artifacts import cache_folder
 from runner.results.status import RunFailed, Status
 
@@ -158,16 +158,14 @@ def find_interpreter(config: RunConfig) -> Path:
     """Return the Python interpreter of the measured process.
 
     Raises:
-        RunFailed: `unavailable` if the backend's own interpreter is not installed.
+        RunFailed: `unavailable` if the backend's own environment is not installed.
     """
-    if config.backend.interpreter is None:
-        return Path(sys.executable)
-    found = interpreter(config.backend.interpreter)
-    if not found.exists():
+    environment = find_environment(config.backend.environment)
+    if not environment.is_installed:
         raise RunFailed(
-            Status.unavailable, f"backend={config.backend.name} is not installed: run {config.backend.install}"
+            Status.unavailable, f"backend={config.backend.name} is not installed: run {environment.install}"
         )
-    return found
+    return environment.python
 
 
 def find_preload(choice: str, libraries: Sequence[str], install: str) -> list[Path]:
@@ -210,6 +208,7 @@ def _build_job(config: RunConfig, threads: int | None, expectations: Expectation
         evaluation_samples=config.data.evaluation_samples,
         calibration_samples=config.data.calibration_samples,
     )
+    own = find_environment(config.backend.environment)
     engine = Engine(
         backend=config.backend.name,
         precision=str(config.precision.name),
@@ -217,6 +216,7 @@ def _build_job(config: RunConfig, threads: int | None, expectations: Expectation
         memory_format=str(config.memory_format),
         threads=threads,
         scenario=str(config.scenario),
+        environment=own.name,
         scope=str(config.scope),
         pipeline_batch_size=config.pipeline_batch_size,
     )
@@ -224,7 +224,7 @@ def _build_job(config: RunConfig, threads: int | None, expectations: Expectation
         batch_size=config.batch_size,
         seed=config.seed,
         cache_dir=str(cache_folder(config)),
-        python=sys.executable,
+        environments={one.name: Environment(str(one.python), one.digest) for one in (find_environment(None), own)},
     )
     return Job(subject, data, engine, run, expectations)
 

@@ -8,18 +8,17 @@ from pathlib import Path
 
 from runner.processes import process_tree
 from runner.processes.launch import WorkerLaunch
-from runner.protocol import Load, Peaks, ProtocolError, decode, encode
+from runner.protocol import HOST_ENVIRONMENT, Load, Peaks, ProtocolError, decode, encode
 from runner.results.result import Measurement
 from runner.results.status import RunFailed, Status
 
-TIMEOUT_S = 120.0
 
-
-def measure_peaks(launch: WorkerLaunch) -> Peaks:
+def measure_peaks(launch: WorkerLaunch, timeout_s: float) -> Peaks:
     """Measure and return the peaks for the model of a job.
 
     Args:
-        launch: of any worker without a launcher; its interpreter, environment and job (for the model) are used.
+        launch: of any worker without a launcher; its variables and its job (for the model) are used.
+        timeout_s: limit in seconds; the job's artifacts are made if they are missing, to count the model's operations.
 
     Raises:
         RunFailed: the peaks could not be measured.
@@ -27,11 +26,12 @@ def measure_peaks(launch: WorkerLaunch) -> Peaks:
     with tempfile.TemporaryDirectory(prefix="runner-peak-") as folder:
         request, reply = Path(folder) / "job", Path(folder) / "reply"
         request.write_bytes(encode(Load(launch.job)))
-        command = [launch.job.run.python, "-m", "runner.worker.peak", str(request), str(reply)]
+        python = launch.job.run.environments[HOST_ENVIRONMENT].python
+        command = [python, "-m", "runner.worker.peak", str(request), str(reply)]
         environment, stderr = launch.env | {process_tree.PROCESS_TAG_VARIABLE: process_tree.PROCESS_TAG}, ""
         try:
             done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
+                command, env=environment, capture_output=True, text=True, check=False, timeout=timeout_s
             )
             stderr = done.stderr
             answer = decode(reply.read_bytes())

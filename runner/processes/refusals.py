@@ -5,7 +5,6 @@ Such a run ends as `unsupported` before anything is launched: a row must not cla
 
 from __future__ import annotations
 
-from runner.config import backend_registry
 from runner.config.schema import Precision, RunConfig
 from runner.machine.facts import Machine
 from runner.results.status import RunFailed, Status
@@ -36,7 +35,8 @@ def _openmp(config: RunConfig) -> str:
 
 
 def _model(config: RunConfig) -> str:
-    if config.backend.name in backend_registry.backend_options(transformers=config.model.is_transformers):
+    sources = config.backend.sources
+    if not sources or config.model.source in sources:
         return ""
     what = f"backend={config.backend.name} does not run models of {config.model.source}"
     return f"{what}: take backend=torch, ort or openvino"

@@ -124,7 +124,9 @@ class Result:
     digests: dict[str, str] = field(default_factory=dict)
     """Hashes of the weights and of the samples."""
     packages: dict[str, str] = field(default_factory=dict)
-    """Versions of the packages that measured."""
+    """Versions of the packages of the environment that measured."""
+    environment: str = ""
+    """That environment: its name, and the digest of all versions."""
     notes: list[str] = field(default_factory=list)
     """Remarks about the samples, for example that some were truncated."""
     exception: str = ""

@@ -149,6 +149,7 @@ class Recorder:
                 SWEEP_ID_TAG: self._sweep_id,
                 PLACE_TAG: place,
                 "fingerprint": result.fingerprint,
+                "environment": result.environment,
             },
             run_name=result.label,
         )

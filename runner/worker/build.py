@@ -7,6 +7,7 @@ The measured process is therefore the same with a cold and with a warm cache.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import os
@@ -14,18 +15,23 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from runner.protocol import TRANSFORMERS_PREFIX, Built, Failure, Job, Load, decode, encode
-from runner.worker.artifacts.cache import Cache, Fetch
-from runner.worker.backends.base import Runtime, Settings
-from runner.worker.data.datasets import Dataset, open_dataset
+from runner.protocol import HOST_ENVIRONMENT, Built, Failure, Job, Load, decode, encode
+from runner.worker.artifacts.cache import Cache, Fetch, Missing
+from runner.worker.backends.base import Model, Probe, Runtime, Settings
+from runner.worker.converters.base import Order, artifact_recipe
+from runner.worker.data.datasets import Dataset
 from runner.worker.failures import BuildFailed, as_failure
-from runner.worker.subjects.models import Network
-from runner.worker.subjects.transformers import open_subject as open_hub
-from runner.worker.subjects.weights import open_weights
+from runner.worker.subjects.subject import Opener, Subject, shapes_of
+from runner.worker.tasks.base import Task, read_work, work_recipe
+from runner.worker.tasks.registry import open_task
+
+T = TypeVar("T")
 
 NOT_FOR_BUILDING = ("LD_PRELOAD", "OMP_", "KMP_", "GLIBC_TUNABLES", "MALLOC_", "THP_")
 """Prefixes of environment variables that are under measurement: artifacts must not depend on them."""
@@ -40,10 +46,24 @@ class Gathered:
     settings: Settings
     runtime: Runtime
     dataset: Dataset
-    network: Any
-    """A Network, or a Checkpoint for runtimes of Transformers models."""
-    artifact: Path | None
-    """The folder that the runtime loads; None if it loads no files."""
+    subject: Subject
+    task: Task
+    model: Model
+    """What the runtime loads."""
+    samples: Any
+    """The first batch of the evaluation samples."""
+    macs: float
+    """Multiply-accumulates of that batch; 0 if they are not known."""
+
+    def load(self) -> None:
+        """Load the model into the runtime."""
+        self.task.load(self.runtime, self.model)
+
+    @property
+    def probe(self) -> Probe:
+        """The first batch, with which the runtime proves its precision."""
+        task, model, samples = self.task, self.model, self.samples
+        return Probe(lambda runtime: task.load(runtime, model), lambda runtime: task.run(runtime, samples), self.macs)
 
 
 def gather(job: Job, fetch: Fetch) -> Gathered:
@@ -59,42 +79,117 @@ def gather(job: Job, fetch: Fetch) -> Gathered:
         Missing: from `fetch`.
     """
     engine = job.engine
-    hub = job.subject.source == "transformers"
-    module = importlib.import_module(f"runner.worker.backends.{TRANSFORMERS_PREFIX if hub else ''}{engine.backend}")
     settings = Settings(
         precision=engine.precision,
         batch_size=job.run.batch_size,
         threads=engine.threads,
         memory_format=engine.memory_format,
         scenario=engine.scenario,
-        cores=len(os.sched_getaffinity(0)),
+        cores=len(os.sched_getaffinity(0)),  # before the backend is imported, which may bind this process
     )
+    module = importlib.import_module(f"runner.worker.backends.{engine.backend}")
     runtime: Runtime = module.Runtime(settings, **engine.options)
-    dataset, network = open_hub(job, fetch) if hub else _open_network(job, fetch)
-    recipe = runtime.recipe(network, dataset, fetch)
-    return Gathered(settings, runtime, dataset, network, fetch(recipe) if recipe else None)
+    accepted = runtime.accepted()
+    dataset, subject = open_subject(job, fetch)
+    task = open_task(job, subject)
+    samples, _ = next(dataset.batches(dataset.evaluation, job.run.batch_size))
+    example = subject.inputs(samples)
+    shapes = shapes_of(example)
+    form, recipe = artifact_recipe(accepted, Order(subject, dataset, shapes, accepted[0]), fetch)
+    model = Model(
+        subject,
+        form,
+        fetch(recipe) if recipe else subject.folder(form),
+        example,
+        fixed_shapes=subject.signature.is_fixed and engine.scope == "model",
+    )
+    macs = read_work(fetch(work_recipe(task, subject, shapes))) * job.run.batch_size
+    return Gathered(settings, runtime, dataset, subject, task, model, samples, macs)
 
 
-def _open_network(job: Job, fetch: Fetch) -> tuple[Dataset, Any]:
-    """Return the images of a job, and its torchvision or timm network."""
-    subject, seed = job.subject, job.run.seed
-    dataset = open_dataset(job.data, subject.image_size, seed, fetch)
-    weights = open_weights(subject, seed, dataset, fetch)
-    return dataset, Network(subject.source, subject.name, subject.image_size, weights)
+def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
+    """Return a job's data set and its model; see :class:`runner.worker.subjects.subject.Opener`."""
+    opener: Opener = importlib.import_module(f"runner.worker.subjects.{job.subject.source}").open_subject
+    return opener(job, fetch)
 
 
-def build_in_subprocess(job: Job) -> list[str]:
+def open_cache(job: Job, here: str) -> Cache:
+    """Return a job's cache.
+
+    Args:
+        job: the job.
+        here: the environment of this process.
+    """
+    digests = {name: environment.digest for name, environment in job.run.environments.items()}
+    return Cache(Path(job.run.cache_dir), digests, here)
+
+
+@dataclass
+class Making:
+    """What other processes had to make."""
+
+    kinds: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def with_artifacts(
+    job: Job, cache: Cache, use: Callable[[Fetch], T], on_missing: Callable[[], None] = lambda: None
+) -> tuple[T, Making]:
+    """Return what `use` makes of a job's artifacts, and what other processes had to make for it.
+
+    Args:
+        job: the job.
+        cache: its cache.
+        use: takes what fetches an artifact; called again once those that it missed are made.
+        on_missing: called before another process starts.
+
+    Raises:
+        BuildFailed: another process failed; the reason is its own.
+    """
+    making = Making()
+    missed = ""
+    while True:
+        try:
+            return use(cache.require), making
+        except Missing as missing:
+            if str(missing) == missed:
+                raise BuildFailed(Failure("failed", f"{missed} was made, and is not in the cache")) from missing
+            missed = str(missing)
+            on_missing()
+            begin = time.monotonic()
+            making.kinds += build_in_subprocess(job, missing.environment)
+            making.seconds += time.monotonic() - begin
+
+
+def count_work(job: Job, fetch: Fetch) -> float:
+    """Return the multiply-accumulates of one sample of a job; 0 if they are not known.
+
+    Raises:
+        JobFailure: the model or its data are not available.
+        Missing: from `fetch`.
+    """
+    dataset, subject = open_subject(job, fetch)
+    shapes = shapes_of(subject.inputs(dataset.source.batch(dataset.evaluation[:1])))
+    return read_work(fetch(work_recipe(open_task(job, subject), subject, shapes)))
+
+
+def build_in_subprocess(job: Job, environment: str = HOST_ENVIRONMENT) -> list[str]:
     """Make the job's missing artifacts in another process, and return their kinds.
+
+    Args:
+        job: the job.
+        environment: whose interpreter makes them: all that it can, up to the first that needs another environment.
 
     Raises:
         BuildFailed: the other process failed; the reason is its own.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_BUILDING)}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_BUILDING)}
     with tempfile.TemporaryDirectory(prefix="runner-build-") as folder:
         request, reply = Path(folder) / "job", Path(folder) / "reply"
         request.write_bytes(encode(Load(job)))
-        command = [job.run.python, "-m", "runner.worker.build", str(request), str(reply)]
-        code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
+        python = job.run.environments[environment].python
+        command = [python, "-m", "runner.worker.build", str(request), str(reply), environment]
+        code = subprocess.run(command, env=variables, stdin=subprocess.DEVNULL, check=False).returncode
         if not reply.exists():
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
             reason = f"the process that makes the artifacts ended {how}"
@@ -111,19 +206,21 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def main(request: Path, reply: Path) -> None:
+def main(request: Path, reply: Path, here: str) -> None:
     """Make the artifacts of a job, and write Built or Failure.
 
     Args:
         request: a file with a Load message.
         reply: the file to write.
+        here: the environment of this process; artifacts that another one makes are left to it.
     """
     die_with_parent()
     message = decode(request.read_bytes())
     assert isinstance(message, Load)
-    cache = Cache(Path(message.job.run.cache_dir))
+    cache = open_cache(message.job, here)
     try:
-        gather(message.job, cache.get)
+        with contextlib.suppress(Missing):  # another environment makes it: the caller starts a process there
+            gather(message.job, cache.get)
         answer: Built | Failure = Built(cache.made)
     except Exception as error:  # the reply reports it to the host
         answer = as_failure(error)
@@ -131,4 +228,4 @@ def main(request: Path, reply: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

@@ -6,6 +6,7 @@ measured. The products are PyTorch's (oneDNN), large enough to be compute-bound;
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -14,10 +15,12 @@ from pathlib import Path
 
 import torch
 
-from runner.protocol import Job, Load, Peaks, decode, encode
-from runner.worker.build import die_with_parent
+from runner.protocol import HOST_ENVIRONMENT, Job, Load, Peaks, decode, encode
+from runner.worker.build import count_work, die_with_parent, open_cache, with_artifacts
 from runner.worker.evidence.isa import cpu_flags, has_vnni
-from runner.worker.subjects.models import count_operations
+from runner.worker.failures import JobFailure
+
+log = logging.getLogger(__name__)
 
 SIZE = 2048
 """Rows and columns of each matrix: 16 MiB in fp32, and 17 billion operations per product."""
@@ -44,12 +47,14 @@ def main(request: Path, reply: Path) -> None:
 
 def _operations(job: Job) -> float:
     """Return the operations of one sample's inference in units of 10⁹; 0 if they are not known."""
-    subject = job.subject
-    if subject.source != "transformers":
-        return count_operations(subject.source, subject.name, subject.image_size)
-    from runner.worker.subjects.checkpoint import count_hub_operations
-
-    return count_hub_operations(subject, job.engine.scope)
+    if job.engine.scope == "pipeline" or job.subject.task == "text-generation":
+        return 0.0  # a pipeline does more than the model; generation is bound by memory
+    try:
+        work, _ = with_artifacts(job, open_cache(job, HOST_ENVIRONMENT), lambda fetch: count_work(job, fetch))
+    except JobFailure as error:
+        log.info("the operations of %s are not known: %s", job.subject.name, error)
+        return 0.0
+    return 2 * work / 1e9
 
 
 Product = Callable[[], object]

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from runner.protocol import (
     CONTRADICTED,
-    PACKAGES,
     VERIFIED,
     Evaluated,
     Finding,
@@ -30,14 +29,15 @@ from runner.protocol import (
     WarmUp,
 )
 from runner.worker import timing
-from runner.worker.artifacts.cache import Cache, Missing, Recipe, package_versions
-from runner.worker.backends.base import Answers, Step
-from runner.worker.build import Gathered, build_in_subprocess, gather
+from runner.worker.artifacts.cache import Recipe
+from runner.worker.backends.base import Step
+from runner.worker.build import Gathered, gather, open_cache, with_artifacts
 from runner.worker.evidence.busy import observe
 from runner.worker.evidence.isa import cpu_flags
 from runner.worker.evidence.settings import collect, guarded
 from runner.worker.failures import Unsupported
 from runner.worker.heap import Heap
+from runner.worker.tasks.base import Answers
 
 ANSWERS_FILE = "answers.npz"
 REFERENCE_VERSION = 3
@@ -56,7 +56,7 @@ class Session:
         """
         self._job = job
         self._on_phase = on_phase
-        self._cache = Cache(Path(job.run.cache_dir))
+        self._cache = open_cache(job, job.engine.environment)
         self._heap = Heap()
         self._affinity = os.sched_getaffinity(0)
         self._before_timing: dict[str, int] | None = None
@@ -73,40 +73,32 @@ class Session:
         """
         begin = time.monotonic()
         self._on_phase("load")
-        try:
-            self._parts = gather(self._job, self._cache.require)
-            rebuilt, building_s = [], 0.0
-        except Missing:
-            self._on_phase("build")
-            building = time.monotonic()
-            rebuilt = build_in_subprocess(self._job)
-            building_s = time.monotonic() - building
-            self._parts = gather(self._job, self._cache.require)
-        runtime, network, dataset = self._parts.runtime, self._parts.network, self._parts.dataset
+        parts, making = with_artifacts(
+            self._job, self._cache, lambda fetch: gather(self._job, fetch), lambda: self._on_phase("build")
+        )
+        self._parts = parts
         loaded = time.monotonic()
         self._on_phase("compile")
-        runtime.load(network, self._parts.artifact)
+        parts.load()
         prepared = time.monotonic()
         self._on_phase("first inference")
-        images, _ = next(dataset.batches(dataset.evaluation, self._job.run.batch_size))
-        requests = runtime.requests()
+        requests = parts.runtime.requests()
         if self._job.engine.scenario == "async" and requests == 1:
             raise Unsupported(
                 "with one request in flight scenario=async is scenario=sync: take scenario=sync, or more threads"
             )
-        self._steps = [runtime.bind(images) for _ in range(requests)]
+        self._steps = [parts.task.bind(parts.runtime, parts.samples) for _ in range(requests)]
         self._steps[0]()
         inferred = time.monotonic()
         return Loaded(
-            load_s=loaded - begin - building_s,
-            prepare_s=prepared - loaded + building_s,
+            load_s=loaded - begin - making.seconds,
+            prepare_s=prepared - loaded + making.seconds,
             first_inference_s=inferred - prepared,
-            artifact_mib=_size_mib(self._parts.artifact),
-            rebuilt=rebuilt,
-            weights_digest=network.weights.digest,
-            data_digest=dataset.digest,
-            packages=package_versions(*PACKAGES),
-            notes=dataset.source.notes(dataset.evaluation),
+            artifact_mib=_size_mib(parts.model.folder),
+            rebuilt=making.kinds,
+            weights_digest=parts.subject.digest,
+            data_digest=parts.dataset.digest,
+            notes=parts.dataset.source.notes(parts.dataset.evaluation),
         )
 
     def warm_up(self, request: WarmUp) -> Warm:
@@ -147,7 +139,7 @@ class Session:
             )
             after = resource.getrusage(resource.RUSAGE_SELF)
         self._batch_ns = timed.median_ns
-        marks = self._parts.runtime.marks()
+        marks = self._parts.task.marks(self._parts.runtime)
         return Slice(
             stamps_ns=timed.lanes,
             marks_ns=marks[-(len(timed.lanes[0]) - 1) :] if marks else [],
@@ -164,8 +156,7 @@ class Session:
         busy = observe(self._steps, request.watch_s)
         found += collect(job.expectations, self._affinity, parts.settings.threads_per_request, job.engine.threads, busy)
         if request.arithmetic:
-            images, _ = next(parts.dataset.batches(parts.dataset.evaluation, job.run.batch_size))
-            found += guarded("precision", lambda: parts.runtime.evidence(images))
+            found += guarded("precision", lambda: parts.runtime.evidence(parts.probe))
         return Observed(found)
 
     def evaluate(self, path: str, *, cached: bool) -> Evaluated:
@@ -176,7 +167,7 @@ class Session:
             cached: read the answers from the cache, or store them there: for the fp32 reference only.
         """
         begin = time.monotonic()
-        dataset, network = self._parts.dataset, self._parts.network
+        dataset = self._parts.dataset
         recipe = self._reference_recipe()
         from_cache = cached and self._cache.find(recipe) is not None
         answers = _read(self._cache.get(recipe) / ANSWERS_FILE) if cached else self._answer_evaluation_set()
@@ -188,21 +179,21 @@ class Session:
         first, *others = dataset.evaluation
         differing = any(dataset.source.fingerprint(one) != dataset.source.fingerprint(first) for one in others)
         arrays: dict[str, Any] = {**answers, "labels": labels, "right": right, "differing": differing}
-        np.savez(path, **arrays, weights=network.weights.digest, data=dataset.digest)
+        np.savez(path, **arrays, weights=self._parts.subject.digest, data=dataset.digest)
         return Evaluated(path=path, seconds=time.monotonic() - begin, from_cache=from_cache)
 
     def _answer_evaluation_set(self) -> Answers:
-        runtime, dataset = self._parts.runtime, self._parts.dataset
+        parts, dataset = self._parts, self._parts.dataset
         found = [
-            (runtime.answers(batch), count)
-            for batch, count in dataset.batches(dataset.evaluation, self._job.run.batch_size)
+            (parts.task.answers(parts.runtime, samples), count)
+            for samples, count in dataset.batches(dataset.evaluation, self._job.run.batch_size)
         ]
         return {name: _join([answers[name][:count] for answers, count in found]) for name in found[0][0]}
 
     def _reference_recipe(self) -> Recipe:
         job = self._job
         key = {
-            "network": self._parts.network.key,
+            "subject": self._parts.subject.key,
             "data": self._parts.dataset.digest,
             "backend": job.engine.backend,
             "precision": job.engine.precision,
@@ -212,9 +203,7 @@ class Session:
             "batch_size": job.run.batch_size,
             "expectations": dataclasses.asdict(job.expectations),
             "new_tokens": job.subject.new_tokens,
-            "sequence_length": job.subject.sequence_length,
             "isa": sorted(cpu_flags()),
-            "packages": package_versions(*PACKAGES),
             "version": REFERENCE_VERSION,
         }
 
@@ -222,7 +211,7 @@ class Session:
             answers: dict[str, Any] = dict(self._answer_evaluation_set())
             np.savez(folder / ANSWERS_FILE, **answers)
 
-        return Recipe("reference", key, build)
+        return Recipe("reference", key, build, job.engine.environment)
 
 
 def _join(parts: list[NDArray[Any]]) -> NDArray[Any]:

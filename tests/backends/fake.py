@@ -10,10 +10,12 @@ import time
 import numpy as np
 
 from runner.protocol import CONTRADICTED, Finding
+from runner.worker.backends import base
 from runner.worker.failures import Unsupported
+from runner.worker.subjects.subject import MODULE
 
 
-class Runtime:
+class Runtime(base.Runtime):
     """Sleeps for every batch, and fails where its options request it."""
 
     def __init__(self, settings, *, batch_s=0.002, fault="", at="load"):
@@ -25,26 +27,24 @@ class Runtime:
             fault: a key of `_FAILURES`, or a fault of `bind`, `counters` or `evidence`; empty for none.
             at: the method in which a failure occurs: init, load, bind or step.
         """
+        super().__init__(settings)
         self._batch_s, self._fault, self._at = batch_s, fault, at
-        self._settings = settings
         self._steps = 0
         self._fail_at("init")
 
-    def recipe(self, network, dataset, fetch):
-        """Return None: no files are needed."""
+    def accepted(self):
+        """Return the module, which needs no files; it is not loaded."""
+        return (MODULE,)
 
-    def load(self, network, artifact):
+    def load(self, model):
         """Load nothing, and print to the log."""
         print("fake: this line goes to the log, not to the channel")
         self._fail_at("load")
 
-    def requests(self):
-        """Return 1 for ``sync``, one per thread for ``async``."""
-        return self._settings.requests
-
-    def bind(self, images):
+    def bind(self, batch):
         """Return a step that sleeps, and classifies with fixed random weights."""
         self._fail_at("bind")
+        images = batch["images"]
         flat = images.reshape(len(images), -1)
         projection = np.random.default_rng(0).standard_normal((flat.shape[1], 10), np.float32)
         logits = flat @ projection
@@ -62,21 +62,17 @@ class Runtime:
 
         return step
 
-    def answers(self, images):
+    def outputs(self, batch):
         """Return the step's outputs, which are the logits; die for the fault `answers`."""
         if self._fault == "answers":
             _signal(signal.SIGSEGV)()
-        return {"logits": self.bind(images)()}
-
-    def marks(self):
-        """Return no times: no text is generated."""
-        return []
+        return {"logits": self.bind(batch)()}
 
     def counters(self):
         """Count each batch as a compilation if the fault is `recompile`."""
         return {"graphs compiled": self._steps} if self._fault == "recompile" else {}
 
-    def evidence(self, images):
+    def evidence(self, probe):
         """Fail for the fault `mute`, contradict the precision for `lie`, else return no findings."""
         if self._fault == "mute":
             raise RuntimeError("the fake has no evidence")

@@ -14,15 +14,15 @@ class Runtime(Torch):
         self._fault, self._at = fault, at
         self._steps = 0
 
-    def load(self, network, artifact):
+    def load(self, model):
         """Load the network, or fail."""
         if self._at == "load":
             _fail(self._fault)
-        super().load(network, artifact)
+        super().load(model)
 
-    def bind(self, images):
+    def bind(self, batch):
         """Return a step that fails during the timed phase if `at` is `step`."""
-        step = super().bind(images)
+        step = super().bind(batch)
 
         def failing():
             self._steps += 1

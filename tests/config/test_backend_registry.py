@@ -15,16 +15,15 @@ pytestmark = pytest.mark.usefixtures("hydra_context")
 def test_backend_options_are_keywords_of_its_constructor(option):
     """A backend's file lists exactly the options of its constructor, with the same defaults."""
     config = composed(option)
-    known = backend_registry.backend_options()[config.backend.name]
+    known = backend_registry.backends()[config.backend.name].options
     assert config.backend.options == {name: option.default for name, option in known.items()}
 
 
 def test_names_are_those_of_the_backends(monkeypatch):
-    """Modules without a backend, such as the protocol in base.py, are not listed."""
+    """Modules without a backend, such as the abstract one in base.py, are not listed."""
     monkeypatch.delenv(BACKENDS_VARIABLE, raising=False)
-    backend_registry.backend_options.cache_clear()
+    backend_registry.backends.cache_clear()
     try:
-        assert list(backend_registry.backend_options()) == ["ipex", "openvino", "ort", "torch"]
-        assert list(backend_registry.backend_options(transformers=True)) == ["openvino", "ort", "torch"]
+        assert list(backend_registry.backends()) == ["ipex", "openvino", "ort", "torch"]
     finally:
-        backend_registry.backend_options.cache_clear()
+        backend_registry.backends.cache_clear()

@@ -87,7 +87,7 @@ def test_output_folder_that_is_a_file(tmp_path):
         (["instances=2", "scenario=async"], "scenario: received 'async'; allowed: sync with instances > 1"),
         (
             ["backend=openvino", "backend.options.shape=[4,3,224,224]"],
-            "allowed: static, dynamic. A static shape has the run's batch_size",
+            "allowed: static, dynamic. static compiles for the batches' shape if all have the same",
         ),
         (
             ["backend=openvino", "backend.options.hint=fast"],

@@ -7,7 +7,7 @@ from runner.config import model_catalog
 
 def test_model_names_are_those_of_the_libraries():
     """The parsed names include every name that the libraries register."""
-    from runner.worker.subjects.models import declare_torchvision_operators
+    from runner.worker.subjects.torchvision import declare_torchvision_operators
 
     declare_torchvision_operators()
     import timm

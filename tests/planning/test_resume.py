@@ -7,6 +7,7 @@ import json
 import pytest
 
 from runner.errors import ConfigurationError
+from runner.machine import environments
 from runner.planning import fingerprint, plans
 from runner.planning.resume import Command, resumed
 from runner.protocol import BACKENDS_VARIABLE
@@ -101,9 +102,9 @@ def test_a_file_that_changes_is_another_question(tmp_path, hydra_context):
     assert len({first.fingerprint, changed.fingerprint, other.fingerprint}) == 3
 
 
-def test_packages_of_another_interpreter_are_in_the_fingerprint(tmp_path, monkeypatch, hydra_context):
+def test_packages_of_another_environment_are_in_the_fingerprint(tmp_path, monkeypatch, hydra_context):
     """A backend may have an environment of its own, as IPEX has: its versions are read from its folder."""
-    monkeypatch.setattr(fingerprint, "interpreter_path", lambda named: tmp_path / "bin/python")
+    monkeypatch.setattr(environments, "environment_folder", lambda name: tmp_path)
     installed = tmp_path / "lib/python3.11/site-packages"
     (installed / "torch").mkdir(parents=True)
     found = []
@@ -111,7 +112,6 @@ def test_packages_of_another_interpreter_are_in_the_fingerprint(tmp_path, monkey
         for earlier in installed.glob("*.dist-info"):
             earlier.rmdir()
         (installed / f"torch-{version}.dist-info").mkdir()
-        fingerprint._packages_of.cache_clear()
         [plan] = plans.make_plans([["backend=ipex"]])
         found.append(plan.fingerprint)
     assert found[0] != found[1] == found[2]

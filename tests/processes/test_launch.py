@@ -229,7 +229,7 @@ def test_openmp_is_unsupported_with_other_thread_pools():
         launched("threading=intel_openmp", "backend=ort")
 
 
-def test_backend_with_its_own_interpreter(monkeypatch, tmp_path):
+def test_backend_with_its_own_environment(monkeypatch, tmp_path):
     """Its Python measures and this one makes artifacts; if it is missing, the reason names the install command."""
     monkeypatch.setattr("runner.paths.CHECKOUT", tmp_path)
     with pytest.raises(RunFailed, match="backend=ipex is not installed: run make ipex") as caught:
@@ -240,7 +240,9 @@ def test_backend_with_its_own_interpreter(monkeypatch, tmp_path):
     python.touch()
     launch = launched("backend=ipex")
     assert launch.argv == [str(python), "-m", "runner.worker"]
-    assert launch.job.run.python == sys.executable
+    assert launch.job.engine.environment == "ipex"
+    assert launch.job.run.environments["host"].python == sys.executable
+    assert launch.job.run.environments["ipex"].python == str(python)
 
 
 def test_missing_allocator_is_unavailable(libraries):

@@ -11,13 +11,14 @@ from runner.machine.lock import LOCK_VARIABLE, measurement_lock
 from runner.results.artifacts import GIB, Artifacts
 from runner.worker.artifacts.cache import DIGEST_FILE, Cache, Recipe
 
+HOST = {"host": "digest"}
 SIZE = 1000
 NOW = 1_800_000_000
 
 
 def make(folder, name: str, used_at: float):
     """Make an unlocked artifact of SIZE bytes with a given time of last use; return its folder."""
-    entry = Cache(folder).get(
+    entry = Cache(folder, HOST).get(
         Recipe("thing", {"name": name}, lambda into: (into / "x").write_bytes(b"x" * SIZE) and None)
     )
     os.utime(entry / DIGEST_FILE, (used_at, used_at))
@@ -52,22 +53,22 @@ def test_artifacts_of_this_sweep_are_kept(tmp_path):
 def test_artifacts_in_use_are_kept(tmp_path):
     """Regardless of their time; this process acts as the worker."""
     recipe = Recipe("thing", {}, lambda into: (into / "x").write_bytes(b"x") and None)
-    holder = Cache(tmp_path)
+    holder = Cache(tmp_path, HOST)
     entry = holder.get(recipe)
     assert Artifacts(tmp_path).trim(0)[-1].startswith("cache: this sweep uses 0.0 GiB")
     assert entry.exists()
     del holder
     Artifacts(tmp_path).trim(0)
     assert not entry.exists()
-    assert Cache(tmp_path).find(recipe) is None
+    assert Cache(tmp_path, HOST).find(recipe) is None
 
 
 def test_use_updates_the_time(tmp_path):
     """Finding an artifact makes it the most recently used."""
     recipe = Recipe("thing", {}, lambda into: (into / "x").write_bytes(b"x") and None)
-    entry = Cache(tmp_path).get(recipe)
+    entry = Cache(tmp_path, HOST).get(recipe)
     os.utime(entry / DIGEST_FILE, (1, 1))
-    Cache(tmp_path).require(recipe)
+    Cache(tmp_path, HOST).require(recipe)
     assert (entry / DIGEST_FILE).stat().st_mtime > NOW - 10**8
 
 

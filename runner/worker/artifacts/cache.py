@@ -16,15 +16,14 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from runner.protocol import DIGEST_FILE
+from runner.protocol import DIGEST_FILE, HOST_ENVIRONMENT
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +38,17 @@ class Recipe:
     """Everything that the artifact depends on, as JSON values."""
     build: Callable[[Path], None]
     """Writes the artifact's files to an empty folder."""
-
-    @property
-    def identity(self) -> str:
-        """The entry's name: the kind, and 20 hexadecimal digits of the key's SHA-256."""
-        text = json.dumps(self.key, sort_keys=True)
-        return f"{self.kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+    environment: str = HOST_ENVIRONMENT
+    """The environment that makes it. The digest of its installed versions is part of the key; see :class:`Cache`."""
 
 
 class Missing(Exception):
-    """An artifact is not in the cache, and this process must not make it; the text is its identity."""
+    """An artifact is not in the cache, and this process must not make it; the text is the entry's name."""
+
+    def __init__(self, entry: str, environment: str) -> None:
+        """Store the entry's name, and the environment whose interpreter makes it."""
+        super().__init__(entry)
+        self.environment = environment
 
 
 Fetch = Callable[[Recipe], Path]
@@ -58,18 +58,39 @@ Fetch = Callable[[Recipe], Path]
 class Cache:
     """A folder of artifacts that all processes of this machine may share."""
 
-    def __init__(self, folder: Path) -> None:
-        """Store the folder; the first artifact creates it."""
+    def __init__(self, folder: Path, environments: Mapping[str, str], here: str = HOST_ENVIRONMENT) -> None:
+        """Store the folder; the first artifact creates it.
+
+        Args:
+            folder: the folder.
+            environments: digest of the installed versions of each environment, by name.
+            here: the environment of this process.
+        """
         self._folder = folder
+        self._environments = environments
+        self._here = here
         self._locks: dict[str, _SharedLock] = {}
         """By identity, the entries that this object verified."""
         self.made: list[str] = []
         """Kinds of the artifacts that this object made."""
 
+    def name(self, recipe: Recipe) -> str:
+        """Return the name of an artifact's entry: its kind, and 20 hexadecimal digits of the SHA-256 of its key.
+
+        Raises:
+            KeyError: the job has no digest of the recipe's environment.
+        """
+        text = json.dumps(self._key(recipe), sort_keys=True)
+        return f"{recipe.kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+
+    def _key(self, recipe: Recipe) -> dict[str, Any]:
+        return {**recipe.key, "environment": self._environments[recipe.environment]}
+
     def find(self, recipe: Recipe) -> Path | None:
         """Return the artifact's folder if it exists and matches its digest, else None."""
-        entry = self._folder / recipe.identity
-        if recipe.identity in self._locks:
+        name = self.name(recipe)
+        entry = self._folder / name
+        if name in self._locks:
             return entry
         digest = entry / DIGEST_FILE
         try:
@@ -78,14 +99,14 @@ class Cache:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
-            log.warning("cache entry %s has no readable digest (%r): making it again", recipe.identity, error)
+            log.warning("cache entry %s has no readable digest (%r): making it again", name, error)
             return None
         if not whole:
-            log.warning("cache entry %s does not match its digest: making it again", recipe.identity)
+            log.warning("cache entry %s does not match its digest: making it again", name)
             return None
         with contextlib.suppress(PermissionError):  # another user's cache is usable without updating the time
             os.utime(digest)
-        self._locks[recipe.identity] = lock
+        self._locks[name] = lock
         return entry
 
     def require(self, recipe: Recipe) -> Path:
@@ -96,27 +117,34 @@ class Cache:
         """
         found = self.find(recipe)
         if found is None:
-            raise Missing(recipe.identity)
+            raise Missing(self.name(recipe), recipe.environment)
         return found
 
     def get(self, recipe: Recipe) -> Path:
-        """Return the artifact's folder; make the artifact if it is not in the cache."""
+        """Return the artifact's folder; make the artifact if it is not in the cache.
+
+        Raises:
+            Missing: another environment makes it.
+        """
+        if recipe.environment != self._here:
+            return self.require(recipe)
         found = self.find(recipe)
         if found is not None:
             return found
         self._folder.mkdir(parents=True, exist_ok=True)
-        entry = self._folder / recipe.identity
-        with FileLock(self._folder / f"{recipe.identity}.lock"):
+        name = self.name(recipe)
+        entry = self._folder / name
+        with FileLock(self._folder / f"{name}.lock"):
             found = self.find(recipe)  # another process may have made it while this one waited
             if found is not None:
                 return found
-            log.info("making %s", recipe.identity)
-            for abandoned in self._folder.glob(f".{recipe.identity}-*"):  # by a maker that was killed
+            log.info("making %s", name)
+            for abandoned in self._folder.glob(f".{name}-*"):  # by a maker that was killed
                 shutil.rmtree(abandoned, ignore_errors=True)
-            partial = Path(tempfile.mkdtemp(prefix=f".{recipe.identity}-", dir=self._folder))
+            partial = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self._folder))
             try:
                 recipe.build(partial)
-                digest = {"key": recipe.key, "files": _digest_files(partial)}
+                digest = {"key": self._key(recipe), "files": _digest_files(partial)}
                 (partial / DIGEST_FILE).write_text(json.dumps(digest, indent=1))
                 _sync(partial)
                 shutil.rmtree(entry, ignore_errors=True)  # if it exists, it does not match its digest
@@ -161,14 +189,3 @@ def _sync(folder: Path) -> None:
         if file.is_file():
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
-
-
-def package_versions(*names: str) -> dict[str, str]:
-    """Return the installed version of each package, without importing any; ``absent`` if it is not installed."""
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "absent"
-    return versions

@@ -1,28 +1,27 @@
-"""The interface between a worker and a runtime: one module, one class named ``Runtime``.
+"""The base class of backends: one module, one class named ``Runtime`` derived from the one here.
 
 A runtime's constructor takes the :class:`Settings` common to all and, after a bare ``*``, its own options: they are the
 keys allowed in ``backend.options``, and an option annotated with ``Literal`` accepts only the listed values. The module
-may import its library anywhere, because only workers import the module. A backend with its own interpreter must import
-it in ``load``: artifacts are made by this program's interpreter.
+may import its library anywhere, because only workers import the module. A backend with its own environment must import
+it in ``load``: the class also runs in the process that makes artifacts, in another environment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from numpy.typing import NDArray
 
 from runner.protocol import Finding
-from runner.worker.artifacts.cache import Fetch, Recipe
-from runner.worker.data.datasets import Dataset, Images
-from runner.worker.failures import Unsupported
-from runner.worker.subjects.models import Network
+from runner.worker.failures import BadInput, Unsupported
+from runner.worker.subjects.subject import Batch, Form, Subject
 
-Answers = dict[str, NDArray[Any]]
-"""A model's outputs for a batch, by name; the first axis is the batch."""
+Outputs = dict[str, NDArray[Any]]
+"""A model's outputs for a batch, by name, floating-point values in fp32; the first axis is the batch."""
 Step = Callable[[], Any]
 """Runs one inference on the batch that it is bound to, and returns the outputs in the runtime's own type."""
 
@@ -38,29 +37,11 @@ class Settings:
     threads: int | None
     """Compute threads of the process, for all requests together; None for the runtime's default."""
     memory_format: str
-    """PyTorch's image layout; see :meth:`refuse_layout`."""
+    """PyTorch's image layout."""
     scenario: str
     """``sync``: one batch at a time. ``async``: enough concurrent batches to keep all cores busy."""
     cores: int
     """Cores that the process may use."""
-
-    def refuse_layout(self) -> None:
-        """Reject an image layout that the runtime would ignore, so that no row claims a setting without effect.
-
-        Raises:
-            Unsupported: the layout is not the default.
-        """
-        if self.memory_format != "contiguous":
-            raise Unsupported("this runtime chooses its own layout: take memory_format=contiguous, or backend=torch")
-
-    def refuse_text_precision(self) -> None:
-        """Reject a precision that is implemented only for models of Transformers.
-
-        Raises:
-            Unsupported: the precision is none of fp32, bf16 and int8.
-        """
-        if self.precision not in ("fp32", "bf16", "int8"):
-            raise Unsupported(f"precision={self.precision} needs model.source=transformers: take precision=int8")
 
     @property
     def threads_per_request(self) -> int | None:
@@ -73,11 +54,61 @@ class Settings:
         return (self.threads or self.cores) if self.scenario == "async" else 1
 
 
-class Runtime(Protocol):
-    """The methods of a runtime, in the order of their first call by a worker.
+@dataclass(frozen=True)
+class Model:
+    """What a runtime loads."""
 
-    recipe, load, requests, bind, counters, evidence, answers.
-    """
+    subject: Subject
+    form: Form
+    """One of the forms that the runtime accepts."""
+    folder: Path | None
+    """The folder with the form's files; None for a module, which the subject returns."""
+    example: Batch
+    """The first batch."""
+    fixed_shapes: bool
+    """Whether every batch has the example's shapes."""
+
+
+class Generator(Protocol):
+    """A loaded model that continues texts token by token."""
+
+    def bind(self, batch: Batch, new_tokens: int) -> Step:
+        """Return a step that generates exactly `new_tokens` tokens for each text, greedily."""
+
+    def generate(self, batch: Batch, new_tokens: int) -> NDArray[Any]:
+        """Return the generated tokens: texts × new tokens, int64."""
+
+    def score(self, batch: Batch) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return for each text its negative log likelihood in nats, and the number of tokens that this sums over."""
+
+    def marks(self) -> list[int]:
+        """Return the time of the first token of each batch since the last call, in ns of CLOCK_MONOTONIC."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One batch of the run's task, with which a runtime proves its precision after timing has ended."""
+
+    load: Callable[[Runtime], None]
+    """Loads the run's model into a runtime, for one that observes another copy."""
+    run: Callable[[Runtime], object]
+    """Runs the batch on a loaded runtime."""
+    macs: float
+    """Multiply-accumulates of the batch, counted apart from any runtime; 0 if they are not known."""
+
+
+class Runtime(ABC):
+    """Loads a model in one of the forms that it accepts, and runs it."""
+
+    packages: ClassVar[tuple[str, ...]] = ()
+    """The packages that it needs, apart from those of the model."""
+    accepts: ClassVar[Mapping[str, tuple[Form, ...]]]
+    """By precision, the forms that it takes, best first. A precision that is missing is unsupported."""
+    takes_layout: ClassVar[bool] = False
+    """Whether `memory_format` has an effect. Otherwise a layout is refused: a row must not claim it."""
+
+    generator: Generator
+    """The loaded model, after :meth:`load_generator`."""
 
     def __init__(self, settings: Settings) -> None:
         """Store the settings.
@@ -85,45 +116,78 @@ class Runtime(Protocol):
         Raises:
             Unsupported: this runtime cannot run the combination of settings.
         """
+        if settings.memory_format != "contiguous" and not self.takes_layout:
+            raise Unsupported("this runtime chooses its own layout: take memory_format=contiguous, or backend=torch")
+        self._settings = settings
+        self._precision = settings.precision
 
-    def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe | None:
-        """Return the recipe for the files that `load` needs, None if it needs none.
+    def accepted(self) -> tuple[Form, ...]:
+        """Return the forms that it takes with its settings, best first.
 
-        The recipe's build may fetch other artifacts: that of an int8 model fetches the exported fp32 model. It runs in
-        a separate process, so that the measured process is the same with a cold and with a warm cache.
+        Raises:
+            Unsupported: it does not implement the precision.
+        """
+        if self._precision not in self.accepts:
+            name = type(self).__module__.rsplit(".", maxsplit=1)[-1]
+            raise Unsupported(
+                f"backend={name} does not implement precision={self._precision}: "
+                f"take precision={' or '.join(self.accepts)}, or another backend"
+            )
+        return self.accepts[self._precision]
+
+    @abstractmethod
+    def load(self, model: Model) -> None:
+        """Load and compile a model."""
+
+    def load_generator(self, model: Model) -> None:
+        """Load a model that generates text, as :attr:`generator`.
+
+        Raises:
+            Unsupported: this runtime does not generate text.
+        """
+        raise Unsupported("this backend does not generate text: take backend=torch, ort or openvino")
+
+    @abstractmethod
+    def bind(self, batch: Batch) -> Step:
+        """Return a step that infers a batch, as a serving loop does with ready inputs.
+
+        The step must keep the batch's arrays alive as long as it exists.
         """
 
-    def load(self, network: Network, artifact: Path | None) -> None:
-        """Load and compile the network.
-
-        Args:
-            network: the model.
-            artifact: the folder that the recipe made, None if there is no recipe.
-        """
+    @abstractmethod
+    def outputs(self, batch: Batch) -> Outputs:
+        """Return the outputs for a batch; they do not share memory with those of a later call."""
 
     def requests(self) -> int:
         """Return the number of concurrent steps, each on its own thread: 1 for ``sync``."""
-
-    def bind(self, images: Images) -> Step:
-        """Return a step that infers `images` (batch × 3 × size × size), as a serving loop does with ready inputs.
-
-        The step must keep the images alive as long as it exists.
-        """
-
-    def answers(self, images: Images) -> Answers:
-        """Return the outputs from which accuracy is computed: for images ``logits``, batch × classes, float32."""
-
-    def marks(self) -> list[int]:
-        """Return the time of the first token of each batch since the last call; [] if no text is generated.
-
-        Times are in nanoseconds of CLOCK_MONOTONIC.
-        """
+        return self._settings.requests
 
     def counters(self) -> dict[str, int]:
         """Return counters, by name, that must not change during timed batches; {} if there are none."""
+        return {}
 
-    def evidence(self, images: Images) -> list[Finding]:
+    def evidence(self, probe: Probe) -> list[Finding]:
         """Return the findings that only the runtime can make, above all the executed precision.
 
-        It may run inference on `images` (batch × 3 × size × size) under profilers and verbose flags: timing has ended.
+        It may run the probe under profilers and verbose flags: timing has ended.
         """
+        return []
+
+
+def select(batch: Batch, ports: Iterable[Collection[str]]) -> dict[str, NDArray[Any]]:
+    """Return the entries of a batch that a model takes.
+
+    Args:
+        batch: the inputs by name.
+        ports: for each input of the model, its names.
+
+    Raises:
+        BadInput: the batch lacks one of the model's inputs.
+    """
+    found = {}
+    for names in ports:
+        known = [name for name in names if name in batch]
+        if not known:
+            raise BadInput(f"the model takes {' or '.join(names)}, and the data provide {', '.join(batch)}")
+        found[known[0]] = batch[known[0]]
+    return found

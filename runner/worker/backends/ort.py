@@ -1,29 +1,23 @@
-"""ONNX Runtime's CPU provider: fp32, and static int8 in QDQ format."""
+"""ONNX Runtime's CPU provider: fp32 (exported or optimised), static int8 in QDQ format, and dynamic int8."""
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
-from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import onnxruntime
-from numpy.typing import NDArray
 
 from runner.protocol import Finding
-from runner.worker.artifacts.cache import Fetch, Recipe, package_versions
-from runner.worker.backends.base import Answers, Settings, Step
-from runner.worker.data.datasets import CALIBRATION_BATCH, Dataset, Images
+from runner.worker.backends import base
+from runner.worker.backends.base import Model, Outputs, Probe, Settings, Step, select
 from runner.worker.evidence import ort_profile
-from runner.worker.evidence.isa import has_vnni
+from runner.worker.evidence.isa import cpu_flags
 from runner.worker.failures import Unsupported
-from runner.worker.subjects.models import Network
-from runner.worker.subjects.onnx_export import INPUT, ONNX_FILE, OUTPUT, onnx_recipe
+from runner.worker.subjects.subject import FILES, ONNX, Batch, Form
 
-Feed = dict[str, NDArray[Any]]
-"""A batch, by input name."""
 LEVELS = {
     "none": "ORT_DISABLE_ALL",
     "basic": "ORT_ENABLE_BASIC",
@@ -31,12 +25,17 @@ LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 """ONNX Runtime's names for the levels of graph optimisation."""
-QUANTISE_VERSION = 2
-"""Part of the cache key. Increment it when the way of quantising changes: cached models become invalid."""
 
 
-class Runtime:
-    """Runs an inference session on the exported graph."""
+class Runtime(base.Runtime):
+    """Runs an inference session on a graph."""
+
+    packages = ("onnxruntime", "onnx", "optimum-onnx")
+    accepts: ClassVar = {
+        "fp32": (ONNX,),
+        "int8": (Form("onnx", "int8"),),
+        "int8_dynamic": (Form("onnx", "int8_dynamic"),),
+    }
 
     def __init__(
         self,
@@ -47,213 +46,126 @@ class Runtime:
         inter_threads: int | None = None,
         spinning: bool = True,
         affinity: str | None = None,
+        optimization: Literal["O1", "O2", "O3", "O4"] | None = None,
+        quantization: Literal["auto", "avx2", "avx512", "avx512_vnni", "arm64"] = "auto",
     ) -> None:
         """Store the settings.
 
         Args:
             settings: the settings that all runtimes share.
-            graph_optimization: level of graph optimisation.
+            graph_optimization: level of graph optimisation at load time.
             execution_mode: run operators one after the other, or independent ones in parallel.
             inter_threads: threads for independent operators; takes effect with execution_mode=parallel.
             spinning: whether waiting threads spin instead of sleeping.
             affinity: cores of the pool's threads in ONNX Runtime's syntax, for example ``1;2``; needs a thread count.
+            optimization: ORTOptimizer's level: O1 general, O2 also fuses operators, O3 also approximates GELU.
+            quantization: Optimum's configuration for precision=int8_dynamic; auto takes the one for this processor.
 
         Raises:
-            Unsupported: an image layout, or a precision other than fp32 and int8, is requested.
+            Unsupported: optimization is O4, which is for GPUs, or is combined with int8.
         """
-        settings.refuse_layout()
-        refuse_bf16(settings.precision)
-        settings.refuse_text_precision()
-        self._settings = settings
-        self._precision = settings.precision
-        self._options = partial(
-            session_options,
-            threads=settings.threads_per_request,
-            graph_optimization=graph_optimization,
-            execution_mode=execution_mode,
-            inter_threads=inter_threads,
-            spinning=spinning,
-            affinity=affinity,
-        )
+        super().__init__(settings)
+        if optimization == "O4":
+            raise Unsupported("optimization=O4 needs a GPU (it is O3 in fp16): take backend.options.optimization=O3")
+        if optimization is not None and settings.precision != "fp32":
+            raise Unsupported(
+                "ORTQuantizer cannot infer the types in a graph with operators that ORTOptimizer has fused: take "
+                "precision=fp32 with optimization, or int8 without (ONNX Runtime fuses operators at load time)"
+            )
+        self._graph_optimization = graph_optimization
+        self._execution_mode = execution_mode
+        self._inter_threads = inter_threads
+        self._spinning = spinning
+        self._affinity = affinity
+        self._optimization = optimization
+        self._quantization = best_plan(cpu_flags()) if quantization == "auto" else quantization
         self._session: Any = None
-        self._path: Path
+        self._profile_folder: Path | None = None
+        """Where to write a profile and the optimised graph; None while timed."""
 
-    def recipe(self, network: Network, dataset: Dataset, fetch: Fetch) -> Recipe:
-        """Return the recipe that exports the graph, and quantises it for int8."""
-        exported = onnx_recipe(network, self._settings.batch_size)
-        if self._precision == "fp32":
-            return exported
-        # Without VNNI, pairs of products are accumulated in 16 bits and saturate: weights then have 7 bits.
-        reduce_range = not has_vnni()
-        key = {
-            "exported": exported.key,
-            "calibration": dataset.digest_of(dataset.calibration),
-            "reduce_range": reduce_range,
-            "packages": package_versions("onnxruntime", "onnx"),
-            "version": QUANTISE_VERSION,
-        }
+    def accepted(self) -> tuple[Form, ...]:
+        """Return the graph for the precision, optimised or quantised as the options request.
 
-        def build(folder: Path) -> None:
-            batches = dataset.batches(dataset.calibration, CALIBRATION_BATCH)
-            feeds = ({INPUT: images} for images, _ in batches)
-            quantise(fetch(exported) / ONNX_FILE, folder / ONNX_FILE, feeds, reduce_range=reduce_range)
+        Raises:
+            Unsupported: it does not implement the precision.
+        """
+        if self._precision == "bf16":
+            raise Unsupported(
+                "ONNX Runtime's CPU provider has no bf16 arithmetic on x86: "
+                "take precision=int8 here, or backend=openvino or torch for bf16"
+            )
+        [form] = super().accepted()
+        if self._precision == "int8_dynamic":
+            return (Form("onnx", "int8_dynamic", self._quantization),)
+        return (form,) if self._optimization is None else (Form("onnx", "fp32", self._optimization),)
 
-        return Recipe("ort-int8", key, build)
-
-    def load(self, network: Network, artifact: Path | None) -> None:
+    def load(self, model: Model) -> None:
         """Open a session for the graph."""
-        assert artifact is not None
-        self._path = artifact / ONNX_FILE
-        self._session = self._open(self._options())
+        assert model.folder is not None
+        path = model.folder / FILES["onnx"]
+        self._session = onnxruntime.InferenceSession(path, self._session_options(), providers=["CPUExecutionProvider"])
 
-    def _open(self, options: Any) -> Any:
-        return onnxruntime.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
+    def load_generator(self, model: Model) -> None:
+        """Open a session for the graph, with Optimum's class around it."""
+        from runner.worker.backends.generation import TransformersLoop, torch_on_one_thread
+        from runner.worker.converters.optimum_onnx import model_class
 
-    def requests(self) -> int:
-        """Return 1 for ``sync``, one per thread for ``async``."""
-        return self._settings.requests
-
-    def bind(self, images: Images) -> Step:
-        """Return a step that runs the session on these images."""
-        feed = {INPUT: images}
-        session = self._session
-        return lambda: session.run([OUTPUT], feed)
-
-    def answers(self, images: Images) -> Answers:
-        """Return the only output."""
-        return {"logits": self.bind(images)()[0]}
-
-    def marks(self) -> list[int]:
-        """Return no times: no text is generated."""
-        return []
-
-    def counters(self) -> dict[str, int]:
-        """Return no counters."""
-        return {}
-
-    def evidence(self, images: Images) -> list[Finding]:
-        """Return the executed precision, from a second session with the same options and the profiler."""
-
-        def run(options: Any) -> Any:
-            session = self._open(options)
-            session.run([OUTPUT], {INPUT: images})
-            return session
-
-        return [profiled(self._precision, self._options(), run)]
-
-
-def refuse_bf16(precision: str) -> None:
-    """Reject bf16, for which ONNX Runtime has no arithmetic on x86.
-
-    Raises:
-        Unsupported: the precision is bf16.
-    """
-    if precision == "bf16":
-        raise Unsupported(
-            "ONNX Runtime's CPU provider has no bf16 arithmetic on x86: "
-            "take precision=int8 here, or backend=openvino or torch for bf16"
+        torch_on_one_thread()
+        opened = model_class(model.subject.task).from_pretrained(
+            model.folder, file_name=FILES["onnx"], session_options=self._session_options(), local_files_only=True
         )
+        self._session = opened.session
+        self.generator = TransformersLoop(opened)
+
+    def _session_options(self) -> Any:
+        """Return the options of a session; with a profile if a folder for it is set."""
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[self._graph_optimization])
+        options.execution_mode = getattr(onnxruntime.ExecutionMode, f"ORT_{self._execution_mode.upper()}")
+        if self._inter_threads is not None:
+            options.inter_op_num_threads = self._inter_threads
+        if self._settings.threads_per_request is not None:
+            options.intra_op_num_threads = self._settings.threads_per_request
+        if not self._spinning:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if self._affinity is not None:
+            options.add_session_config_entry("session.intra_op_thread_affinities", self._affinity)
+        if self._profile_folder is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(self._profile_folder / "profile")
+            options.optimized_model_filepath = str(self._profile_folder / FILES["onnx"])
+        return options
+
+    def bind(self, batch: Batch) -> Step:
+        """Return a step that runs the session on a batch."""
+        session = self._session
+        feed = select(batch, ([one.name] for one in session.get_inputs()))
+        return lambda: session.run(None, feed)
+
+    def outputs(self, batch: Batch) -> Outputs:
+        """Return all outputs."""
+        return dict(zip([one.name for one in self._session.get_outputs()], self.bind(batch)(), strict=True))
+
+    def evidence(self, probe: Probe) -> list[Finding]:
+        """Return the executed precision, from a second session with the same options and the profiler."""
+        import onnx  # here, not above: the measured process must not load it before timing has ended
+
+        with tempfile.TemporaryDirectory(prefix="runner-ort-") as folder:
+            profiled = copy.copy(self)
+            profiled._profile_folder = Path(folder)
+            probe.load(profiled)
+            probe.run(profiled)
+            events = json.loads(Path(profiled._session.end_profiling()).read_text())
+            graph = onnx.load(Path(folder) / FILES["onnx"], load_external_data=False).graph
+            weights = ort_profile.weight_shapes(graph)
+            return [ort_profile.precision(self._precision, events, weights, expected=probe.macs)]
 
 
-def session_options(
-    *,
-    threads: int | None,
-    graph_optimization: str,
-    execution_mode: str,
-    inter_threads: int | None,
-    spinning: bool,
-    affinity: str | None,
-) -> Any:
-    """Return the options of a session.
-
-    Args:
-        threads: compute threads; None for ONNX Runtime's default.
-        graph_optimization: a key of ``LEVELS``.
-        execution_mode: sequential or parallel.
-        inter_threads: threads for independent operators; None for ONNX Runtime's default.
-        spinning: whether waiting threads spin instead of sleeping.
-        affinity: cores of the pool's threads in ONNX Runtime's syntax; None leaves them unpinned.
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[graph_optimization])
-    options.execution_mode = getattr(onnxruntime.ExecutionMode, f"ORT_{execution_mode.upper()}")
-    if inter_threads is not None:
-        options.inter_op_num_threads = inter_threads
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    if not spinning:
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if affinity is not None:
-        options.add_session_config_entry("session.intra_op_thread_affinities", affinity)
-    return options
-
-
-def profiled(precision: str, options: Any, run: Callable[[Any], Any]) -> Finding:
-    """Return the precision that a session executed.
-
-    Args:
-        precision: the requested precision.
-        options: the session's options; this function enables the profiler in them.
-        run: opens a session with these options, runs it, and returns it.
-    """
-    import onnx  # here, not above: the measured process must not load it before timing has ended
-
-    with tempfile.TemporaryDirectory(prefix="runner-ort-") as folder:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        options.optimized_model_filepath = str(Path(folder) / ONNX_FILE)
-        session = run(options)
-        events = json.loads(Path(session.end_profiling()).read_text())
-        graph = onnx.load(options.optimized_model_filepath, load_external_data=False).graph
-        return ort_profile.precision(precision, events, ort_profile.weight_shapes(graph))
-
-
-def quantise(source: Path, target: Path, feeds: Iterable[Feed], *, reduce_range: bool, symbolic: bool = True) -> None:
-    """Write a static int8 model in QDQ format: unsigned activations, and signed weights per channel.
-
-    In a graph with attention, only the linear layers are quantised, and their outputs remain in fp32: on ViT-B/16 the
-    logits then have an SQNR of 26 dB instead of 9 dB, and this was the fastest of the variants tried.
-
-    Args:
-        source: the exported model.
-        target: the file to write.
-        feeds: the calibration data.
-        reduce_range: quantise weights to 7 bits.
-        symbolic: use symbolic shape inference; it fails on the attention masks of language models.
-    """
-    import onnx
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    prepared = target.with_name("prepared.onnx")
-    quant_pre_process(source, prepared, skip_symbolic_shape=not symbolic)
-    attention = any(node.op_type == "Softmax" for node in onnx.load(prepared).graph.node)
-    linear = ["Conv", "MatMul", "Gemm"]
-    quantize_static(
-        prepared,
-        target,
-        calibration_reader(feeds),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        reduce_range=reduce_range,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=linear if attention else None,
-        extra_options={"OpTypesToExcludeOutputQuantization": linear} if attention else {},
-    )
-    prepared.unlink()
-
-
-def calibration_reader(feeds: Iterable[Feed]) -> Any:
-    """Return the calibration data in the form that ONNX Runtime's quantiser reads."""
-    from onnxruntime.quantization import CalibrationDataReader
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
-        def __init__(self) -> None:
-            self._feeds = iter(feeds)
-
-        def get_next(self) -> Feed | None:
-            return next(self._feeds, None)
-
-    return Reader()
+def best_plan(flags: frozenset[str]) -> str:
+    """Return the name of Optimum's quantisation configuration for a processor, by its flags in /proc/cpuinfo."""
+    if "asimd" in flags:
+        return "arm64"
+    if "avx512_vnni" in flags:
+        return "avx512_vnni"
+    return "avx512" if "avx512f" in flags else "avx2"

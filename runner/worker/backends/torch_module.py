@@ -3,80 +3,90 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 from runner.protocol import CONTRADICTED, VERIFIED, Finding
-from runner.worker.backends.base import Answers, Settings, Step
-from runner.worker.data.datasets import Images
+from runner.worker.backends.base import Model, Outputs, Probe, Runtime, Settings, Step
 from runner.worker.evidence import arithmetic, onednn
-from runner.worker.failures import Unavailable
-from runner.worker.subjects.models import Network, count_operations
+from runner.worker.failures import Unavailable, Unsupported
+from runner.worker.subjects.subject import Batch, Subject
 
 
-class TorchModule:
+class TorchModule(Runtime):
     """Base class of PyTorch's runtimes: runs the module that a subclass loads."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Store the settings, and set the number of threads of a request.
+    takes_layout = True
 
-        Raises:
-            Unsupported: the precision is none of fp32, bf16 and int8.
-        """
-        settings.refuse_text_precision()
-        self._settings = settings
+    def __init__(self, settings: Settings) -> None:
+        """Store the settings, and set the number of threads of a request."""
+        super().__init__(settings)
         self._set_threads()
-        self._layout = torch.channels_last if settings.memory_format == "channels_last" else torch.contiguous_format
         self._module: Any = None
+        self._subject: Subject
         self._compiled = False
         """Whether the subclass compiles the module with torch.compile."""
-        self._network: Network | None = None
-        """The module's network, from which its operations are counted; None if the module has none."""
-
-    def requests(self) -> int:
-        """Return 1 for ``sync``, one per thread for ``async``."""
-        return self._settings.requests
 
     def autocast(self) -> torch.autocast:
         """Return the autocast context of the module; it is enabled for bf16."""
-        return torch.autocast("cpu", torch.bfloat16, enabled=self._settings.precision == "bf16")
+        return torch.autocast("cpu", torch.bfloat16, enabled=self._precision == "bf16")
 
-    def example(self, image_size: int) -> torch.Tensor:
-        """Return a batch of zeros in the run's shape and layout, for tracing and compiling."""
-        zeros = torch.zeros(self._settings.batch_size, 3, image_size, image_size)
-        return zeros.contiguous(memory_format=self._layout)
+    def tensors(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return a batch as tensors, images in the run's layout.
 
-    def bind(self, images: Images) -> Step:
-        """Return a step that runs the module on these images."""
-        batch = torch.from_numpy(images).contiguous(memory_format=self._layout)
+        Raises:
+            Unsupported: channels_last is requested, and no input has channels, height and width.
+        """
+        found = {name: torch.from_numpy(values) for name, values in batch.items()}
+        if self._settings.memory_format == "contiguous":
+            return found
+        if not any(one.ndim == 4 for one in found.values()):
+            raise Unsupported("memory_format=channels_last is for images: take memory_format=contiguous")
+        return {
+            name: one.contiguous(memory_format=torch.channels_last) if one.ndim == 4 else one
+            for name, one in found.items()
+        }
+
+    def in_layout(self, module: Any) -> Any:
+        """Return a module with its weights in the run's layout."""
+        channels_last = self._settings.memory_format == "channels_last"
+        return module.to(memory_format=torch.channels_last) if channels_last else module
+
+    def example(self, model: Model) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
+        """Return arguments in the run's shapes and layout, for tracing and compiling: zeros."""
+        zeros = {name: np.zeros_like(values) for name, values in model.example.items()}
+        return model.subject.arguments(self.tensors(zeros))
+
+    def bind(self, batch: Batch) -> Step:
+        """Return a step that runs the module on a batch."""
+        args, kwargs = self._subject.arguments(self.tensors(batch))
         module, autocast, set_threads = self._module, self.autocast, self._set_threads
 
         def step() -> Any:
             set_threads()
             with torch.inference_mode(), autocast():
-                return module(batch)
+                return module(*args, **kwargs)
 
         return step
 
-    def answers(self, images: Images) -> Answers:
-        """Return the outputs in fp32."""
-        return {"logits": self.bind(images)().float().numpy()}
-
-    def marks(self) -> list[int]:
-        """Return no times: no text is generated."""
-        return []
+    def outputs(self, batch: Batch) -> Outputs:
+        """Return the outputs, floating-point ones in fp32."""
+        return as_arrays(self._subject.name_outputs(self.bind(batch)()))
 
     def counters(self) -> dict[str, int]:
         """Return the number of graphs that torch.compile has compiled."""
-        return compile_counters() if self._compiled else {}
+        return {"graphs compiled": _dynamo("stats", "unique_graphs")} if self._compiled else {}
 
-    def evidence(self, images: Images) -> list[Finding]:
+    def evidence(self, probe: Probe) -> list[Finding]:
         """Return the executed precision, and the number of compiled graphs."""
-        expected = _multiply_accumulates(self._network) * len(images)
-        return executed(self.bind(images), self._settings.precision, compiled=self._compiled, expected=expected)
+        works = onednn.run_verbosely(lambda: probe.run(self), _verbose())
+        source = "verbose output of oneDNN and MKL"
+        found = [arithmetic.precision(self._precision, works, "multiply-accumulates", source, expected=probe.macs)]
+        return [*found, _compilation()] if self._compiled else found
 
     def _set_threads(self) -> None:
         """Set the calling thread's pool size: a new thread has OpenMP's default, all cores."""
@@ -85,32 +95,23 @@ class TorchModule:
             torch.set_num_threads(threads)
 
 
-def executed(step: Step, precision: str, *, compiled: bool, expected: float = 0.0) -> list[Finding]:
-    """Return the precision that a step executes, and the number of compiled graphs.
+def as_arrays(tensors: Mapping[str, torch.Tensor]) -> Outputs:
+    """Return tensors as arrays, floating-point values in fp32."""
+    return {name: (one.float() if one.is_floating_point() else one).detach().numpy() for name, one in tensors.items()}
 
-    Args:
-        step: the step; it runs once, with the libraries' verbose output.
-        precision: the requested precision.
-        compiled: whether the module was compiled with torch.compile.
-        expected: multiply-accumulates of the step; 0 if the number is unknown.
-    """
-    works = onednn.run_verbosely(step, _verbose())
-    source = "verbose output of oneDNN and MKL"
-    found = [arithmetic.precision(precision, works, "multiply-accumulates", source, expected=expected)]
-    if compiled:
-        graphs, breaks = _dynamo("stats", "unique_graphs"), _dynamo("graph_break")
-        found.append(
-            Finding(
-                knob="compile",
-                asked="compiled",
-                observed=f"graphs: {graphs}, graph breaks: {breaks}",
-                state=VERIFIED if graphs else CONTRADICTED,
-                source="torch._dynamo counters",
-                remedy="" if graphs else "torch.compile fell back to eager mode: see the log",
-                facts={"graphs": graphs, "breaks": breaks},
-            )
-        )
-    return found
+
+def _compilation() -> Finding:
+    """Report the graphs that torch.compile has compiled, and the breaks between them."""
+    graphs, breaks = _dynamo("stats", "unique_graphs"), _dynamo("graph_break")
+    return Finding(
+        knob="compile",
+        asked="compiled",
+        observed=f"graphs: {graphs}, graph breaks: {breaks}",
+        state=VERIFIED if graphs else CONTRADICTED,
+        source="torch._dynamo counters",
+        remedy="" if graphs else "torch.compile fell back to eager mode: see the log",
+        facts={"graphs": graphs, "breaks": breaks},
+    )
 
 
 def require_compiler() -> None:
@@ -138,16 +139,6 @@ def compiled(call: Callable[..., Any], *, freezing: bool) -> Any:
     # Otherwise inputs with more shapes than the recompile limit would silently run in eager mode.
     dynamo.fail_on_recompile_limit_hit = True
     return torch.compile(call, dynamic=False)
-
-
-def compile_counters() -> dict[str, int]:
-    """Return the number of graphs that torch.compile has compiled."""
-    return {"graphs compiled": _dynamo("stats", "unique_graphs")}
-
-
-def _multiply_accumulates(network: Network | None) -> float:
-    """Return the multiply-accumulates per image, at two operations each; 0 if the number is unknown."""
-    return 0.0 if network is None else count_operations(network.source, network.name, network.image_size) * 1e9 / 2
 
 
 @contextmanager

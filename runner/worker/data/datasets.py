@@ -34,6 +34,9 @@ FITTING_SAMPLES = 1000
 CALIBRATION_BATCH = 8
 """Images per calibration batch. Ranges are averaged over batches, so they must not depend on the run's batch size."""
 
+PREPARATION_VERSION = 1
+"""Part of digests and cache keys. Increment it when resizing, cropping or normalising changes."""
+
 CENTRE_CROP = 0.875
 """Share of the shorter side that the crop keeps, as in the published evaluation of ImageNet models (224 of 256)."""
 
@@ -59,11 +62,22 @@ class Source(Protocol):
     def notes(self, indices: Sequence[int]) -> list[str]:
         """Return remarks on the samples at `indices`, for readers of the result."""
 
+    @property
+    def preparation(self) -> str:
+        """Changes if the same samples become other tensors: their size, and the way of preparing them."""
+
 
 class ImageSource(ABC):
     """Base of all sources of images."""
 
     answers: Sequence[tuple[str, ...]] | None = None
+    size: int
+    """Height and width of the images, in pixels."""
+
+    @property
+    def preparation(self) -> str:
+        """The size, and the version of resizing and normalising."""
+        return f"{self.size} pixels, version {PREPARATION_VERSION}"
 
     @abstractmethod
     def image(self, index: int) -> Images:
@@ -98,8 +112,8 @@ class Dataset:
         return self.digest_of(self.evaluation, self.calibration)
 
     def digest_of(self, *parts: Sequence[int]) -> str:
-        """Return the SHA-256 of parts of the data set, in order: samples and labels."""
-        digest = hashlib.sha256()
+        """Return the SHA-256 of parts of the data set, in order: samples, as they are prepared, and labels."""
+        digest = hashlib.sha256(self.source.preparation.encode())
         for part in parts:
             for index in part:
                 digest.update(self.source.fingerprint(index))
@@ -111,6 +125,14 @@ class Dataset:
         if self.source.labels is None:
             return np.empty(0, np.int64)
         return self.source.labels[np.asarray(indices, dtype=np.int64)]
+
+    def calibration_batches(self) -> Iterator[Any]:
+        """Yield the calibration samples in batches of CALIBRATION_BATCH; the last one may be smaller.
+
+        The ranges of int8 must depend neither on the run's batch size nor on repeated samples.
+        """
+        for start in range(0, len(self.calibration), CALIBRATION_BATCH):
+            yield self.source.batch(self.calibration[start : start + CALIBRATION_BATCH])
 
     def batches(self, indices: Sequence[int], batch_size: int) -> Iterator[tuple[Any, int]]:
         """Yield full batches, each with its number of valid samples.
@@ -146,7 +168,7 @@ class Digits(ImageSource):
 
     def __init__(self, size: int, fetch: Fetch) -> None:
         """Load the digits from the cache; only the process that makes them imports scikit-learn."""
-        self._size = size
+        self.size = size
         with np.load(fetch(digits_recipe()) / "digits.npz") as stored:
             self._pixels: NDArray[np.uint8] = stored["pixels"]
             self.labels: Labels | None = stored["labels"]
@@ -159,7 +181,7 @@ class Digits(ImageSource):
         """Return one digit, enlarged bicubically: 3 × size × size."""
         from PIL import Image
 
-        enlarged = Image.fromarray(self._pixels[index]).resize((self._size, self._size), Image.Resampling.BICUBIC)
+        enlarged = Image.fromarray(self._pixels[index]).resize((self.size, self.size), Image.Resampling.BICUBIC)
         return normalise(np.repeat(np.asarray(enlarged)[:, :, None], 3, axis=2))
 
     def fingerprint(self, index: int) -> bytes:
@@ -179,7 +201,6 @@ def digits_recipe() -> Recipe:
         pixels = np.round(digits.images * (255.0 / 16.0)).astype(np.uint8)  # scikit-learn's range is 0…16
         np.savez(folder / "digits.npz", pixels=pixels, labels=digits.target.astype(np.int64))
 
-    # The key has no versions: an interpreter with other packages uses the same images, and Dataset.digest covers them.
     return Recipe("digits", {}, build)
 
 
@@ -191,7 +212,7 @@ class Synthetic(ImageSource):
 
     def __init__(self, size: int, count: int, seed: int) -> None:
         """Store the size in pixels, the number of images and the seed."""
-        self._size, self._count, self._seed = size, count, seed
+        self.size, self._count, self._seed = size, count, seed
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -200,11 +221,11 @@ class Synthetic(ImageSource):
     def image(self, index: int) -> Images:
         """Return one image of noise."""
         generator = np.random.default_rng([self._seed, index])
-        return generator.standard_normal((3, self._size, self._size), np.float32)
+        return generator.standard_normal((3, self.size, self.size), np.float32)
 
     def fingerprint(self, index: int) -> bytes:
         """Return what determines the noise: seed, index and size."""
-        return f"{self._seed}:{index}:{self._size}".encode()
+        return f"{self._seed}:{index}:{self.size}".encode()
 
 
 class ImageFolder(ImageSource):
@@ -212,7 +233,7 @@ class ImageFolder(ImageSource):
 
     def __init__(self, path: Path, size: int) -> None:
         """List the images; :meth:`image` reads them."""
-        self._size = size
+        self.size = size
         folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
         found = [
             (file, label)
@@ -234,11 +255,11 @@ class ImageFolder(ImageSource):
 
         with Image.open(self._files[index]) as opened:
             picture = opened.convert("RGB")
-        scale = self._size / CENTRE_CROP / min(picture.size)
-        width, height = (max(self._size, round(side * scale)) for side in picture.size)
-        left, top = (width - self._size) // 2, (height - self._size) // 2
+        scale = self.size / CENTRE_CROP / min(picture.size)
+        width, height = (max(self.size, round(side * scale)) for side in picture.size)
+        left, top = (width - self.size) // 2, (height - self.size) // 2
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-        return normalise(np.asarray(picture.crop((left, top, left + self._size, top + self._size))))
+        return normalise(np.asarray(picture.crop((left, top, left + self.size, top + self.size))))
 
     def fingerprint(self, index: int) -> bytes:
         """Return the SHA-256 of the file, and the label."""

@@ -133,6 +133,11 @@ class Texts:
         ]
         return json.dumps(known).encode()
 
+    @property
+    def preparation(self) -> str:
+        """The number of tokens; which ones follows from the tokenizer, whose digest is the model's."""
+        return f"{self._encoder.length or 'all'} tokens"
+
     def notes(self, indices: Sequence[int]) -> list[str]:
         """Return a note with the number of truncated texts among `indices`; no note if there are none."""
         cut = sum(self._encoder.is_cut(self._items[index]) for index in indices)

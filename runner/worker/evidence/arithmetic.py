@@ -39,7 +39,7 @@ class Work:
     precision: str
     """Type of the inputs: fp32, bf16, fp16, int8, or a library's own name."""
     amount: float
-    """Multiply-accumulates, or the execution time if these cannot be counted."""
+    """Multiply-accumulates; for stored weights, their number."""
     kernel: str = ""
     """Name of the implementation that ran."""
 
@@ -50,7 +50,7 @@ def precision(
     unit: str,
     source: str,
     *,
-    expected: float = 0.0,
+    expected: float,
     facts: Mapping[str, float] | None = None,
 ) -> Finding:
     """Report the executed precision.
@@ -60,12 +60,12 @@ def precision(
         works: all executed convolutions and matrix products.
         unit: unit of the amounts, for the message.
         source: source of the observation.
-        expected: the network's total work in the same unit; 0 if unknown.
+        expected: the model's total work in the same unit, counted apart from the runtime; 0 if unknown.
         facts: additional numbers for the finding.
 
     Returns:
         Contradicted if less than ``REQUIRED_SHARE`` of the observed work has the requested precision; unknown if
-        nothing, or less than ``MIN_OBSERVED_SHARE`` of the expected work, was observed.
+        nothing, or less than ``MIN_OBSERVED_SHARE`` of the expected work, was observed, or the latter is not known.
     """
     works = list(works)
     total = sum(work.amount for work in works)
@@ -77,12 +77,14 @@ def precision(
     kernels = sorted({work.kernel for work in works if work.kernel and work.precision == ranked[0][0]})
     observed = ", ".join(f"{_percent(share)} {name}" for name, share in ranked)
     observed += f" of {unit}, {len(works)} operations" + (f" ({', '.join(kernels[:4])})" if kernels else "")
-    unobserved = max(0.0, 1 - total / expected) if expected else 0.0
+    unobserved = max(0.0, 1 - total / expected) if expected else 1.0
     if shares.get(EXECUTED_AS.get(requested, requested), 0.0) < REQUIRED_SHARE[requested]:
         state = CONTRADICTED
     else:
         state = VERIFIED if 1 - unobserved >= MIN_OBSERVED_SHARE else UNKNOWN
-    if unobserved > 1 - MIN_OBSERVED_SHARE:
+    if not expected:
+        observed += "; how much work the model has is not known"
+    elif unobserved > 1 - MIN_OBSERVED_SHARE:
         observed += f"; {_percent(unobserved)} of the network's work was not observed"
     return Finding(
         "precision",

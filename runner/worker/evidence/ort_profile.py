@@ -48,29 +48,29 @@ def weight_shapes(graph: Any) -> dict[str, list[int]]:
     return found
 
 
-def precision(requested: str, events: Sequence[Event], weights: Mapping[str, list[int]]) -> Finding:
+def precision(requested: str, events: Sequence[Event], weights: Mapping[str, list[int]], *, expected: float) -> Finding:
     """Report the executed precision of convolutions and matrix products, and the number of unfused Q/DQ nodes.
+
+    Kernels whose multiply-accumulates cannot be counted are part of what was not observed.
 
     Args:
         requested: fp32, int8 or int8_dynamic.
-        events: the profiler's events of any number of runs.
+        events: the profiler's events of one batch.
         weights: shapes of the convolutions' weights, see :func:`weight_shapes`.
+        expected: multiply-accumulates of the batch, counted apart from ONNX Runtime; 0 if they are not known.
     """
     kernels = [event for event in events if event["name"].endswith("_kernel_time")]
     unfused = [event for event in kernels if event["args"]["op_name"] in ("QuantizeLinear", "DequantizeLinear")]
     duration = sum(event["dur"] for event in kernels)
     facts = {"qdq": float(len(unfused)), "qdq_share": sum(event["dur"] for event in unfused) / max(1, duration)}
     operations = [event for event in kernels if event["args"]["op_name"] in WEIGHT_INPUT.keys() | PRODUCTS | ATTENTION]
-    counts = [_multiply_accumulates(event, weights) for event in operations]
-    counted = all(count is not None for count in counts)
     works = [
-        Work(
-            _precision(event), float(event["dur"]) if count is None or not counted else count, event["args"]["op_name"]
-        )
-        for event, count in zip(operations, counts, strict=True)
+        Work(_precision(event), count, event["args"]["op_name"])
+        for event in operations
+        if (count := _multiply_accumulates(event, weights)) is not None
     ]
-    unit = "multiply-accumulates" if counted else "execution time"
-    return arithmetic.precision(requested, works, unit, "ONNX Runtime's profiler", facts=facts)
+    source = "ONNX Runtime's profiler"
+    return arithmetic.precision(requested, works, "multiply-accumulates", source, expected=expected, facts=facts)
 
 
 def _tensors(event: Event, which: str) -> list[Tensor]:

@@ -1,25 +1,32 @@
-"""A Transformers model as a folder in Transformers' format, which every runtime loads or exports."""
+"""A Transformers model as a folder in Transformers' format."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.protocol import DIGEST_FILE, Engine, Subject
-from runner.worker.artifacts.cache import Fetch, Recipe, package_versions
+from runner.protocol import DIGEST_FILE
+from runner.protocol import Subject as Choice
+from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.data.datasets import FITTING_SAMPLES, Dataset
+from runner.worker.data.texts import TextBatch
 from runner.worker.failures import BadInput, Unsupported
-from runner.worker.subjects.hub import architecture_config, fetch_model, fresh_config, origin
-from runner.worker.subjects.models import count_gops, declare_torchvision_operators
+from runner.worker.subjects.hub import fetch_model, fresh_config, origin
+from runner.worker.subjects.subject import BATCH, CHECKPOINT, MODULE, Batch, Form, Port, Signature, Subject
 from runner.worker.subjects.tokenizers import open_tokenizer, tokenizer_recipe
+from runner.worker.subjects.torchvision import declare_torchvision_operators
 from runner.worker.subjects.weights import read_state
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+PIXELS = "pixel_values"
+"""Name of the input of a model that takes images."""
 
 AUTO_CLASSES = {
     "text-classification": "SequenceClassification",
@@ -32,44 +39,81 @@ CHECKPOINT_VERSION = 1
 """Part of the cache key. Increment it when the way of making checkpoints changes: cached ones become invalid."""
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A model's folder, and how to call the model."""
+OUTPUTS = {
+    "text-classification": ("logits",),
+    "question-answering": ("start_logits", "end_logits"),
+    "text-generation": ("logits",),
+    "image-classification": ("logits",),
+}
+"""By task, the outputs of a model."""
 
-    folder: Path
-    """config.json, weights as .safetensors, and the tokenizer's files if the model takes text."""
-    digest: str
-    """SHA-256 of all its files: weights, configuration and tokenizer."""
-    task: str
-    scope: str
-    """``model``: tensors in, tensors out. ``pipeline``: text in, answers out."""
-    pipeline_batch_size: int
-    sequence_length: int | None
-    new_tokens: int
-    image_size: int
 
-    @property
-    def weights(self) -> Checkpoint:
-        """The checkpoint itself: it has a digest, as the weights of a Network do."""
-        return self
+class Checkpoint(Subject):
+    """A model's folder."""
+
+    forms = (CHECKPOINT, MODULE)
+
+    def __init__(self, name: str, task: str, checkpoint: Path, inputs: tuple[Port, ...]) -> None:
+        """Store the model's parts.
+
+        Args:
+            name: for messages.
+            task: a value of ``runner.config.schema.Task``.
+            checkpoint: config.json, weights as .safetensors, and the tokenizer's files if the model takes text.
+            inputs: the model's inputs.
+        """
+        self.name = name
+        self.task = task
+        self.checkpoint = checkpoint
+        self.signature = Signature(inputs, tuple(Port(output, "float32", (BATCH, "…")) for output in OUTPUTS[task]))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all files: weights, configuration and tokenizer."""
+        files = json.loads((self.checkpoint / DIGEST_FILE).read_text())["files"]
+        return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
     @property
     def key(self) -> dict[str, Any]:
         """Everything that artifacts made from the checkpoint depend on, as JSON values."""
-        return {"checkpoint": self.digest, "task": self.task, "packages": package_versions("torch", "transformers")}
+        return {"checkpoint": self.digest, "task": self.task, "signature": self.signature.key}
+
+    def folder(self, form: Form) -> Path | None:
+        """Return the checkpoint's folder; None for the module, which is made from it."""
+        return self.checkpoint if form == CHECKPOINT else None
+
+    def inputs(self, samples: Any) -> Batch:
+        """Return texts as the tokenizer encoded them, or images as the only input."""
+        if isinstance(samples, TextBatch):
+            return samples.inputs
+        return {PIXELS: samples}
+
+    def arguments(self, tensors: Mapping[str, Tensor]) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        """Return the inputs as keyword arguments."""
+        return (), dict(tensors)
 
     def module(self) -> nn.Module:
         """Return the model as Transformers loads it, in evaluation mode, in fp32."""
         import torch
 
         found: nn.Module = auto_class(self.task).from_pretrained(
-            self.folder, dtype=torch.float32, local_files_only=True
+            self.checkpoint, dtype=torch.float32, local_files_only=True
         )
+        return found.eval()
+
+    def meta_module(self) -> nn.Module:
+        """Return the architecture on the meta device."""
+        import torch
+        from transformers import AutoConfig
+
+        kind = auto_class(self.task)
+        with torch.device("meta"):
+            found: nn.Module = kind.from_config(AutoConfig.from_pretrained(self.checkpoint, local_files_only=True))
         return found.eval()
 
     def tokenizer(self) -> Any:
         """Return the model's tokenizer."""
-        return open_tokenizer(self.folder)
+        return open_tokenizer(self.checkpoint)
 
     def refuse_unexportable(self, exporter: str) -> None:
         """Reject an architecture that Optimum cannot export.
@@ -84,7 +128,7 @@ class Checkpoint:
         import optimum.exporters.openvino  # noqa: F401
         from optimum.exporters.tasks import TasksManager
 
-        kind = json.loads((self.folder / "config.json").read_text())["model_type"]
+        kind = json.loads((self.checkpoint / "config.json").read_text())["model_type"]
         # Its own get_supported_model_type_for_task stops at an architecture that only another exporter knows.
         table = TasksManager._SUPPORTED_MODEL_TYPE
         known = [name for name, exporters in table.items() if self.task in exporters.get(exporter, {})]
@@ -104,32 +148,7 @@ def auto_class(task: str) -> Any:
     return getattr(transformers, f"AutoModelFor{AUTO_CLASSES[task]}")
 
 
-def count_hub_operations(subject: Subject, scope: str) -> float:
-    """Return the operations per sample in units of 10⁹, as PyTorch's FlopCounterMode counts them.
-
-    Args:
-        subject: the model.
-        scope: model or pipeline.
-
-    Returns:
-        0 if the number is unknown: for text generation, pipelines, published models, and texts of variable length.
-    """
-    import torch
-
-    unknown = subject.task == "text-generation" or subject.architecture is None or subject.weights == "pretrained"
-    images = subject.task == "image-classification"
-    if unknown or scope == "pipeline" or (not images and subject.sequence_length is None):
-        return 0.0
-    config = fresh_config(subject, None, 2) if images else architecture_config(subject)
-    module = auto_class(subject.task).from_config(config).eval()
-    if images:
-        inputs = {"pixel_values": torch.zeros(1, 3, subject.image_size, subject.image_size)}
-    else:
-        inputs = {"input_ids": torch.zeros(1, subject.sequence_length or 0, dtype=torch.long)}
-    return count_gops(lambda: module(**inputs))
-
-
-def checkpoint_recipe(subject: Subject, seed: int, dataset: Dataset, fetch: Fetch) -> Recipe:
+def checkpoint_recipe(subject: Choice, seed: int, dataset: Dataset, fetch: Fetch) -> Recipe:
     """Return the recipe of a model's checkpoint.
 
     Args:
@@ -143,8 +162,7 @@ def checkpoint_recipe(subject: Subject, seed: int, dataset: Dataset, fetch: Fetc
     key: dict[str, Any] = {
         "task": subject.task,
         "weights": subject.weights,
-        "tokenizer": tokenizer.identity if tokenizer else None,
-        "packages": package_versions("torch", "transformers"),
+        "tokenizer": tokenizer.key if tokenizer else None,
         "version": CHECKPOINT_VERSION,
     }
     if subject.weights == "pretrained":
@@ -174,7 +192,7 @@ def checkpoint_recipe(subject: Subject, seed: int, dataset: Dataset, fetch: Fetc
     return Recipe("checkpoint", key, build)
 
 
-def _make(subject: Subject, seed: int, tokenizer: Any, dataset: Dataset) -> Any:
+def _make(subject: Choice, seed: int, tokenizer: Any, dataset: Dataset) -> Any:
     """Return a model with its weights.
 
     Args:
@@ -207,7 +225,7 @@ def _make(subject: Subject, seed: int, tokenizer: Any, dataset: Dataset) -> Any:
     return module
 
 
-def _load_published(subject: Subject) -> Any:
+def _load_published(subject: Choice) -> Any:
     """Return a published model.
 
     Raises:
@@ -228,23 +246,3 @@ def _load_published(subject: Subject) -> Any:
         if (own := getattr(module.config, name, None)) != value:
             raise BadInput(f"model.config.{name}: received {value}; allowed: {own}, the value of {subject.model_id}")
     return module.eval()
-
-
-def open_checkpoint(subject: Subject, engine: Engine, folder: Path) -> Checkpoint:
-    """Return a checkpoint of the cache.
-
-    Args:
-        subject: the model.
-        engine: its scope and pipeline_batch_size apply.
-        folder: the checkpoint's folder in the cache.
-    """
-    return Checkpoint(
-        folder=folder,
-        digest=hashlib.sha256(json.dumps(json.loads((folder / DIGEST_FILE).read_text())["files"]).encode()).hexdigest(),
-        task=subject.task,
-        scope=engine.scope,
-        pipeline_batch_size=engine.pipeline_batch_size,
-        sequence_length=subject.sequence_length,
-        new_tokens=subject.new_tokens,
-        image_size=subject.image_size,
-    )

@@ -8,7 +8,7 @@ from typing import Any
 
 from runner.protocol import Subject
 from runner.worker.failures import BadInput, Unavailable
-from runner.worker.subjects.models import declare_torchvision_operators
+from runner.worker.subjects.torchvision import declare_torchvision_operators
 
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
 """Files to download: no pickles, and no weights for other frameworks."""

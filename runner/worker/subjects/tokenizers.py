@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from runner.protocol import Subject
-from runner.worker.artifacts.cache import Recipe, package_versions
+from runner.worker.artifacts.cache import Recipe
 from runner.worker.data.sentences import corpus
 from runner.worker.failures import BadInput
 from runner.worker.subjects.hub import fetch_model, origin
-from runner.worker.subjects.models import declare_torchvision_operators
+from runner.worker.subjects.torchvision import declare_torchvision_operators
 
 TRAINING_VERSION = 1
 """Part of the cache key. Increment it when the training changes: cached tokenizers become invalid."""
@@ -33,7 +33,7 @@ TEXT_BOUNDARY = "[CLS]"
 
 def tokenizer_recipe(subject: Subject) -> Recipe:
     """Return the recipe of a model's tokenizer."""
-    key: dict[str, Any] = {"packages": package_versions("tokenizers", "transformers"), "version": TRAINING_VERSION}
+    key: dict[str, Any] = {"version": TRAINING_VERSION}
     if subject.weights == "pretrained":
         return Recipe("tokenizer", key | origin(subject), lambda target: _copy(fetch_model(subject), target))
     generates = subject.task == "text-generation"

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from runner.protocol import BUNDLED_SAMPLES, Data, Job, Subject
+from runner.protocol import BUNDLED_SAMPLES, Data, Job
+from runner.protocol import Subject as Choice
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset, open_dataset, split
 from runner.worker.data.texts import Encoder, open_texts
 from runner.worker.failures import BadInput
-from runner.worker.subjects.checkpoint import checkpoint_recipe, open_checkpoint
+from runner.worker.subjects.checkpoint import PIXELS, Checkpoint, checkpoint_recipe
 from runner.worker.subjects.hub import fresh_config, max_tokens
-from runner.worker.subjects.models import declare_torchvision_operators
+from runner.worker.subjects.subject import BATCH, TOKENS, Port, Subject
 from runner.worker.subjects.tokenizers import open_tokenizer, tokenizer_recipe
+from runner.worker.subjects.torchvision import declare_torchvision_operators
 
 UNLIMITED = 1 << 20
 """Maximum number of tokens of a text if neither the model nor its tokenizer has a limit: more than any text has."""
 
 
-def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Any]:
-    """Return a job's data set and its checkpoint.
-
-    Args:
-        job: what to run.
-        fetch: gets artifacts.
-
-    Raises:
-        JobFailure: they are not available, or do not fit each other.
-        Missing: from `fetch`.
-    """
+def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
+    """Return a job's samples and its checkpoint; see :class:`runner.worker.subjects.subject.Opener`."""
     declare_torchvision_operators()  # Transformers and Optimum import torchvision
     subject, seed = job.subject, job.run.seed
     dataset = _open_data(subject, job.data, seed, fetch)
@@ -40,16 +32,24 @@ def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Any]:
         labelled = replace(job.data, name=own, evaluation_samples=evaluation, calibration_samples=training)
         fitted = _open_data(subject, labelled, seed, fetch)
     folder = fetch(checkpoint_recipe(subject, seed, fitted, fetch))
-    return dataset, open_checkpoint(subject, job.engine, folder)
+    return dataset, Checkpoint(subject.name, subject.task, folder, _inputs(subject, dataset))
 
 
-def _open_data(subject: Subject, data: Data, seed: int, fetch: Fetch) -> Dataset:
+def _inputs(subject: Choice, dataset: Dataset) -> tuple[Port, ...]:
+    """Return a model's inputs: images, or what its tokenizer returns."""
+    if subject.task == "image-classification":
+        return (Port(PIXELS, "float32", (BATCH, 3, subject.image_size, subject.image_size)),)
+    encoded = dataset.source.batch(dataset.evaluation[:1]).inputs
+    return tuple(Port(name, "int64", (BATCH, subject.sequence_length or TOKENS)) for name in encoded)
+
+
+def _open_data(subject: Choice, data: Data, seed: int, fetch: Fetch) -> Dataset:
     if subject.task == "image-classification":
         return open_dataset(data, subject.image_size, seed, fetch)
     return _texts(subject, data, seed, fetch)
 
 
-def _cannot_fit_probe(subject: Subject, data: Data, dataset: Dataset) -> bool:
+def _cannot_fit_probe(subject: Choice, data: Data, dataset: Dataset) -> bool:
     """Return whether a data set cannot fit a probe: all samples are one text, or they have no labels."""
     return data.name == "one_text" or (subject.task.endswith("-classification") and dataset.source.labels is None)
 
@@ -63,7 +63,7 @@ PROBE_DATA = {
 """By task, the data set that fits a probe if the job's own samples cannot."""
 
 
-def _texts(subject: Subject, data: Data, seed: int, fetch: Fetch) -> Dataset:
+def _texts(subject: Choice, data: Data, seed: int, fetch: Fetch) -> Dataset:
     """Return texts, encoded by the model's tokenizer.
 
     Raises:

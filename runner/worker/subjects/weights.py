@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from runner.protocol import BUNDLED_SAMPLES, Data, Subject
-from runner.worker.artifacts.cache import Fetch, Recipe, package_versions
+from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.data.datasets import FITTING_SAMPLES, Dataset, open_dataset
 from runner.worker.failures import BadInput, Unavailable
-from runner.worker.subjects.models import Weights, build_module, pretrained_module
 
 if TYPE_CHECKING:
     import torch
@@ -22,10 +22,40 @@ PROBE_VERSION = 2
 STATE_FILE = "state.pt"
 
 
-def open_weights(subject: Subject, seed: int, dataset: Dataset, fetch: Fetch) -> Weights:
+class Library(Protocol):
+    """A library that defines networks."""
+
+    def build(self, name: str, image_size: int, classes: int | None) -> nn.Module:
+        """Return an architecture with newly initialised weights; `classes` None takes the library's default."""
+
+    def pretrained(self, name: str) -> nn.Module:
+        """Return an architecture with the weights that the library publishes.
+
+        Raises:
+            OSError: they are not in the hub's cache, and the download failed.
+        """
+
+
+class Weights(Protocol):
+    """A source of a network's weights."""
+
+    @property
+    def digest(self) -> str:
+        """Changes if the weights do; part of the cache key of everything made from them."""
+
+    @property
+    def classes(self) -> int | None:
+        """Number of outputs; None for the library's default."""
+
+    def module(self) -> nn.Module:
+        """Return the network with these weights, in evaluation mode, in fp32."""
+
+
+def open_weights(library: Library, subject: Subject, seed: int, dataset: Dataset, fetch: Fetch) -> Weights:
     """Return the weights of a network.
 
     Args:
+        library: builds the network.
         subject: the network.
         seed: of random weights and of the probe.
         dataset: the job's images; the probe's classifier is fitted on its training samples.
@@ -35,18 +65,20 @@ def open_weights(subject: Subject, seed: int, dataset: Dataset, fetch: Fetch) ->
         BadInput: the kind of weights is unknown.
     """
     classes = dataset.source.classes
+    fresh = Fresh(library, subject, seed, classes)
     if subject.weights == "probe":
         labelled = dataset if dataset.source.labels is not None else _digits(subject.image_size, seed, fetch)
-        folder = fetch(probe_recipe(subject, seed, labelled))
-        digest = hashlib.sha256((folder / STATE_FILE).read_bytes()).hexdigest()
-        return FileWeights(subject, seed, labelled.source.classes, folder / STATE_FILE, digest)
+        folder = fetch(probe_recipe(library, subject, seed, labelled))
+        fresh = Fresh(library, subject, seed, labelled.source.classes)
+        return FileWeights(fresh, folder / STATE_FILE, _digest(folder / STATE_FILE))
     if subject.weights == "random":
-        return RandomWeights(subject, seed, classes, f"random, seed {seed}, {classes} classes")
+        return RandomWeights(fresh, f"random, seed {seed}, {classes} classes")
     if subject.weights == "file" and subject.weights_path is not None:
         path = Path(subject.weights_path)
-        return FileWeights(subject, seed, classes, path, hashlib.sha256(path.read_bytes()).hexdigest())
+        return FileWeights(fresh, path, _digest(path))
     if subject.weights == "pretrained":
-        return PretrainedWeights(subject, f"pretrained {package_versions(subject.source)}")
+        # Which weights a library publishes under a name depends on its version: the environment is part of every key.
+        return PretrainedWeights(library, subject.name, f"pretrained {version(subject.source)}")
     raise BadInput(f"weights={subject.weights}: unknown; allowed: probe, random, file, pretrained")
 
 
@@ -57,26 +89,54 @@ def _digits(image_size: int, seed: int, fetch: Fetch) -> Dataset:
     return open_dataset(digits, image_size, seed, fetch)
 
 
+def _digest(path: Path) -> str:
+    """Return a file's SHA-256, read in pieces: a state_dict in one piece would count in the process's peak memory."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A network with newly initialised weights."""
+
+    library: Library
+    subject: Subject
+    seed: int
+    classes: int
+
+    def module(self) -> nn.Module:
+        """Return the network with its library's initialisation, drawn by the seed."""
+        import torch
+
+        torch.manual_seed(self.seed)
+        return self.library.build(self.subject.name, self.subject.image_size, self.classes)
+
+
 @dataclass(frozen=True)
 class RandomWeights:
     """Random weights from a seed."""
 
-    subject: Subject
-    seed: int
-    classes: int
+    fresh: Fresh
     digest: str
+
+    @property
+    def classes(self) -> int:
+        """Number of outputs."""
+        return self.fresh.classes
 
     def module(self) -> nn.Module:
         """Return the network with its library's initialisation."""
-        return _fresh(self.subject, self.seed, self.classes)
+        return self.fresh.module()
 
 
 @dataclass(frozen=True)
 class PretrainedWeights:
     """The pretrained weights of the network's library, from its hub or the hub's cache."""
 
-    subject: Subject
+    library: Library
+    name: str
     digest: str
+    classes: None = None
 
     def module(self) -> nn.Module:
         """Return the network with the published weights.
@@ -85,10 +145,10 @@ class PretrainedWeights:
             Unavailable: the download failed.
         """
         try:
-            return pretrained_module(self.subject.source, self.subject.name)
+            return self.library.pretrained(self.name)
         except OSError as error:  # base class of the errors of urllib and the hub
             raise Unavailable(
-                f"pretrained weights of {self.subject.name} could not be fetched "
+                f"pretrained weights of {self.name} could not be fetched "
                 f"({type(error).__name__}): take weights=probe, or fill the hub's cache on a machine with a network"
             ) from error
 
@@ -97,11 +157,14 @@ class PretrainedWeights:
 class FileWeights:
     """A state_dict in a file."""
 
-    subject: Subject
-    seed: int
-    classes: int
+    fresh: Fresh
     path: Path
     digest: str
+
+    @property
+    def classes(self) -> int:
+        """Number of outputs."""
+        return self.fresh.classes
 
     def module(self) -> nn.Module:
         """Return the network with the file's weights.
@@ -109,14 +172,14 @@ class FileWeights:
         Raises:
             BadInput: the file is damaged, contains anything but tensors, or belongs to another network.
         """
-        module = _fresh(self.subject, self.seed, self.classes)
+        module = self.fresh.module()
         state = read_state(self.path)
         try:
             module.load_state_dict(state)
         except RuntimeError as error:  # PyTorch's error for missing, unexpected and misshaped tensors
             lines = [line.strip() for line in str(error).splitlines()[1:3]]
             raise BadInput(
-                f"weights.path={self.path} does not fit {self.subject.name} with {self.classes} classes: "
+                f"weights.path={self.path} does not fit {self.fresh.subject.name} with {self.classes} classes: "
                 f"{' '.join(lines)[:200]}"
             ) from error
         return module
@@ -147,37 +210,32 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _fresh(subject: Subject, seed: int, classes: int) -> nn.Module:
-    import torch
-
-    torch.manual_seed(seed)
-    return build_module(subject.source, subject.name, subject.image_size, classes)
-
-
-def probe_recipe(subject: Subject, seed: int, dataset: Dataset) -> Recipe:
+def probe_recipe(library: Library, subject: Subject, seed: int, dataset: Dataset) -> Recipe:
     """Return the recipe of a network's probe.
 
     Args:
+        library: builds the network.
         subject: the network.
         seed: of the random directions.
         dataset: the probe is fitted on its training samples.
     """
+    classes = dataset.source.classes
 
     def build(folder: Path) -> None:
         import torch
 
         from runner.worker.subjects.probe import make_probe
 
-        module = _fresh(subject, seed, dataset.source.classes)
-        torch.save(make_probe(module, dataset, dataset.source.classes, seed), folder / STATE_FILE)
+        module = Fresh(library, subject, seed, classes).module()
+        torch.save(make_probe(module, dataset, classes, seed), folder / STATE_FILE)
 
     key = {
         "source": subject.source,
         "name": subject.name,
         "image_size": subject.image_size,
         "seed": seed,
+        "classes": classes,
         "training": dataset.digest_of(dataset.training[:FITTING_SAMPLES]),
-        # No package versions: an interpreter with another PyTorch uses the same weights, and their digest covers them.
         "version": PROBE_VERSION,
     }
     return Recipe("probe", key, build)

@@ -9,6 +9,11 @@ import pytest
 from runner.worker.artifacts.cache import Cache, Missing, Recipe
 
 
+def opened(folder, host="1", here="host"):
+    """Return a cache as a process of one of two environments opens it; `host` is the digest of the host's."""
+    return Cache(folder, {"host": host, "other": "2"}, here)
+
+
 def recipe(calls, key=None, content="made"):
     """Return a recipe that counts how often it is built."""
 
@@ -22,8 +27,8 @@ def recipe(calls, key=None, content="made"):
 def test_made_once(tmp_path):
     """The second request finds the artifact, through another Cache object too."""
     calls = []
-    first = Cache(tmp_path).get(recipe(calls))
-    second = Cache(tmp_path).get(recipe(calls))
+    first = opened(tmp_path).get(recipe(calls))
+    second = opened(tmp_path).get(recipe(calls))
     assert first == second
     assert (first / "file.txt").read_text() == "made"
     assert len(calls) == 1
@@ -32,16 +37,33 @@ def test_made_once(tmp_path):
 def test_each_key_has_its_own_artifact(tmp_path):
     """A different key gives a different entry."""
     calls = []
-    cache = Cache(tmp_path)
+    cache = opened(tmp_path)
     assert cache.get(recipe(calls, {"version": "1"})) != cache.get(recipe(calls, {"version": "2"}))
     assert len(calls) == 2
+
+
+def test_a_changed_version_in_the_environment_makes_another_artifact(tmp_path):
+    """Of the environment that makes it, whichever process asks."""
+    calls = []
+    first = opened(tmp_path).get(recipe(calls))
+    assert opened(tmp_path, here="other").require(recipe(calls)) == first
+    assert opened(tmp_path, host="1b").get(recipe(calls)) != first
+    assert len(calls) == 2
+
+
+def test_another_environment_makes_nothing(tmp_path):
+    """It reports which one has to."""
+    calls = []
+    with pytest.raises(Missing) as missing:
+        opened(tmp_path, here="other").get(recipe(calls))
+    assert (missing.value.environment, calls) == ("host", [])
 
 
 def test_require_never_makes(tmp_path):
     """A measured process gets the exception Missing."""
     calls = []
     with pytest.raises(Missing):
-        Cache(tmp_path).require(recipe(calls))
+        opened(tmp_path).require(recipe(calls))
     assert not calls
 
 
@@ -49,7 +71,7 @@ def test_require_never_makes(tmp_path):
 def test_damaged_entry_is_made_again(tmp_path, damage):
     """An entry that does not match its digest is never returned."""
     calls = []
-    entry = Cache(tmp_path).get(recipe(calls))
+    entry = opened(tmp_path).get(recipe(calls))
     if damage == "altered":
         (entry / "file.txt").write_text("MADE")
     elif damage == "truncated":
@@ -60,7 +82,7 @@ def test_damaged_entry_is_made_again(tmp_path, damage):
         (entry / "digest.json").unlink()
     else:
         (entry / "digest.json").write_text("{")
-    again = Cache(tmp_path).get(recipe(calls))
+    again = opened(tmp_path).get(recipe(calls))
     assert (again / "file.txt").read_text() == "made"
     assert len(calls) == 2
 
@@ -72,7 +94,7 @@ def test_failed_build_leaves_nothing(tmp_path):
         (folder / "half").write_text("x")
         raise OSError("no space left on device")
 
-    cache = Cache(tmp_path)
+    cache = opened(tmp_path)
     broken = Recipe("thing", {}, build)
     with pytest.raises(OSError, match="no space"):
         cache.get(broken)
@@ -87,7 +109,7 @@ def test_two_makers_build_once(tmp_path):
 
     def make():
         barrier.wait()
-        Cache(tmp_path).get(recipe(calls))
+        opened(tmp_path).get(recipe(calls))
 
     threads = [threading.Thread(target=make) for _ in range(2)]
     for thread in threads:
@@ -99,5 +121,5 @@ def test_two_makers_build_once(tmp_path):
 
 def test_entry_records_its_key(tmp_path):
     """In a file that a person can read."""
-    entry = Cache(tmp_path).get(recipe([], {"precision": "int8"}))
-    assert json.loads((entry / "digest.json").read_text())["key"] == {"precision": "int8"}
+    entry = opened(tmp_path).get(recipe([], {"precision": "int8"}))
+    assert json.loads((entry / "digest.json").read_text())["key"] == {"precision": "int8", "environment": "1"}

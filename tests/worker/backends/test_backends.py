@@ -20,13 +20,12 @@ from runner.paths import PROJECT
 from runner.processes.launch import WorkerLaunch
 from runner.processes.worker import Worker
 from runner.protocol import Evaluate, Evaluated, Job, Load, Loaded
-from runner.worker.artifacts.cache import Cache, Missing
 from runner.worker.backends.base import Settings
 from runner.worker.backends.torch_module import TorchModule
-from runner.worker.build import Gathered, build_in_subprocess, gather
+from runner.worker.build import Gathered, gather, with_artifacts
 from runner.worker.evidence.isa import cpu_flags
 from runner.worker.failures import Unsupported
-from tests.jobs import change_job, make_job
+from tests.jobs import cache_of, change_job, make_job
 
 BATCH = 8
 SAMPLES = 24
@@ -53,21 +52,15 @@ def job(tmp_path_factory) -> Job:
 
 def opened(job: Job) -> Gathered:
     """Return the loaded parts of a job; as in a run, another process makes the artifacts."""
-    cache = Cache(Path(job.run.cache_dir))
-    try:
-        parts = gather(job, cache.require)
-    except Missing:
-        build_in_subprocess(job)
-        parts = gather(job, cache.require)
-    parts.runtime.load(parts.network, parts.artifact)
+    parts, _ = with_artifacts(job, cache_of(job), lambda fetch: gather(job, fetch))
+    parts.load()
     return parts
 
 
 def infer(parts: Gathered) -> np.ndarray:
     """Return the logits of the evaluation images."""
-    runtime, dataset = parts.runtime, parts.dataset
-    batches = dataset.batches(dataset.evaluation, BATCH)
-    return np.concatenate([runtime.answers(images)["logits"][:count] for images, count in batches])
+    batches = parts.dataset.batches(parts.dataset.evaluation, BATCH)
+    return np.concatenate([parts.task.answers(parts.runtime, images)["logits"][:count] for images, count in batches])
 
 
 def logits_of(outputs: Any) -> np.ndarray:
@@ -92,10 +85,25 @@ def launch(job: Job) -> WorkerLaunch:
     )
 
 
+class Recording(TorchModule):
+    """A runtime whose module a test sets."""
+
+    def load(self, model: object) -> None:
+        """Load nothing."""
+
+
+class Anything:
+    """A subject that passes its inputs on by position."""
+
+    def arguments(self, tensors: dict[str, torch.Tensor]) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
+        """Return the tensors as positional arguments."""
+        return tuple(tensors.values()), {}
+
+
 def test_request_threads_of_torch_have_a_pool_of_one(job):
     """With one request per core, each has one thread; without a setting, a new thread takes OpenMP's default."""
     settings = Settings("fp32", BATCH, 2, "contiguous", "async", 2)
-    module = TorchModule(settings)
+    module = Recording(settings)
     found: list[int] = []
 
     def pools(batch: object) -> None:
@@ -104,7 +112,8 @@ def test_request_threads_of_torch_have_a_pool_of_one(job):
     before = torch.get_num_threads()
     try:
         module._module = pools
-        step = module.bind(np.zeros((BATCH, 3, 8, 8), np.float32))
+        module._subject = Anything()  # type: ignore[assignment] # it is asked for the arguments only
+        step = module.bind({"images": np.zeros((BATCH, 3, 8, 8), np.float32)})
         with ThreadPoolExecutor(1) as pool:
             pool.submit(step).result()
     finally:
@@ -116,8 +125,7 @@ def test_request_threads_of_torch_have_a_pool_of_one(job):
 def test_logits_agree_with_fp32(job, reference, backend, precision):
     """Every runtime computes the same network: up to rounding in fp32, else up to the noise of its precision."""
     parts = opened(change_job(job, backend=backend, precision=precision))
-    [images, *_] = [images for images, _ in parts.dataset.batches(parts.dataset.evaluation, BATCH)]
-    logits = parts.runtime.answers(images)["logits"]
+    logits = parts.task.answers(parts.runtime, parts.samples)["logits"]
     assert (logits.shape, logits.dtype) == ((BATCH, 10), np.float32)
     sqnr = sqnr_db(infer(parts), reference)
     if (backend, precision) == ("torch", "fp32"):
@@ -144,9 +152,10 @@ def test_torch_int8_agrees_with_fp32(job, reference, tmp_path):
 def test_channels_last_gives_the_same_logits(job, reference):
     """The memory format does not change the result."""
     parts = opened(change_job(job, memory_format="channels_last"))
-    images, _ = next(parts.dataset.batches(parts.dataset.evaluation, BATCH))
     assert next(parts.runtime._module.parameters()).stride()[1] == 1  # the setting took effect: channels are innermost
-    np.testing.assert_allclose(parts.runtime.answers(images)["logits"], reference[:BATCH], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        parts.runtime.outputs(parts.model.example)["logits"], reference[:BATCH], rtol=1e-3, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(("backend", "precision"), IN_PROCESS)
@@ -158,7 +167,7 @@ def test_step_keeps_its_images_alive(job, backend, precision):
     parts = opened(change_job(job, backend=backend, precision=precision))
     images, _ = next(parts.dataset.batches(parts.dataset.evaluation, BATCH))
     alive = weakref.ref(images)
-    step = parts.runtime.bind(images)
+    step = parts.runtime.bind({"images": images})
     first = logits_of(step()).copy()
     shape = images.shape
     del images
@@ -176,7 +185,7 @@ def test_each_step_infers_its_own_images(job, reference, backend):
     """Steps bound to different batches keep to their own, in any order."""
     parts = opened(change_job(job, backend=backend))
     batches = [images for images, _ in parts.dataset.batches(parts.dataset.evaluation, BATCH)]
-    steps = [parts.runtime.bind(images) for images in batches]
+    steps = [parts.task.bind(parts.runtime, images) for images in batches]
     for number in (2, 0, 1, 0):
         expected = reference[number * BATCH : (number + 1) * BATCH]
         assert (sqnr_db(logits_of(steps[number]()), expected) or np.inf) > MIN_SQNR_DB["fp32"]
@@ -185,7 +194,7 @@ def test_each_step_infers_its_own_images(job, reference, backend):
 def test_ort_rejects_bf16_and_names_alternatives(job):
     """The constructor rejects it, before anything is exported."""
     with pytest.raises(Unsupported, match="take precision=int8 here, or backend=openvino or torch for bf16"):
-        gather(change_job(job, backend="ort", precision="bf16"), Cache(Path(job.run.cache_dir)).require)
+        gather(change_job(job, backend="ort", precision="bf16"), cache_of(job).require)
 
 
 def test_a_measured_process_never_makes_its_artifacts(job, tmp_path):
@@ -206,5 +215,5 @@ def test_a_measured_process_never_makes_its_artifacts(job, tmp_path):
             worker.request(Evaluate(str(path), cached=False), Evaluated, timeout_s=60)
         with np.load(path) as stored:
             logits.append(stored["logits"])
-    assert rebuilt == [["digits", "onnx"], []]
+    assert rebuilt == [["digits", "onnx-fp32", "work"], []]
     np.testing.assert_array_equal(*logits)

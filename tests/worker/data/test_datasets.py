@@ -9,12 +9,11 @@ import pytest
 from PIL import Image
 
 from runner.analysis.accuracy import compare
-from runner.worker.artifacts.cache import Cache, Missing
-from runner.worker.build import build_in_subprocess, gather
+from runner.worker.artifacts.cache import Cache
 from runner.worker.data.datasets import IMAGENET_MEAN, IMAGENET_STD, Dataset, open_dataset
 from runner.worker.failures import BadInput
-from tests.jobs import change_job, make_job
-from tests.worker.backends.test_backends import PROBE
+from tests.jobs import cache_of, change_job, make_job
+from tests.worker.backends.test_backends import PROBE, infer, opened
 
 SIZE = 32
 
@@ -22,7 +21,7 @@ SIZE = 32
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory) -> Cache:
     """The cache of test_backends.py, so that the probe is made once."""
-    return Cache(tmp_path_factory.getbasetemp() / "artifacts")
+    return cache_of(change_job(PROBE, cache_dir=str(tmp_path_factory.getbasetemp() / "artifacts")))
 
 
 @pytest.fixture
@@ -177,6 +176,20 @@ def test_image_folder_digest_covers_the_bytes_of_the_files(open_data, folder):
     assert open_folder(open_data, folder).digest != before
 
 
+def test_digest_covers_the_size_of_the_images(open_data, folder):
+    """The same files at another size are other tensors."""
+    digests = {open_folder(open_data, folder, image_size=size).digest for size in (32, 48)}
+    assert len(digests) == 2
+
+
+def test_calibration_batches_are_never_padded(open_data):
+    """18 samples in batches of 8: the last one has two, and none is repeated."""
+    data = open_data(calibration_samples=18)
+    batches = list(data.calibration_batches())
+    assert [len(batch) for batch in batches] == [8, 8, 2]
+    np.testing.assert_array_equal(np.concatenate(batches), data.source.batch(data.calibration))
+
+
 def test_too_few_images_are_rejected(open_data, folder):
     """A run never uses fewer images than its configuration states."""
     reason = "data=image_folder holds 6 samples, fewer than data.evaluation_samples and data.calibration_samples"
@@ -188,17 +201,9 @@ def test_too_few_images_are_rejected(open_data, folder):
 def test_probe_classifies_digits(tmp_path_factory):
     """Top-1 of at least 0.90 on 200 held-out digits, with a probe made by another process."""
     job = change_job(PROBE, evaluation_samples=200, cache_dir=str(tmp_path_factory.getbasetemp() / "artifacts"))
-    cache = Cache(Path(job.run.cache_dir))
-    try:
-        parts = gather(job, cache.require)
-    except Missing:
-        build_in_subprocess(job)
-        parts = gather(job, cache.require)
-    parts.runtime.load(parts.network, parts.artifact)
+    parts = opened(job)
     data = parts.dataset
-    logits = np.concatenate(
-        [parts.runtime.answers(images)["logits"][:n] for images, n in data.batches(data.evaluation, 8)]
-    )
+    logits = infer(parts)
     assert compare(logits, logits, data.labels(data.evaluation)).top1 >= 0.90
 
 
@@ -206,12 +211,12 @@ def test_probe_is_reproducible(open_data):
     """Bit for bit equal for the same seed, so that caches of several machines agree; different for another seed."""
     import torch
 
-    from runner.worker.subjects.models import build_module
+    from runner.worker.subjects import torchvision
     from runner.worker.subjects.probe import make_probe
 
     def make(seed: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(5)
-        return make_probe(build_module("torchvision", "resnet18", SIZE, 10), open_data(), 10, seed)
+        return make_probe(torchvision.build("resnet18", SIZE, 10), open_data(), 10, seed)
 
     first, again, other = make(3), make(3), make(4)
     assert list(first) == list(again)

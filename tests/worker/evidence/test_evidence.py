@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 import subprocess
 import sys
@@ -64,11 +65,6 @@ def observed(job: Job, log: Path, env: dict[str, str] | None = None) -> dict[str
         return {
             finding.knob: finding for finding in worker.request(Observe(watch_s=0.2), Observed, timeout_s=60).evidence
         }
-
-
-def images_of(parts) -> object:
-    """Return a batch of a job's images."""
-    return next(parts.dataset.batches(parts.dataset.evaluation, PROBE.run.batch_size))[0]
 
 
 # --- contradictions in whole runs --------------------------------------------------------------------------
@@ -171,9 +167,9 @@ def test_openvino_without_the_f32_hint(job, monkeypatch):
     """By default, it lowers fp32 to bf16; the precision of the executed layers counts."""
     from runner.worker.backends import openvino
 
-    monkeypatch.setitem(openvino.PRECISION_HINTS, "fp32", "bf16")
+    monkeypatch.setitem(openvino.PROPERTIES, "fp32", {"INFERENCE_PRECISION_HINT": "bf16"})
     parts = opened(change_job(job, backend="openvino"))
-    [finding] = parts.runtime.evidence(images_of(parts))
+    [finding] = parts.runtime.evidence(parts.probe)
     assert (finding.asked, finding.state) == ("fp32", CONTRADICTED)
     assert finding.observed.startswith("100.0 % bf16 of multiply-accumulates, 21 operations")
 
@@ -183,10 +179,9 @@ def test_int8_left_unquantised(job, backend):
     """The fp32 graph, loaded where an int8 graph is requested."""
     exported = opened(change_job(job, backend=backend, precision="fp32"))
     faulty = opened(change_job(job, backend=backend, precision="int8"))
-    faulty.runtime._precision = "fp32"
-    faulty.runtime.load(faulty.network, exported.artifact)
-    faulty.runtime._precision = "int8"
-    [finding] = faulty.runtime.evidence(images_of(faulty))
+    swapped = dataclasses.replace(faulty, model=exported.model)
+    swapped.load()
+    [finding] = swapped.runtime.evidence(swapped.probe)
     assert finding.state == CONTRADICTED
     assert finding.observed.startswith("100.0 % fp32")
     assert "quantiser" in finding.remedy
@@ -198,7 +193,7 @@ def test_torch_autocast_left_out(job, monkeypatch):
 
     parts = opened(change_job(job, backend="torch", precision="bf16"))
     monkeypatch.setattr(parts.runtime, "autocast", lambda: torch.autocast("cpu", torch.bfloat16, enabled=False))
-    [finding] = parts.runtime.evidence(images_of(parts))
+    [finding] = parts.runtime.evidence(parts.probe)
     assert (finding.state, finding.facts) == (CONTRADICTED, {"fp32": 1.0})
 
 
@@ -217,7 +212,7 @@ def test_torch_autocast_left_out(job, monkeypatch):
 def test_every_runtime_proves_its_precision(job, backend, precision, min_share):
     """By the executed operations: ResNet-18 has 20 convolutions and one linear layer, and its shares sum to 1."""
     parts = opened(change_job(job, backend=backend, precision=precision))
-    [finding] = parts.runtime.evidence(images_of(parts))
+    [finding] = parts.runtime.evidence(parts.probe)
     assert (finding.knob, finding.state) == ("precision", VERIFIED), finding
     assert ", 21 operations" in finding.observed
     shares = {name: share for name, share in finding.facts.items() if not name.startswith("qdq")}
@@ -311,21 +306,23 @@ def test_precision_is_weighed_by_the_work():
     """90 % in int8 are sufficient, 70 % are not; fp32 needs all of it."""
 
     def judged(requested, *works):
-        return arithmetic.precision(requested, [Work(*work) for work in works], "work", "here").state
+        return arithmetic.precision(requested, [Work(*work) for work in works], "work", "here", expected=10).state
 
     assert judged("int8", ("int8", 9), ("fp32", 1)) == VERIFIED
     assert judged("int8", ("int8", 7), ("fp32", 3)) == CONTRADICTED
-    assert judged("fp32", ("fp32", 99), ("bf16", 1)) == CONTRADICTED
+    assert judged("fp32", ("fp32", 9.9), ("bf16", 0.1)) == CONTRADICTED
     assert judged("bf16") == UNKNOWN
 
 
 def test_unobserved_work_is_unknown():
     """A library does not report half of the work; 5 % may be missing."""
-    half, most = (
-        arithmetic.precision("fp32", [Work("fp32", amount)], "work", "here", expected=100) for amount in (50, 95)
+    half, most, unknown = (
+        arithmetic.precision("fp32", [Work("fp32", amount)], "work", "here", expected=expected)
+        for amount, expected in ((50, 100), (95, 100), (95, 0))
     )
-    assert (half.state, most.state) == (UNKNOWN, VERIFIED)
+    assert (half.state, most.state, unknown.state) == (UNKNOWN, VERIFIED, UNKNOWN)
     assert half.observed.endswith("50.0 % of the network's work was not observed")
+    assert unknown.observed.endswith("how much work the model has is not known")
 
 
 ONEDNN = [
@@ -367,16 +364,21 @@ def kernel(name, inputs, output, dur=1):
 
 
 def test_unfused_quantisation_is_counted():
-    """Two of four nodes only convert, with three quarters of the time; 90 % of the work is in int8."""
+    """Two of four nodes only convert, with three quarters of the time; 90 % of the work is in int8.
+
+    A convolution whose weights' shape is not known is not observed; no other unit takes its place.
+    """
     conv = kernel("QLinearConv", [{"uint8": [1, 4, 4, 8]}], {"uint8": [1, 4, 4, 9]})
     gemm = kernel("Gemm", [{"float": [8, 16]}], {"float": [8, 1]})
     unfused = [kernel(name, [], {}, dur=3) for name in ("QuantizeLinear", "DequantizeLinear")]
-    finding = ort_profile.precision("int8", [conv, gemm, *unfused], {"/QLinearConv": [9, 8, 1, 1]})
+    total = 1 * 4 * 4 * 9 * 8 + 8 * 16
+    finding = ort_profile.precision("int8", [conv, gemm, *unfused], {"/QLinearConv": [9, 8, 1, 1]}, expected=total)
     assert finding.state == VERIFIED
     assert finding.facts == {"int8": 0.9, "fp32": 0.1, "qdq": 2, "qdq_share": 0.75}
     assert "of multiply-accumulates" in finding.observed
-    unknown = ort_profile.precision("int8", [conv, gemm, *unfused], {})
-    assert "50.0 % int8, 50.0 % fp32 of execution time" in unknown.observed
+    unseen = ort_profile.precision("fp32", [conv, gemm, *unfused], {}, expected=total)
+    assert (unseen.state, unseen.facts["fp32"]) == (UNKNOWN, 1.0)
+    assert unseen.observed.endswith("90.0 % of the network's work was not observed")
 
 
 def test_the_summary_counts_each_setting_once_by_its_worst_state():

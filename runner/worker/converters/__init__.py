@@ -1,0 +1,1 @@
+"""The converters between forms of a model: one module each, with a class ``Converter``; see :mod:`.base`."""

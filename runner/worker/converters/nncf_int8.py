@@ -1,0 +1,51 @@
+"""An OpenVINO model in static int8, by NNCF's post-training quantisation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from runner.worker.converters import base
+from runner.worker.converters.base import Order
+from runner.worker.converters.openvino_files import inputs_for, quiet_nncf, read, save
+from runner.worker.converters.optimum_onnx import copy_configuration
+from runner.worker.failures import Unsupported
+from runner.worker.subjects.subject import IR, ONNX, Form
+
+
+class Converter(base.Converter):
+    """Quantises a model's weights and activations."""
+
+    sources = (IR, ONNX)
+    version = 3
+
+    def makes(self, form: Form) -> bool:
+        """Return whether the form is an IR in static int8."""
+        return form == Form("ir", "int8")
+
+    def key(self, order: Order) -> dict[str, Any]:
+        """Return the calibration data.
+
+        Raises:
+            Unsupported: a model that generates text.
+        """
+        if order.subject.task == "text-generation":
+            raise Unsupported("int8 needs a graph without state, text generation has one: take precision=int8_weights")
+        return {"calibration": order.dataset.digest_of(order.dataset.calibration)}
+
+    def convert(self, order: Order, source: Path | None, target: Path) -> None:
+        """Write ``model.xml`` and ``model.bin``."""
+        assert source is not None
+        nncf = quiet_nncf()
+        model = read(source)
+        batches = [inputs_for(model, order.subject.inputs(samples)) for samples in order.dataset.calibration_batches()]
+        # A softmax in the graph means attention: the classifiers end in logits.
+        attention = any(node.get_type_name() == "Softmax" for node in model.get_ops())
+        quantised = nncf.quantize(
+            model,
+            nncf.Dataset(batches),
+            subset_size=len(batches),
+            model_type=nncf.ModelType.TRANSFORMER if attention else None,
+        )
+        save(quantised, target)
+        copy_configuration(source, target)

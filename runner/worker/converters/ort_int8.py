@@ -1,0 +1,109 @@
+"""An ONNX graph in static int8, by ONNX Runtime's quantiser: QDQ format, calibrated."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from runner.worker.converters import base
+from runner.worker.converters.base import Order
+from runner.worker.converters.optimum_onnx import copy_configuration
+from runner.worker.evidence.isa import has_vnni
+from runner.worker.failures import Unsupported
+from runner.worker.subjects.subject import FILES, ONNX, Batch, Form
+
+log = logging.getLogger(__name__)
+
+
+class Converter(base.Converter):
+    """Quantises a graph's weights and activations."""
+
+    sources = (ONNX,)
+    version = 3
+
+    def makes(self, form: Form) -> bool:
+        """Return whether the form is a graph in static int8."""
+        return form == Form("onnx", "int8")
+
+    def key(self, order: Order) -> dict[str, Any]:
+        """Return the calibration data, and the bits of weights.
+
+        Raises:
+            Unsupported: a model that generates text.
+        """
+        if order.subject.task == "text-generation":
+            raise Unsupported("calibration provides no ranges for cached keys and values: take precision=int8_dynamic")
+        return {
+            "calibration": order.dataset.digest_of(order.dataset.calibration),
+            # Without VNNI, pairs of products are accumulated in 16 bits and saturate: weights then have 7 bits.
+            "reduce_range": not has_vnni(),
+        }
+
+    def convert(self, order: Order, source: Path | None, target: Path) -> None:
+        """Write ``model.onnx``."""
+        assert source is not None
+        batches = (order.subject.inputs(samples) for samples in order.dataset.calibration_batches())
+        quantise(source / FILES["onnx"], target / FILES["onnx"], batches, reduce_range=not has_vnni())
+        copy_configuration(source, target)
+
+
+def quantise(source: Path, target: Path, batches: Iterable[Batch], *, reduce_range: bool) -> None:
+    """Write a static int8 model in QDQ format: unsigned activations, and signed weights per channel.
+
+    In a graph with attention, only the matrix products are quantised, and their outputs remain in fp32: on ViT-B/16 the
+    logits then have an SQNR of 26 dB instead of 9 dB, and this was the fastest of the variants tried.
+
+    Args:
+        source: the exported model.
+        target: the file to write.
+        batches: the calibration data.
+        reduce_range: quantise weights to 7 bits.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    prepared = target.with_name("prepared.onnx")
+    prepare(source, prepared)
+    attention = any(node.op_type == "Softmax" for node in onnx.load(prepared).graph.node)
+    linear = ["Conv", "MatMul", "Gemm"]
+    quantize_static(
+        prepared,
+        target,
+        _reader(batches, [one.name for one in onnx.load(prepared, load_external_data=False).graph.input]),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        reduce_range=reduce_range,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=linear if attention else None,
+        extra_options={"OpTypesToExcludeOutputQuantization": linear} if attention else {},
+    )
+    prepared.unlink()
+
+
+def prepare(source: Path, target: Path) -> None:
+    """Write a model with inferred shapes and fused operators, as the quantiser needs it."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    try:
+        quant_pre_process(source, target)
+    except Exception as error:  # symbolic inference fails in its own ways: on attention masks, on unknown operators
+        log.info("without symbolic shape inference, which failed: %r", error)
+        quant_pre_process(source, target, skip_symbolic_shape=True)
+
+
+def _reader(batches: Iterable[Batch], names: list[str]) -> Any:
+    """Return calibration data in the form that ONNX Runtime's quantiser reads: only the graph's inputs."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
+        def __init__(self) -> None:
+            self._batches = iter(batches)
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self._batches, None)
+            return None if batch is None else {name: batch[name] for name in names}
+
+    return Reader()

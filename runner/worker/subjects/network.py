@@ -1,0 +1,88 @@
+"""A classifier of images, built by its library's definition, with the job's weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from runner.protocol import Job
+from runner.worker.artifacts.cache import Fetch
+from runner.worker.data.datasets import Dataset, open_dataset
+from runner.worker.subjects.subject import BATCH, MODULE, Batch, Port, Signature, Subject
+from runner.worker.subjects.weights import Library, Weights, open_weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+IMAGES, LOGITS = "images", "logits"
+"""Names of the input and of the output."""
+
+
+class Network(Subject):
+    """An architecture with its weights. :meth:`module` imports its library; nothing else does."""
+
+    task = "image-classification"
+    forms = (MODULE,)
+
+    def __init__(self, library: Library, source: str, name: str, image_size: int, weights: Weights) -> None:
+        """Store the network's parts.
+
+        Args:
+            library: builds the architecture.
+            source: the library's name.
+            name: the architecture's name in the library's registry.
+            image_size: height and width in pixels.
+            weights: the source of its weights.
+        """
+        self._library = library
+        self._source = source
+        self.name = name
+        self._image_size = image_size
+        self._weights = weights
+        self.signature = Signature(
+            inputs=(Port(IMAGES, "float32", (BATCH, 3, image_size, image_size)),),
+            outputs=(Port(LOGITS, "float32", (BATCH, weights.classes or "classes")),),
+        )
+
+    @property
+    def digest(self) -> str:
+        """Changes if the weights do."""
+        return self._weights.digest
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Everything that the network's function depends on, as JSON values."""
+        return {"source": self._source, "name": self.name, "weights": self.digest, "signature": self.signature.key}
+
+    def module(self) -> nn.Module:
+        """Return the network in evaluation mode, in fp32."""
+        return self._weights.module()
+
+    def meta_module(self) -> nn.Module:
+        """Return the architecture on the meta device."""
+        import torch
+
+        with torch.device("meta"):
+            return self._library.build(self.name, self._image_size, self._weights.classes)
+
+    def inputs(self, samples: Any) -> Batch:
+        """Return images as the only input."""
+        return {IMAGES: samples}
+
+
+def open_network(library: object, job: Job, fetch: Fetch) -> tuple[Dataset, Network]:
+    """Return the images of a job, and its network.
+
+    Args:
+        library: a module with the functions of :class:`Library`.
+        job: what to run.
+        fetch: gets artifacts.
+
+    Raises:
+        JobFailure: they are not available, or do not fit each other.
+        Missing: from `fetch`.
+    """
+    builder = cast("Library", library)  # a module; mypy does not see that one in sys.modules is a Library
+    subject, seed = job.subject, job.run.seed
+    dataset = open_dataset(job.data, subject.image_size, seed, fetch)
+    weights = open_weights(builder, subject, seed, dataset, fetch)
+    return dataset, Network(builder, subject.source, subject.name, subject.image_size, weights)

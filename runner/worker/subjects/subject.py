@@ -1,0 +1,170 @@
+"""A subject: the model under test, with its signature and the forms that it comes in.
+
+A form is a representation of a model: an ``nn.Module``, an exported program, an ONNX graph, an OpenVINO IR, a folder of
+Transformers. A subject brings some; :mod:`runner.worker.converters` makes the others from these; a backend says which
+ones it accepts. Adding a source of models is adding a module here with a function ``open_subject``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runner.protocol import Job
+from runner.worker.artifacts.cache import Fetch
+from runner.worker.data.datasets import Dataset
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Batch = Mapping[str, NDArray[Any]]
+"""A model's inputs by name; the first axis of each is the batch."""
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes of a model's inputs by name."""
+
+BATCH, TOKENS = "batch", "tokens"
+"""Symbols for extents that a signature leaves open."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """One named input or output."""
+
+    name: str
+    dtype: str
+    """NumPy's name of the element type: float32, int64, …"""
+    shape: tuple[int | str, ...]
+    """Extents; a symbol, such as ``batch``, where the extent may vary."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The named inputs and outputs of a model, in the order of its own definition."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """The signature as JSON values, for cache keys."""
+        return {
+            side: [[port.name, port.dtype, list(port.shape)] for port in ports]
+            for side, ports in (("inputs", self.inputs), ("outputs", self.outputs))
+        }
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all extents but the batch are numbers."""
+        return all(isinstance(extent, int) for port in self.inputs for extent in port.shape[1:])
+
+
+@dataclass(frozen=True)
+class Form:
+    """A representation of a model, and the precision of its stored operations."""
+
+    kind: str
+    """module, program, onnx, ir or checkpoint."""
+    precision: str = "fp32"
+    """A value of ``runner.config.schema.Precision``."""
+    variant: str = ""
+    """The way in which it was made, if there are several: a level of optimisation, a quantiser's configuration."""
+
+    def __str__(self) -> str:
+        """Return kind, precision and variant, as in ``onnx-int8_dynamic-avx2``."""
+        return "-".join(part for part in (self.kind, self.precision, self.variant) if part)
+
+
+MODULE = Form("module")
+ONNX = Form("onnx")
+IR = Form("ir")
+CHECKPOINT = Form("checkpoint")
+
+FILES = {"onnx": "model.onnx", "ir": "model.xml", "program": "program.pt2"}
+"""By kind of form, the file in an artifact's folder that holds the model."""
+
+
+class Subject(ABC):
+    """A model with its weights."""
+
+    name: str
+    """For messages."""
+    task: str
+    """A value of ``runner.config.schema.Task``."""
+    forms: tuple[Form, ...]
+    """The forms that it comes in, best first."""
+    signature: Signature
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """Changes if the weights do."""
+
+    @property
+    @abstractmethod
+    def key(self) -> dict[str, Any]:
+        """Everything that the model's function depends on, as JSON values: content and signature."""
+
+    @abstractmethod
+    def module(self) -> nn.Module:
+        """Return the model as a module, in evaluation mode, in fp32."""
+
+    @abstractmethod
+    def meta_module(self) -> nn.Module:
+        """Return the model's architecture without weights, on PyTorch's meta device, in evaluation mode."""
+
+    @abstractmethod
+    def inputs(self, samples: Any) -> Batch:
+        """Return a batch of the data set as the model's named inputs."""
+
+    def folder(self, form: Form) -> Path | None:  # noqa: ARG002 -- for subjects that come in files
+        """Return the folder with the files of a form that the subject brings; None if it has no files."""
+        return None
+
+    def arguments(self, tensors: Mapping[str, Tensor]) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        """Return the positional and the keyword arguments of the module form for named inputs."""
+        return tuple(tensors[port.name] for port in self.signature.inputs), {}
+
+    def name_outputs(self, found: Any) -> dict[str, Tensor]:
+        """Return by name the outputs that the module form returned."""
+        names = [port.name for port in self.signature.outputs]
+        if isinstance(found, Mapping):
+            return {name: found[name] for name in names}
+        return dict(zip(names, found if isinstance(found, (tuple, list)) else (found,), strict=True))
+
+
+class Opener(Protocol):
+    """The function ``open_subject`` of each source of models."""
+
+    def __call__(self, job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
+        """Return a job's data set and its model.
+
+        Args:
+            job: what to run.
+            fetch: gets artifacts.
+
+        Raises:
+            JobFailure: they are not available, or do not fit each other.
+            Missing: from `fetch`.
+        """
+
+
+def shapes_of(batch: Batch) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a batch's inputs."""
+    return {name: tuple(values.shape) for name, values in batch.items()}
+
+
+def zeros(signature: Signature, batch: int, shapes: Shapes) -> dict[str, NDArray[Any]]:
+    """Return inputs for tracing: zeros of a signature's types.
+
+    Args:
+        signature: the model's.
+        batch: samples.
+        shapes: shapes of a batch, for the other extents that the signature leaves open.
+    """
+    return {port.name: np.zeros((batch, *shapes[port.name][1:]), port.dtype) for port in signature.inputs}

@@ -1,0 +1,59 @@
+"""Networks of timm, with the job's weights."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from runner.protocol import Job
+from runner.worker.artifacts.cache import Fetch
+from runner.worker.data.datasets import Dataset
+from runner.worker.subjects.network import open_network
+from runner.worker.subjects.subject import Subject
+from runner.worker.subjects.torchvision import declare_torchvision_operators
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
+    """Return a job's images and its network; see :class:`runner.worker.subjects.subject.Opener`."""
+    return open_network(sys.modules[__name__], job, fetch)
+
+
+def build(name: str, image_size: int, classes: int | None) -> nn.Module:
+    """Return an architecture with newly initialised weights, in evaluation mode.
+
+    Args:
+        name: the architecture's name in timm's registry.
+        image_size: height and width in pixels; only architectures with a fixed number of patches depend on it.
+        classes: number of outputs; None for the library's default.
+    """
+    declare_torchvision_operators()  # timm imports torchvision
+    import timm
+
+    sized: dict[str, Any] = {"img_size": image_size} if _takes_image_size(name) else {}
+    counted: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    module: nn.Module = timm.create_model(name, **counted, **sized)
+    return module.eval()
+
+
+def pretrained(name: str) -> nn.Module:
+    """Return an architecture with the weights that the library publishes, in evaluation mode.
+
+    Raises:
+        OSError: they are not in the hub's cache, and the download failed.
+    """
+    declare_torchvision_operators()
+    import timm
+
+    module: nn.Module = timm.create_model(name, pretrained=True)
+    return module.eval()
+
+
+def _takes_image_size(name: str) -> bool:
+    """Return whether a timm model has a fixed number of patches."""
+    import timm
+
+    entry = timm.models.model_entrypoint(name.split(".", maxsplit=1)[0])
+    return entry.__module__.rsplit(".", 1)[-1] in {"vision_transformer", "deit", "beit", "eva", "swin_transformer"}

@@ -1,0 +1,81 @@
+"""Networks of torchvision, with the job's weights."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.protocol import Job
+from runner.worker.artifacts.cache import Fetch
+from runner.worker.data.datasets import Dataset
+from runner.worker.subjects.network import open_network
+from runner.worker.subjects.subject import Subject
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
+    """Return a job's images and its network; see :class:`runner.worker.subjects.subject.Opener`."""
+    return open_network(sys.modules[__name__], job, fetch)
+
+
+def build(name: str, image_size: int, classes: int | None) -> nn.Module:
+    """Return an architecture with newly initialised weights, in evaluation mode.
+
+    Args:
+        name: the architecture's name in torchvision's registry.
+        image_size: height and width in pixels; only architectures with position embeddings per patch depend on it.
+        classes: number of outputs; None for the library's default.
+    """
+    declare_torchvision_operators()
+    from torchvision import models
+
+    sized: dict[str, Any] = {"image_size": image_size} if name.startswith("vit_") else {}
+    counted = {} if classes is None else {"num_classes": classes}
+    built: nn.Module = models.get_model(name, weights=None, **counted, **sized)
+    return built.eval()
+
+
+def pretrained(name: str) -> nn.Module:
+    """Return an architecture with the weights that the library publishes, in evaluation mode.
+
+    Raises:
+        OSError: they are not in the hub's cache, and the download failed.
+    """
+    declare_torchvision_operators()
+    from torchvision import models
+
+    built: nn.Module = models.get_model(name, weights="DEFAULT")
+    return built.eval()
+
+
+@cache
+def declare_torchvision_operators() -> None:
+    """Make ``import torchvision`` possible with a CPU build of PyTorch.
+
+    torchvision's wheel on PyPI is built for CUDA. With a CPU build of PyTorch its C++ library does not load, and its
+    import fails when it registers fake implementations of operators that are not defined. Declaring the schemas is
+    enough for classification models, which use none of these operators.
+    """
+    import importlib.util
+
+    import torch
+    from torch import library
+
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return  # not installed: importing it reports that
+    try:
+        torch.ops.load_library(str(Path(spec.origin).with_name("_C.so")))
+    except OSError:  # built for another PyTorch
+        declared = library.Library("torchvision", "DEF")
+        declared.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        declared.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _keep_alive.append(declared)
+
+
+_keep_alive: list[Any] = []
+"""Library objects: a declaration is valid as long as its object exists."""

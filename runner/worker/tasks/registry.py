@@ -1,0 +1,30 @@
+"""From a job to its task."""
+
+from __future__ import annotations
+
+from runner.protocol import Job
+from runner.worker.subjects.checkpoint import Checkpoint
+from runner.worker.subjects.subject import Subject
+from runner.worker.tasks import base, classification, pipeline, question_answering, text_generation
+
+
+def open_task(job: Job, subject: Subject) -> base.Task:
+    """Return the task of a job.
+
+    Raises:
+        Unsupported: the model has no such task.
+    """
+    engine, task = job.engine, _plain_task(job, subject)
+    if engine.scope != "pipeline":
+        return task
+    assert isinstance(subject, Checkpoint)
+    return pipeline.Task(task, subject, engine.pipeline_batch_size, job.subject.new_tokens)
+
+
+def _plain_task(job: Job, subject: Subject) -> base.Task:
+    """Return the task from tensors to tensors."""
+    if subject.task == "text-generation":
+        return text_generation.Task(subject, job.subject.new_tokens)
+    if subject.task == "question-answering":
+        return question_answering.Task(subject)
+    return classification.Task(subject)
