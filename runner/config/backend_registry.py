@@ -42,6 +42,10 @@ class Backend:
     """By name, the keyword-only arguments of its constructor."""
     packages: tuple[str, ...]
     """The packages that it needs, apart from those of the model."""
+    precisions: tuple[str, ...]
+    """The precisions that it implements; empty if its class does not list them."""
+    lacks: dict[str, str]
+    """By precision, why it does not implement it."""
 
 
 _ARGUMENT = re.compile(r"^ {4}(\w+): (.*)$", re.MULTILINE)
@@ -69,7 +73,15 @@ def _backend(module: ast.Module) -> Backend | None:
         if isinstance(node, ast.ClassDef) and node.name == "Runtime" and not _is_abstract(node):
             constructors = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
             options = _options(constructors[0]) if constructors else {}
-            return Backend(options, tuple(_packages(node)))
+            lists = _class_attributes(node)
+            accepted = lists.get("accepts")
+            keys = accepted.keys if isinstance(accepted, ast.Dict) else []
+            return Backend(
+                options,
+                packages=tuple(ast.literal_eval(lists["packages"])) if "packages" in lists else (),
+                precisions=tuple(ast.literal_eval(key) for key in keys if key is not None),
+                lacks=dict(ast.literal_eval(lists["lacks"])) if "lacks" in lists else {},
+            )
     return None
 
 
@@ -77,12 +89,15 @@ def _is_abstract(definition: ast.ClassDef) -> bool:
     return any(isinstance(parent, ast.Name) and parent.id == "ABC" for parent in definition.bases)
 
 
-def _packages(definition: ast.ClassDef) -> tuple[str, ...]:
-    """Return the class attribute ``packages``; empty if the class has none."""
+def _class_attributes(definition: ast.ClassDef) -> dict[str, ast.expr]:
+    """Return the expressions that a class assigns to names, annotated or not."""
+    found: dict[str, ast.expr] = {}
     for node in definition.body:
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["packages"]:
-            return tuple(ast.literal_eval(node.value))
-    return ()
+        if isinstance(node, ast.Assign):
+            found |= {ast.unparse(target): node.value for target in node.targets}
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            found[ast.unparse(node.target)] = node.value
+    return found
 
 
 def _options(constructor: ast.FunctionDef) -> Options:

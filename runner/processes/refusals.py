@@ -5,12 +5,22 @@ Such a run ends as `unsupported` before anything is launched: a row must not cla
 
 from __future__ import annotations
 
+from runner.config import backend_registry
 from runner.config.schema import Precision, RunConfig
 from runner.machine.facts import Machine
 from runner.results.status import RunFailed, Status
 
 BF16_SETS = ("AVX-512 BF16", "AMX BF16")
 """x86 instruction sets that compute in bf16."""
+
+NEAREST = {
+    "bf16": ("int8", "fp32"),
+    "int8": ("int8_dynamic", "bf16"),
+    "int8_dynamic": ("int8",),
+    "int8_weights": ("int8_dynamic", "int8"),
+    "int4_weights": ("int8_weights", "int8_dynamic", "int8"),
+}
+"""By precision, those that come nearest to it, best first."""
 
 
 def refuse(config: RunConfig, machine: Machine) -> None:
@@ -19,7 +29,7 @@ def refuse(config: RunConfig, machine: Machine) -> None:
     Raises:
         RunFailed: `unsupported`; the reason names the nearest configuration that can be measured.
     """
-    reasons = (_openmp(config), _model(config), _bf16(config, machine), _huge_pages(config))
+    reasons = (_openmp(config), _model(config), _precision(config), _bf16(config, machine), _huge_pages(config))
     for reason in reasons:
         if reason:
             raise RunFailed(Status.unsupported, reason)
@@ -40,6 +50,19 @@ def _model(config: RunConfig) -> str:
         return ""
     what = f"backend={config.backend.name} does not run models of {config.model.source}"
     return f"{what}: take backend=torch, ort or openvino"
+
+
+def _precision(config: RunConfig) -> str:
+    """Return why the backend does not implement the precision; empty if it does."""
+    backends, name, wanted = backend_registry.backends(), config.backend.name, str(config.precision.name)
+    known = backends[name]
+    if not known.precisions or wanted in known.precisions:
+        return ""
+    why = known.lacks.get(wanted, f"backend={name} does not implement precision={wanted}")
+    nearest = next(one for one in (*NEAREST.get(wanted, ()), *known.precisions) if one in known.precisions)
+    others = [other for other, backend in backends.items() if wanted in backend.precisions and backend.packages]
+    elsewhere = f" here, or backend={' or '.join(sorted(others))}" if others else ""
+    return f"{why}: take precision={nearest}{elsewhere}"
 
 
 def _bf16(config: RunConfig, machine: Machine) -> str:

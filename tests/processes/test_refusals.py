@@ -24,6 +24,12 @@ def _composing(hydra_context):
     [
         (["backend=ort", "threading=intel_openmp"], "sets OpenMP, which backend=ort does not use"),
         (["backend=ipex", "model=distilbert"], "backend=ipex does not run models of transformers"),
+        (
+            ["backend=ort", "precision=bf16"],
+            "no bf16 arithmetic on x86: take precision=int8 here, or backend=ipex or openvino or torch",
+        ),
+        (["backend=ort", "precision=int4_weights"], "take precision=int8_dynamic here, or backend=openvino"),
+        (["backend=openvino", "precision=int8_dynamic"], "take precision=int8 here, or backend=ort or torch"),
         (["backend=openvino", "precision=bf16"], "backend=openvino would compute in fp32: take precision=fp32 or int8"),
         (["backend=openvino", "hugepages=torch"], "PyTorch's buffers, and backend=openvino has none"),
         (["backend=ort", "hugepages=torch"], "take hugepages=off"),

@@ -103,7 +103,10 @@ class Runtime(ABC):
     packages: ClassVar[tuple[str, ...]] = ()
     """The packages that it needs, apart from those of the model."""
     accepts: ClassVar[Mapping[str, tuple[Form, ...]]]
-    """By precision, the forms that it takes, best first. A precision that is missing is unsupported."""
+    """By precision, the forms that it takes, best first. A precision that is missing is unsupported; the host reads the
+    keys from the source, and refuses such a run before anything is launched."""
+    lacks: ClassVar[Mapping[str, str]] = {}
+    """By precision, why it does not implement it, where there is more to say."""
     takes_layout: ClassVar[bool] = False
     """Whether `memory_format` has an effect. Otherwise a layout is refused: a row must not claim it."""
 
@@ -129,10 +132,8 @@ class Runtime(ABC):
         """
         if self._precision not in self.accepts:
             name = type(self).__module__.rsplit(".", maxsplit=1)[-1]
-            raise Unsupported(
-                f"backend={name} does not implement precision={self._precision}: "
-                f"take precision={' or '.join(self.accepts)}, or another backend"
-            )
+            why = self.lacks.get(self._precision, f"backend={name} does not implement precision={self._precision}")
+            raise Unsupported(f"{why}: take precision={' or '.join(self.accepts)}, or another backend")
         return self.accepts[self._precision]
 
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -36,6 +37,8 @@ class Runtime(base.Runtime):
         "int8": (Form("onnx", "int8"),),
         "int8_dynamic": (Form("onnx", "int8_dynamic"),),
     }
+
+    lacks: ClassVar = {"bf16": "ONNX Runtime's CPU provider has no bf16 arithmetic on x86"}
 
     def __init__(
         self,
@@ -89,11 +92,6 @@ class Runtime(base.Runtime):
         Raises:
             Unsupported: it does not implement the precision.
         """
-        if self._precision == "bf16":
-            raise Unsupported(
-                "ONNX Runtime's CPU provider has no bf16 arithmetic on x86: "
-                "take precision=int8 here, or backend=openvino or torch for bf16"
-            )
         [form] = super().accepted()
         if self._precision == "int8_dynamic":
             return (Form("onnx", "int8_dynamic", self._quantization),)
@@ -125,8 +123,12 @@ class Runtime(base.Runtime):
         options.execution_mode = getattr(onnxruntime.ExecutionMode, f"ORT_{self._execution_mode.upper()}")
         if self._inter_threads is not None:
             options.inter_op_num_threads = self._inter_threads
-        if self._settings.threads_per_request is not None:
-            options.intra_op_num_threads = self._settings.threads_per_request
+        threads = self._settings.threads_per_request
+        if threads is None and self._settings.cores < (os.cpu_count() or 1):
+            # By default it counts the machine's physical cores, and binds a thread to each: also outside the mask.
+            threads = self._settings.cores
+        if threads is not None:
+            options.intra_op_num_threads = threads
         if not self._spinning:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if self._affinity is not None:

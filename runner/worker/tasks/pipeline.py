@@ -54,7 +54,8 @@ class Task(base.Task):
             model = loop.model
         else:
             options, model = {}, ServedModel(runtime, subject)
-        pipe = pipeline(subject.task, model=model, tokenizer=tokenizer)
+        # The framework is named, because Transformers would infer it from the class of the model.
+        pipe = pipeline(subject.task, model=model, tokenizer=tokenizer, framework="pt")
 
         def step() -> Any:
             with torch.inference_mode():

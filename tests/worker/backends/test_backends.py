@@ -24,7 +24,6 @@ from runner.worker.backends.base import Settings
 from runner.worker.backends.torch_module import TorchModule
 from runner.worker.build import Gathered, gather, with_artifacts
 from runner.worker.evidence.isa import cpu_flags
-from runner.worker.failures import Unsupported
 from tests.jobs import cache_of, change_job, make_job
 
 BATCH = 8
@@ -189,12 +188,6 @@ def test_each_step_infers_its_own_images(job, reference, backend):
     for number in (2, 0, 1, 0):
         expected = reference[number * BATCH : (number + 1) * BATCH]
         assert (sqnr_db(logits_of(steps[number]()), expected) or np.inf) > MIN_SQNR_DB["fp32"]
-
-
-def test_ort_rejects_bf16_and_names_alternatives(job):
-    """The constructor rejects it, before anything is exported."""
-    with pytest.raises(Unsupported, match="take precision=int8 here, or backend=openvino or torch for bf16"):
-        gather(change_job(job, backend="ort", precision="bf16"), cache_of(job).require)
 
 
 def test_a_measured_process_never_makes_its_artifacts(job, tmp_path):
