@@ -23,6 +23,8 @@ DATA = CHECKOUT or PACKAGE / "data"
 """The folder that holds ``conf/`` and ``constraints.txt``."""
 CONF = DATA / "conf"
 """The configuration groups; ``conf/experiments`` holds the published tables."""
+SUBJECTS = PACKAGE / "worker" / "subjects"
+"""The sources of models of this package, among their other modules."""
 BACKENDS = PACKAGE / "worker" / "backends"
 """The backends of this package, one module each."""
 

@@ -47,7 +47,7 @@ class Subject:
     """The model under test."""
 
     source: str = "torchvision"
-    """torchvision, timm or transformers; see :class:`runner.config.schema.ModelSource`."""
+    """A module of :mod:`runner.worker.subjects` with a function ``open_subject``."""
     name: str = "resnet50"
     """The architecture's name in the source's registry; for Transformers models, a name for messages only."""
     image_size: int = 224

@@ -96,6 +96,8 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
 
 
 def _check_model(model: ModelConfig) -> list[Mistake]:
+    if model.source not in model_catalog.sources():
+        return [Mistake("model.source", model.source, ", ".join(model_catalog.sources()))]
     if model.name == "???":
         return [
             Mistake("model.name", None, f"a model name of {model.source}", "Add model.name=…, for example resnet50")

@@ -9,12 +9,21 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from runner.paths import SUBJECTS
 from runner.protocol import IMAGE_SUFFIXES
 
 WEIGHT_SUFFIXES = (".pt", ".pth", ".safetensors")
 """Suffixes of weight files that weights=file reads."""
 
+_OPENER = re.compile(r"^def open_subject\(", re.MULTILINE)
+"""The function that makes a module a source of models."""
 _REGISTERED = re.compile(r"^@register_model(?:\([^)]*\))?\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+
+
+@cache
+def sources() -> list[str]:
+    """Return the sources of models, by name."""
+    return [file.stem for file in sorted(SUBJECTS.glob("*.py")) if _OPENER.search(file.read_text(encoding="utf-8"))]
 
 
 @cache

@@ -14,15 +14,6 @@ from typing import Any
 
 from omegaconf import MISSING
 
-
-class ModelSource(StrEnum):
-    """The library that defines the architecture."""
-
-    torchvision = "torchvision"
-    timm = "timm"
-    transformers = "transformers"
-
-
 Task = StrEnum(  # the functional form: a class body cannot define members with a hyphen
     "Task",
     {
@@ -101,8 +92,8 @@ class DataKind(StrEnum):
 class ModelConfig:
     """The network to measure."""
 
-    source: ModelSource = MISSING
-    """Library that defines the architecture."""
+    source: str = MISSING
+    """Module in runner/worker/subjects that opens the model: the library that defines the architecture."""
     name: str = MISSING
     """Name under which `source` registers the architecture, for example resnet50."""
     image_size: int = 224
@@ -123,7 +114,7 @@ class ModelConfig:
     @property
     def is_transformers(self) -> bool:
         """Whether it is a Transformers model: fields such as `architecture` and `sequence_length` then apply."""
-        return self.source is ModelSource.transformers
+        return self.source == "transformers"
 
 
 @dataclass
@@ -142,7 +133,7 @@ class BackendConfig:
     """Whether the backend falls back to fp32 on a processor without bf16 arithmetic. Such a run ends as unsupported."""
     env: dict[str, str] = field(default_factory=dict)
     """Environment variables that the runtime needs in every run."""
-    sources: list[ModelSource] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
     """Sources of models that the backend's environment contains; empty: all."""
     environment: str | None = None
     """A separate virtual environment, ``.venvs/NAME``, which ``make NAME`` sets up; null: that of this program."""

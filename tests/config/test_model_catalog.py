@@ -5,6 +5,11 @@ from __future__ import annotations
 from runner.config import model_catalog
 
 
+def test_sources_are_the_modules_that_open_models():
+    """Other modules of the folder are not listed."""
+    assert model_catalog.sources() == ["timm", "torchvision", "transformers"]
+
+
 def test_model_names_are_those_of_the_libraries():
     """The parsed names include every name that the libraries register."""
     from runner.worker.subjects.torchvision import declare_torchvision_operators

@@ -206,6 +206,25 @@ def test_empty_text(hub_job, tmp_path):
         gather(job, cache_of(hub_job).get)
 
 
+def test_generation_of_several_batches_at_once_is_unsupported(gpt_job):
+    """The reason names what runs several batches instead."""
+    job = change_job(gpt_job, scenario="async")
+    with pytest.raises(Unsupported, match="models that generate text run one batch at a time: take scenario=sync"):
+        gather(job, cache_of(job).get)
+
+
+@pytest.mark.parametrize("backend", ["ort", "openvino"])
+def test_texts_run_in_several_batches_at_once(hub_job, backend):
+    """Each step has its own texts, and the answers are PyTorch's."""
+    expected = opened(hub_job)
+    parts = opened(change_job(hub_job, backend=backend, scenario="async", threads=2))
+    batches = [samples for samples, _ in parts.dataset.batches(parts.dataset.evaluation, 8)][:2]
+    for samples in batches:
+        parts.task.bind(parts.runtime, samples)()
+        found = parts.task.answers(parts.runtime, samples)["logits"]
+        np.testing.assert_allclose(found, expected.task.answers(expected.runtime, samples)["logits"], atol=1e-4)
+
+
 def test_static_int8_of_pytorch_is_unsupported(hub_job):
     """The reason names the nearest precision."""
     with pytest.raises(Unsupported, match="take precision=int8_dynamic"):

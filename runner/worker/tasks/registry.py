@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runner.protocol import Job
+from runner.worker.failures import Unsupported
 from runner.worker.subjects.checkpoint import Checkpoint
 from runner.worker.subjects.subject import Subject
 from runner.worker.tasks import base, classification, pipeline, question_answering, text_generation
@@ -12,9 +13,12 @@ def open_task(job: Job, subject: Subject) -> base.Task:
     """Return the task of a job.
 
     Raises:
-        Unsupported: the model has no such task.
+        Unsupported: the task does not run several batches at once.
     """
     engine, task = job.engine, _plain_task(job, subject)
+    if engine.scenario == "async" and (engine.scope == "pipeline" or subject.task == "text-generation"):
+        what = "pipelines" if engine.scope == "pipeline" else "models that generate text"
+        raise Unsupported(f"{what} run one batch at a time: take scenario=sync, or instances=2")
     if engine.scope != "pipeline":
         return task
     assert isinstance(subject, Checkpoint)
