@@ -25,6 +25,8 @@ HOST_ENVIRONMENT = "host"
 
 BACKENDS_VARIABLE = "RUNNER_BACKENDS"
 """Environment variable with additional folders of backend modules, separated by ``os.pathsep``."""
+OUTPUT_PREFIX = "output:"
+"""Prefix of a model's outputs among the answers of the task ``tensors``, before the output's name."""
 DIGEST_FILE = "digest.json"
 """File in each entry of the artifact cache with the entry's key and the digests of its files."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -68,6 +70,10 @@ class Subject:
     """Tokens per text, reached by padding and truncation; None pads to the longest text of a batch."""
     new_tokens: int = 0
     """Tokens to generate per text."""
+    path: str | None = None
+    """With source=file: absolute path of the model."""
+    shapes: list[str] = field(default_factory=list)
+    """With source=file: shapes of inputs that the file leaves open."""
 
 
 @dataclass(frozen=True)
@@ -350,6 +356,61 @@ class Built:
 
 
 @dataclass(frozen=True)
+class Inspect:
+    """Describe a model file; answered by :class:`Inspected` or :class:`Mistaken`."""
+
+    path: str
+    """Absolute path."""
+    shapes: list[str]
+    """Shapes of inputs; see :mod:`runner.worker.subjects.files.shapes`."""
+
+
+@dataclass(frozen=True)
+class PortInfo:
+    """An input or output of a model."""
+
+    name: str
+    dtype: str
+    shape: list[int | str]
+    """Extents; a symbol where one is open."""
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A model file, as :mod:`runner.worker.inspect` found it."""
+
+    kind: str
+    """onnx or ir."""
+    inputs: list[PortInfo]
+    """As in the file, before any shape is filled in."""
+    outputs: list[PortInfo]
+    batch: int | None
+    """The batch that the file fixes; None if it is open. The latter holds only if `problem` is empty."""
+    problem: str
+    """Why it cannot run as it is: an extent that is open; empty if it can."""
+    version: str
+    """Opset, or version of the IR."""
+    producer: str
+    parameters: int
+    precision: str
+    """fp32, fp16, or int8 if it is quantised."""
+    size_mib: float
+    """Of all files together."""
+    macs: float
+    """Multiply-accumulates of one sample; 0 if they are not known."""
+
+
+@dataclass(frozen=True)
+class Mistaken:
+    """A mistake of the user, in the parts that a message names."""
+
+    field: str
+    received: str
+    allowed: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Peaks:
     """Reply of :mod:`runner.worker.peak` to the host."""
 
@@ -389,6 +450,9 @@ Message: TypeAlias = (
     | Observed
     | Evaluated
     | Built
+    | Inspect
+    | Inspected
+    | Mistaken
     | Peaks
     | Failure
 )

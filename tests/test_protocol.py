@@ -34,8 +34,10 @@ EVERY_GROUP: dict[str, Any] = {
     **{"calibration_samples": 9},
     **{"backend": "ort", "precision": "int8", "options": {"spinning": [True, None, {"a": 1.5}]}, "threads": 2},
     **{"memory_format": "channels_last", "scenario": "async", "scope": "pipeline", "pipeline_batch_size": 3},
-    **{"batch_size": 2, "seed": 1, "cache_dir": "/cache", "python": "/python"},
+    **{"batch_size": 2, "seed": 1, "cache_dir": "/cache"},
     **{"allocator": "tcmalloc", "allocator_library": "/libtcmalloc.so", "openmp": "/libiomp5.so", "hugepages": "thp"},
+    **{"path": "/mine.onnx", "shapes": ["[batch,3]"], "environment": "ipex"},
+    **{"environments": {"host": Environment("/python", "digest")}},
     **{"layout": "fixed", "cores": [2, 5], "env": {"KMP_BLOCKTIME": "1"}},
 }
 """A value other than the default for every field of a job."""

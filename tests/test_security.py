@@ -80,7 +80,7 @@ def test_secrets_are_not_stored(run_program: RunProgram):
     [launch] = json.loads((done.run_folder() / "launch-candidate.json").read_text())
     assert launch["env"]["MY_API_KEY"] == HIDDEN
     with sqlite3.connect(done.output_dir / "mlflow.db") as store:
-        values = dict(store.execute("select key, value from params where key like 'backend.env%'"))
+        values = dict(store.execute("select key, value from params where key like 'backend.env.%'"))
     assert values == {"backend.env.MY_API_KEY": HIDDEN, "backend.env.WHERE": HIDDEN}
 
 

@@ -41,8 +41,9 @@ class Accuracy:
     token, the inverse of perplexity, from the reference's, in per cent."""
     delta_low_pp: float | None
     delta_high_pp: float | None
-    agreement_top1: float
-    """Share of samples with the same top-1 class as fp32, of answers with the same span, or of equal tokens."""
+    agreement_top1: float | None
+    """Share of samples with the same top-1 class as fp32, of answers with the same span, or of equal tokens; None for
+    outputs of no known meaning."""
     flips: int
     """Number of samples whose answer differs from fp32's."""
     sqnr_db: float | None
@@ -55,8 +56,8 @@ class Accuracy:
     gate_samples: int | None
     """Approximate number of samples that would decide the gate; None if it is certain or no number would."""
     scores: dict[str, float] = field(default_factory=dict)
-    """Scores of tasks other than classification: `f1`, `reference_f1`, `exact_match` and `f1_with_fp32`; or
-    `perplexity` and `reference_perplexity`."""
+    """Scores of tasks other than classification: `f1`, `reference_f1`, `exact_match` and `f1_with_fp32`; `perplexity`
+    and `reference_perplexity`; or those of :func:`runner.analysis.tensors.compare_tensors`."""
 
 
 def check_logits(logits: Logits, *, differing: bool = True) -> None:

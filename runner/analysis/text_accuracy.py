@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.analysis.accuracy import GATE, Z_95, Accuracy, Gate, InvalidOutput, compare, sqnr_db
+from runner.analysis.tensors import compare_tensors
+from runner.protocol import OUTPUT_PREFIX
 
 Answers = Mapping[str, NDArray[Any]]
 
@@ -29,6 +31,8 @@ def compare_answers(own: Answers, reference: Answers) -> Accuracy:
     Raises:
         InvalidOutput: the outputs are not valid.
     """
+    if any(name.startswith(OUTPUT_PREFIX) for name in own):
+        return compare_tensors(own, reference)
     if "tokens" in own:
         return compare_generated(own, reference)
     if "spans" in own:

@@ -102,7 +102,7 @@ def _check_model(model: ModelConfig) -> list[Mistake]:
         return [
             Mistake("model.name", None, f"a model name of {model.source}", "Add model.name=…, for example resnet50")
         ]
-    if model.is_transformers:
+    if model.is_transformers or model.source == "file":
         return []
     names = model_catalog.model_names(str(model.source))
     if not names:  # the library is not installed: the run ends as `unavailable`

@@ -15,6 +15,7 @@ IMAGE_TASK = Task["image-classification"]
 IMAGES = (DataKind.digits, DataKind.synthetic, DataKind.image_folder)
 DATA = {
     IMAGE_TASK: IMAGES,
+    Task["tensors"]: (DataKind.synthetic,),
     Task["text-classification"]: (DataKind.sentences, DataKind.one_text, DataKind.text_file),
     Task["question-answering"]: (DataKind.questions, DataKind.text_file),
     Task["text-generation"]: (DataKind.passages, DataKind.one_text, DataKind.text_file),
@@ -36,6 +37,8 @@ def check_transformers_model(config: RunConfig) -> list[Mistake]:
     """Return the mistakes in a Transformers model, its data, and the settings that only such a model supports."""
     model = config.model
     found = _check_data_for_task(config)
+    if model.source == "file":
+        return [*found, *_check_file(config)]
     if not model.is_transformers:
         if model.task is not IMAGE_TASK:
             found.append(Mistake("model.task", str(model.task), f"{IMAGE_TASK} with source={model.source}"))
@@ -43,6 +46,16 @@ def check_transformers_model(config: RunConfig) -> list[Mistake]:
             found.append(Mistake("scope", str(config.scope), "model, or a model with source=transformers"))
         return found
     return [*found, *_check_inputs(config), *_check_origin(model, config.weights.name)]
+
+
+def _check_file(config: RunConfig) -> list[Mistake]:
+    """Return the mistakes in settings that a model file does not have."""
+    found = []
+    if config.weights.name is not WeightsKind.own:
+        found.append(Mistake("weights", str(config.weights.name), "own with model=file", "The file contains them"))
+    if config.scope is not Scope.model:
+        found.append(Mistake("scope", str(config.scope), "model, or a model with source=transformers"))
+    return found
 
 
 def _check_inputs(config: RunConfig) -> list[Mistake]:

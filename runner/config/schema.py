@@ -18,12 +18,14 @@ Task = StrEnum(  # the functional form: a class body cannot define members with 
     "Task",
     {
         "image-classification": "image-classification",
+        "tensors": "tensors",
         "text-classification": "text-classification",
         "question-answering": "question-answering",
         "text-generation": "text-generation",
     },
 )
-"""What a model does, by the task names of Transformers' pipelines."""
+"""What a model does, by the task names of Transformers' pipelines; `tensors`: outputs of no known meaning, compared
+with those of fp32."""
 
 
 class Scope(StrEnum):
@@ -73,6 +75,8 @@ class WeightsKind(StrEnum):
     pretrained = "pretrained"
     random = "random"
     file = "file"
+    own = "own"
+    """Those that a model file contains."""
 
 
 class DataKind(StrEnum):
@@ -100,6 +104,11 @@ class ModelConfig:
     """Height and width of the input in pixels. Smaller images are faster; some architectures accept only one size."""
     task: Task = Task["image-classification"]
     """What the model does. Models of torchvision and timm support image-classification only."""
+    path: str | None = None
+    """With source=file: an ONNX graph (.onnx) or an OpenVINO IR (.xml). `runner inspect FILE` describes it."""
+    shapes: list[str] = field(default_factory=list)
+    """With source=file: shapes of inputs, for extents that the file leaves open, such as ids[batch,128]. Behind the
+    shape may follow the type and a range of synthetic values: ids[batch,128]:int64:0..30521."""
     id: str | None = None
     """With weights=pretrained: a name on the Hugging Face Hub, or a folder in Transformers' format."""
     architecture: str | None = None
@@ -323,7 +332,8 @@ class RunConfig:
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     batch_size: int = 8
-    """Samples (images or texts) per inference. Larger batches usually raise throughput and latency."""
+    """Samples (images or texts) per inference. Larger batches usually raise throughput and latency. With a model file,
+    0 takes the batch that the file fixes, else 8."""
     instances: int = 1
     """Processes that run at the same time, each on its share of the cores. Their throughputs are summed."""
     scenario: Scenario = Scenario["sync"]

@@ -37,7 +37,7 @@ def fingerprint(roles: Sequence[RunConfig], machine: Machine, *, repetition: str
     Returns:
         16 hexadecimal digits of a SHA-256.
     """
-    paths = [path for one in roles for path in (one.weights.path, one.data.path, one.model.id) if path]
+    paths = [path for one in roles for path in (one.weights.path, one.data.path, one.model.id, one.model.path) if path]
     libraries = [name for one in roles for name in (*one.allocator.libraries, *one.threading.libraries)]
     content = {
         "repetition": repetition,

@@ -18,6 +18,7 @@ from runner.errors import ConfigurationError, Mistake
 from runner.machine.facts import this_machine
 from runner.planning.ablation import parts_of
 from runner.planning.fingerprint import fingerprint
+from runner.planning.model_files import apply_file
 from runner.planning.roles import Roles, derive_roles
 from runner.results.plan import SELF_COMPARISON, WHOLE, Plan
 
@@ -38,8 +39,9 @@ def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
     composed: list[Roles] = []
     for overrides in jobs:
         settings = compose_settings(overrides)
+        found = [*unknown_fields(settings), *apply_file(settings)]
         config = typed(settings)
-        found = [*unknown_fields(settings), *check(config)]
+        found += check(config) if not found else []
         if not found:
             roles, found = derive_roles(settings, config)
             composed.append(roles)

@@ -200,6 +200,8 @@ def _build_job(config: RunConfig, threads: int | None, expectations: Expectation
         model_config=dict(config.model.config),
         sequence_length=config.model.sequence_length,
         new_tokens=config.model.new_tokens,
+        path=_absolute(config.model.path),
+        shapes=list(config.model.shapes),
     )
     data = Data(
         name=str(config.data.name),

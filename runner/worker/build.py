@@ -54,10 +54,20 @@ class Gathered:
     """The first batch of the evaluation samples."""
     macs: float
     """Multiply-accumulates of that batch; 0 if they are not known."""
+    synthetic: bool = False
+    """Whether the data set is random numbers."""
 
     def load(self) -> None:
         """Load the model into the runtime."""
         self.task.load(self.runtime, self.model)
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks on how the model was made, for readers of the result."""
+        calibrated = self.settings.precision == "int8" and self.synthetic
+        return (
+            ["int8 is calibrated on synthetic values: its accuracy says nothing about your data"] if calibrated else []
+        )
 
     @property
     def probe(self) -> Probe:
@@ -104,7 +114,8 @@ def gather(job: Job, fetch: Fetch) -> Gathered:
         fixed_shapes=subject.signature.is_fixed and engine.scope == "model",
     )
     macs = read_work(fetch(work_recipe(task, subject, shapes))) * job.run.batch_size
-    return Gathered(settings, runtime, dataset, subject, task, model, samples, macs)
+    synthetic = job.data.name == "synthetic"
+    return Gathered(settings, runtime, dataset, subject, task, model, samples, macs, synthetic)
 
 
 def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:

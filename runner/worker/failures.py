@@ -4,6 +4,7 @@ JobFailure
 ├── Unsupported   the combination of settings cannot exist
 ├── Unavailable   something is not installed
 ├── BadInput      the user's file or setting is not usable (status: failed)
+│   └── Refused   the same, with the field, what was received and what is allowed
 └── BuildFailed   the process that makes artifacts failed; its failure is the job's
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import traceback
 
-from runner.protocol import Failure
+from runner.protocol import Failure, Mistaken
 
 
 class JobFailure(Exception):
@@ -34,6 +35,16 @@ class Unavailable(JobFailure):
 
 class BadInput(JobFailure):
     """A file or a setting of the user is not usable."""
+
+
+class Refused(BadInput):
+    """A setting or a file cannot be used: its field, the value received, the values allowed, and the remedy."""
+
+    def __init__(self, field: str, received: object, allowed: str, remedy: str = "") -> None:
+        """Store the parts; the text is one line with all of them."""
+        self.mistake = Mistaken(field, "nothing" if received is None else str(received), allowed, remedy)
+        text = f"{field}: received {self.mistake.received}; allowed: {allowed}"
+        super().__init__(f"{text}. {remedy}" if remedy else text)
 
 
 class BuildFailed(JobFailure):

@@ -98,7 +98,7 @@ class Session:
             rebuilt=making.kinds,
             weights_digest=parts.subject.digest,
             data_digest=parts.dataset.digest,
-            notes=parts.dataset.source.notes(parts.dataset.evaluation),
+            notes=[*parts.dataset.source.notes(parts.dataset.evaluation), *parts.notes],
         )
 
     def warm_up(self, request: WarmUp) -> Warm:

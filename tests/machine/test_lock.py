@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -47,11 +46,11 @@ def test_another_sweep_is_refused_or_waits(environment, tmp_path):
         waiting = subprocess.Popen(
             [*command, "wait=true"], cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True
         )
-        time.sleep(3)
+        assert waiting.stdout is not None
+        assert f"waiting for process {os.getpid()}" in waiting.stdout.readline()
         assert waiting.poll() is None
-    out, _ = waiting.communicate(timeout=60)
+    waiting.communicate(timeout=60)
     assert waiting.returncode == 0
-    assert f"waiting for process {os.getpid()}" in out
 
 
 def test_a_wait_has_a_bound(tmp_path, monkeypatch):

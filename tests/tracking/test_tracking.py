@@ -33,7 +33,7 @@ METRICS = {
 NOT_OF_THE_FAKE = {"sqnr_db", "artifact_mib"}
 """Metrics that the fake backend lacks: its logits are bit-identical to fp32's, and it loads no files."""
 TAGS = {
-    *("status", "reason", "verdict", "accuracy_gate", "row", "table", "machine", "fingerprint"),
+    *("status", "reason", "verdict", "accuracy_gate", "row", "table", "machine", "fingerprint", "environment"),
     *("label", "sweep", "run", "result", "row_verdict", "row_reason", "published", "evidence", "disturbances", "notes"),
     *("accuracy_failure", "evidence_failure", "own_costs", "sweep_id", "machine_class", "host", "user"),
 }

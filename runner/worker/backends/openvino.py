@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from runner.protocol import Finding
@@ -11,6 +13,7 @@ from runner.worker.backends.base import Model, Outputs, Probe, Settings, Step, s
 from runner.worker.converters.openvino_files import import_openvino, read
 from runner.worker.evidence import openvino_graph
 from runner.worker.evidence.openvino_graph import LayerWork
+from runner.worker.failures import Unsupported
 from runner.worker.subjects.subject import FILES, IR, ONNX, Batch, Form, Signature, shapes_of
 
 openvino = import_openvino()
@@ -24,6 +27,7 @@ PROPERTIES: dict[str, dict[str, str]] = {
 }
 """Properties of the CPU plugin by precision. Without them, it runs fp32 models in bf16 if the processor supports it,
 and stores keys and values in 8 bits. With int8, the unquantised layers run in fp32."""
+MISSING_OPERATORS = re.compile(r"OpenVINO does not support the following ONNX operations: ([^\n]+)")
 WEIGHTS_ONLY = ("int8_weights", "int4_weights")
 
 
@@ -84,7 +88,7 @@ class Runtime(base.Runtime):
         """Read the model, set its shapes if they are fixed, and compile it."""
         assert model.folder is not None
         self._signature = model.subject.signature
-        found = read(model.folder)
+        found = _read(model.folder)
         shapes = {name: list(shape) for name, shape in shapes_of(select(model.example, _names(found.inputs))).items()}
         counted = found if self._static and model.fixed_shapes else found.clone()  # a clone shares the weights
         counted.reshape(shapes)
@@ -149,6 +153,22 @@ class Runtime(base.Runtime):
         if self._precision in WEIGHTS_ONLY:
             return [openvino_graph.weights_precision(self._precision, self._source)]
         return [openvino_graph.executed(self._precision, self._compiled, self._work, expected=probe.macs)]
+
+
+def _read(folder: Path) -> Any:
+    """Read a model.
+
+    Raises:
+        Unsupported: it has an operator that OpenVINO lacks.
+    """
+    try:
+        return read(folder)
+    except RuntimeError as error:
+        lacking = MISSING_OPERATORS.search(str(error))
+        if lacking is None:
+            raise
+        what = f"OpenVINO does not implement the operator {lacking.group(1).strip()}"
+        raise Unsupported(f"{what}: take backend=ort, or export without it") from error
 
 
 def _names(ports: Any) -> list[Collection[str]]:

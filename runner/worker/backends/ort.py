@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -26,6 +27,10 @@ LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 """ONNX Runtime's names for the levels of graph optimisation."""
+MISSING_OPERATOR = re.compile(
+    r"(\S+?\(-?\d+\)) is not a registered function/op|Could not find an implementation for (\S+?\(\d+\))"
+)
+"""What ONNX Runtime says of an operator that it lacks: domain, name and opset."""
 
 
 class Runtime(base.Runtime):
@@ -101,7 +106,18 @@ class Runtime(base.Runtime):
         """Open a session for the graph."""
         assert model.folder is not None
         path = model.folder / FILES["onnx"]
-        self._session = onnxruntime.InferenceSession(path, self._session_options(), providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(
+                path, self._session_options(), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its exceptions have no common base
+            lacking = MISSING_OPERATOR.search(str(error))
+            if lacking is None:
+                raise
+            operator = next(filter(None, lacking.groups()))
+            raise Unsupported(
+                f"ONNX Runtime does not implement the operator {operator}: take backend=openvino, or export without it"
+            ) from error
 
     def load_generator(self, model: Model) -> None:
         """Open a session for the graph, with Optimum's class around it."""

@@ -107,7 +107,9 @@ def artifact_recipe(accepted: Sequence[Form], order: Order, fetch: Fetch) -> tup
     if not ways:
         names = " or ".join(map(str, accepted))
         comes = ", ".join(map(str, brought))
-        raise Unsupported(f"{order.subject.name} comes as {comes}, and nothing converts that to {names}")
+        raise Unsupported(
+            f"{order.subject.name} comes as {comes}, nothing converts that to {names}: take another backend"
+        )
     form = min(ways, key=lambda way: way[0])[1]
     return form, _recipe(form, order, fetch)
 

@@ -100,6 +100,8 @@ class Dataset:
     evaluation: Sequence[int]
     training: Sequence[int]
     calibration_samples: int
+    fixed_batch: int | None = None
+    """The batch that the model fixes; None if it takes any."""
 
     @property
     def calibration(self) -> Sequence[int]:
@@ -129,10 +131,14 @@ class Dataset:
     def calibration_batches(self) -> Iterator[Any]:
         """Yield the calibration samples in batches of CALIBRATION_BATCH; the last one may be smaller.
 
-        The ranges of int8 must depend neither on the run's batch size nor on repeated samples.
+        The ranges of int8 must depend neither on the run's batch size nor on repeated samples. A model that fixes its
+        batch gets full ones only.
         """
-        for start in range(0, len(self.calibration), CALIBRATION_BATCH):
-            yield self.source.batch(self.calibration[start : start + CALIBRATION_BATCH])
+        size = self.fixed_batch or CALIBRATION_BATCH
+        for start in range(0, len(self.calibration), size):
+            part = self.calibration[start : start + size]
+            if self.fixed_batch is None or len(part) == size:
+                yield self.source.batch(part)
 
     def batches(self, indices: Sequence[int], batch_size: int) -> Iterator[tuple[Any, int]]:
         """Yield full batches, each with its number of valid samples.

@@ -46,9 +46,13 @@ def executed(precision: str, compiled: Any, work: LayerWork, *, expected: float)
         names = [name.removesuffix(DEQUANTISED) for name in info["originalLayersNames"].astype(str).split(",")]
         # A layer may have the name of the operation or that of the bias fused into it; it counts once.
         amount = sum(remaining.pop(found, 0.0) for found in {work.aliases.get(name, "") for name in names})
-        executed_in = info["runtimePrecision"].astype(str)
+        executed_in, kernel = info["runtimePrecision"].astype(str), info["primitiveType"].astype(str)
+        if executed_in == "f16" and kernel.endswith("_f32"):
+            executed_in = (
+                "f32"  # the weights are stored in 16 bits, as in an IR by default; the kernel computes in fp32
+            )
         if amount:
-            works.append(Work(PRECISIONS.get(executed_in, executed_in), amount, info["primitiveType"].astype(str)))
+            works.append(Work(PRECISIONS.get(executed_in, executed_in), amount, kernel))
         unfused += info["layerType"].astype(str) == "FakeQuantize"
     source = "OpenVINO's get_runtime_model()"
     expected = max(expected, sum(work.macs.values()))

@@ -122,6 +122,10 @@ class Subject(ABC):
     def inputs(self, samples: Any) -> Batch:
         """Return a batch of the data set as the model's named inputs."""
 
+    def macs_per_sample(self) -> float | None:
+        """Return the multiply-accumulates of a sample, 0 if they are not known; None: count them in the module."""
+        return None
+
     def folder(self, form: Form) -> Path | None:  # noqa: ARG002 -- for subjects that come in files
         """Return the folder with the files of a form that the subject brings; None if it has no files."""
         return None

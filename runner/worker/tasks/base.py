@@ -57,6 +57,9 @@ class Task(ABC):
     def macs_per_sample(self, shapes: Shapes) -> float:
         """Return the multiply-accumulates of :meth:`run` for one sample; counted without weights, on a meta device."""
         subject = self._subject
+        counted = subject.macs_per_sample()
+        if counted is not None:
+            return counted
         for module, device in ((subject.meta_module, "meta"), (subject.module, "cpu")):
             try:
                 return count_macs(partial(_call, subject, module(), zeros(subject.signature, 1, shapes), device))

@@ -6,7 +6,7 @@ from runner.protocol import Job
 from runner.worker.failures import Unsupported
 from runner.worker.subjects.checkpoint import Checkpoint
 from runner.worker.subjects.subject import Subject
-from runner.worker.tasks import base, classification, pipeline, question_answering, text_generation
+from runner.worker.tasks import base, classification, pipeline, question_answering, tensors, text_generation
 
 
 def open_task(job: Job, subject: Subject) -> base.Task:
@@ -29,6 +29,8 @@ def _plain_task(job: Job, subject: Subject) -> base.Task:
     """Return the task from tensors to tensors."""
     if subject.task == "text-generation":
         return text_generation.Task(subject, job.subject.new_tokens)
+    if subject.task == "tensors":
+        return tensors.Task(subject)
     if subject.task == "question-answering":
         return question_answering.Task(subject)
     return classification.Task(subject)

@@ -1,0 +1,94 @@
+"""The multiply-accumulates of an ONNX graph, from the shapes that ONNX infers: apart from any runtime.
+
+https://onnx.ai/onnx/operators/ defines the operators' inputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Extents = Mapping[str, tuple[int, ...]]
+
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+"""Recurrent operators, and the products per hidden unit and step."""
+NOT_COUNTED = frozenset(
+    {"Attention", "MultiHeadAttention", "GroupQueryAttention", "QAttention", "Einsum", "DeformConv"}
+)
+"""Operators with products that this module cannot count: a graph with one has no known total."""
+
+
+def count(model: Any, inputs: Extents) -> float:
+    """Return the multiply-accumulates of a graph for inputs of given shapes; 0 if they are not known.
+
+    Args:
+        model: an ``onnx.ModelProto``; external data need not be loaded.
+        inputs: shapes of the inputs by name.
+    """
+    import onnx
+
+    shaped = onnx.ModelProto()
+    shaped.CopyFrom(model)
+    for value in shaped.graph.input:
+        if value.name in inputs:
+            for dimension, extent in zip(value.type.tensor_type.shape.dim, inputs[value.name], strict=True):
+                dimension.dim_value = extent
+    del shaped.graph.value_info[:]  # the exporter's may contain symbols
+    for value in shaped.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(shaped, data_prop=True).graph
+    known = {one.name: tuple(one.dims) for one in inferred.initializer}
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        extents = tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
+        if value.type.tensor_type.HasField("shape") and all(extents):
+            known[value.name] = extents
+    counts = [_count(node, known) for node in inferred.node]
+    return 0.0 if None in counts else math.fsum(one for one in counts if one is not None)
+
+
+def _count(node: Any, known: Extents) -> float | None:
+    """Return the multiply-accumulates of a node, None if they are not known; 0 for a node without products."""
+    if node.op_type in NOT_COUNTED or any(attribute.HasField("g") for attribute in node.attribute):
+        return None
+    counter = COUNTERS.get(node.op_type)
+    if counter is None:
+        return 0.0
+    try:
+        return float(counter(node, known))
+    except (KeyError, IndexError):  # a shape that could not be inferred
+        return None
+
+
+def _convolution(node: Any, known: Extents) -> float:
+    weights = known[node.input[3 if node.op_type == "QLinearConv" else 1]]
+    return math.prod(known[node.output[0]]) * math.prod(weights[1:])
+
+
+def _transposed_convolution(node: Any, known: Extents) -> float:
+    return math.prod(known[node.input[0]]) * math.prod(known[node.input[1]][1:])
+
+
+def _product(node: Any, known: Extents) -> float:
+    return math.prod(known[node.output[0]]) * known[node.input[0]][-1]
+
+
+def _gemm(node: Any, known: Extents) -> float:
+    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    return math.prod(known[node.output[0]]) * known[node.input[0]][0 if transposed else -1]
+
+
+def _recurrent(node: Any, known: Extents) -> float:
+    """Count an operator with an input of steps × batch × width, and weights of directions × gates · hidden × hidden."""
+    steps, batch, width = known[node.input[0]]
+    directions, _, hidden = known[node.input[2]]
+    return steps * batch * directions * GATES[node.op_type] * hidden * (width + hidden)
+
+
+COUNTERS: dict[str, Callable[[Any, Extents], float]] = {
+    **dict.fromkeys(("Conv", "QLinearConv", "ConvInteger", "FusedConv"), _convolution),
+    "ConvTranspose": _transposed_convolution,
+    **dict.fromkeys(("MatMul", "MatMulInteger", "QLinearMatMul", "DynamicQuantizeMatMul"), _product),
+    **dict.fromkeys(("Gemm", "FusedGemm", "QGemm"), _gemm),
+    **dict.fromkeys(GATES, _recurrent),
+}

@@ -1,0 +1,158 @@
+"""A model in a file of the user: an ONNX graph, or an OpenVINO IR."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.protocol import Data, Job
+from runner.worker.artifacts.cache import Fetch, Recipe
+from runner.worker.data.datasets import Dataset, split
+from runner.worker.data.tensors import SyntheticTensors, TensorSpec
+from runner.worker.failures import BadInput, Unsupported
+from runner.worker.subjects.files.formats import ModelFile, fixed_batch, open_file
+from runner.worker.subjects.files.shapes import Range, apply
+from runner.worker.subjects.subject import BATCH, FILES, Batch, Form, Port, Signature, Subject
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FILE_VERSION = 1
+"""Part of the cache key. Increment it when the description of files changes."""
+DESCRIPTION = "description.json"
+
+
+class FileSubject(Subject):
+    """A model file, linked into a folder of the cache under the name that backends and converters read."""
+
+    task = "tensors"
+
+    def __init__(self, name: str, folder: Path, description: Mapping[str, Any], filled: tuple[Port, ...]) -> None:
+        """Store the model's parts.
+
+        Args:
+            name: for messages.
+            folder: with links to the model's files.
+            description: written by :func:`file_recipe`.
+            filled: the inputs, with the shapes of the job.
+        """
+        self.name = name
+        self._folder = folder
+        self._digest: str = description["digest"]
+        self.precision: str = description["precision"]
+        self.forms = (Form(description["kind"]),)
+        self.signature = Signature(filled, tuple(map(_port, description["outputs"])))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file and of those with its weights."""
+        return self._digest
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Content and signature."""
+        return {"file": self._digest, "signature": self.signature.key}
+
+    def folder(self, form: Form) -> Path | None:
+        """Return the folder with the model."""
+        return self._folder if form in self.forms else None
+
+    def inputs(self, samples: Any) -> Batch:
+        """Return the samples: they are named inputs."""
+        batch: Batch = samples
+        return batch
+
+    def macs_per_sample(self) -> float | None:
+        """Return the multiply-accumulates of a sample, counted in the graph; 0 if they are not known."""
+        opened = open_file((self._folder / FILES[self.forms[0].kind]).resolve())
+        return opened.macs_per_sample(self.signature.inputs)
+
+    def module(self) -> nn.Module:
+        """Refuse: a graph is no module.
+
+        Raises:
+            Unsupported: always.
+        """
+        raise Unsupported(f"{self.name} is no PyTorch module: take backend=ort or openvino")
+
+    def meta_module(self) -> nn.Module:
+        """Refuse, as :meth:`module` does."""
+        return self.module()
+
+
+def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
+    """Return a file's model and its data; see :class:`runner.worker.subjects.subject.Opener`."""
+    assert job.subject.path is not None
+    folder = fetch(file_recipe(Path(job.subject.path)))
+    description = json.loads((folder / DESCRIPTION).read_text())
+    filled, ranges = apply(job.subject.shapes, tuple(map(_port, description["inputs"])))
+    fixed = fixed_batch(filled)
+    if fixed is not None and fixed != job.run.batch_size:
+        raise BadInput(f"batch_size: received {job.run.batch_size}; allowed: {fixed}, which {job.subject.name} fixes")
+    subject = FileSubject(job.subject.name, folder, description, filled)
+    return _synthetic(job.data, filled, ranges, fixed, job.run.seed), subject
+
+
+def _synthetic(
+    data: Data, ports: tuple[Port, ...], ranges: Mapping[str, Range], fixed: int | None, seed: int
+) -> Dataset:
+    """Return synthetic inputs.
+
+    Raises:
+        BadInput: other data are requested.
+    """
+    if data.name != "synthetic":
+        raise BadInput(f"data={data.name}: a model file takes data=synthetic")
+    specs = []
+    for port in ports:
+        limits = ranges.get(port.name)
+        shape = tuple(None if extent == BATCH else int(extent) for extent in port.shape)
+        specs.append(TensorSpec(port.name, port.dtype, shape, *((limits.low, limits.high) if limits else ())))
+    source = SyntheticTensors(specs, data.evaluation_samples + data.calibration_samples, seed)
+    found = split(source, data, seed)
+    return Dataset(source, found.evaluation, found.training, found.calibration_samples, fixed)
+
+
+def file_recipe(path: Path) -> Recipe:
+    """Return the recipe of a model file's description, with links to its files under the names that backends read.
+
+    The key has the file's size and time; the content is hashed once, where the artifact is made.
+    """
+    if not path.is_file():
+        raise BadInput(f"model.path: received {path}; allowed: a file that exists")
+    found = path.stat()
+
+    def build(folder: Path) -> None:
+        opened = open_file(path)
+        name = FILES[opened.kind]
+        (folder / name).symlink_to(path)
+        for weights in opened.files[1:]:
+            own = Path(name).with_suffix(".bin") if opened.kind == "ir" else weights.relative_to(path.parent)
+            (folder / own).parent.mkdir(parents=True, exist_ok=True)
+            (folder / own).symlink_to(weights)
+        (folder / DESCRIPTION).write_text(json.dumps(_describe(opened)))
+
+    key = {"path": str(path), "size": found.st_size, "time": found.st_mtime_ns, "version": FILE_VERSION}
+    return Recipe("file", key, build)
+
+
+def _describe(opened: ModelFile) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for file in opened.files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return {
+        "kind": opened.kind,
+        "precision": opened.precision,
+        "digest": digest.hexdigest(),
+        "inputs": [[port.name, port.dtype, list(port.shape)] for port in opened.inputs],
+        "outputs": [[port.name, port.dtype, list(port.shape)] for port in opened.outputs],
+    }
+
+
+def _port(parts: list[Any]) -> Port:
+    name, dtype, shape = parts
+    return Port(name, dtype, tuple(shape))
