@@ -60,7 +60,7 @@ def test_a_fixed_batch_is_that_of_the_run(run_program: RunProgram, tmp_path):
 @pytest.mark.slow
 def test_an_ir_is_its_own_baseline(run_program: RunProgram, tmp_path):
     """OpenVINO saves weights in 16 bits by default; its kernels compute in fp32."""
-    from runner.worker.converters.openvino_files import import_openvino
+    from runner.worker.libraries import import_openvino
 
     openvino = import_openvino()
     openvino.save_model(openvino.Core().read_model(two_inputs(tmp_path / "two.onnx")), tmp_path / "two.xml")

@@ -10,6 +10,7 @@ import pytest
 
 from runner.protocol import (
     UNKNOWN,
+    Environment,
     Failure,
     Finding,
     Hello,

@@ -38,7 +38,7 @@ def check(config: RunConfig) -> list[Mistake]:
         *check_transformers_model(config),
         *_check_backend(config),
         *_check_instances(config),
-        *_check_weights(config.weights),
+        *_check_weights(config.weights, config.model),
         *_check_data(config),
         *_check_tracking(config.tracking),
         *_check_session(config),
@@ -51,7 +51,7 @@ def check(config: RunConfig) -> list[Mistake]:
 def _check_numbers(config: RunConfig) -> list[Mistake]:
     measure = config.measure
     at_least: list[tuple[str, float, float]] = [
-        ("batch_size", config.batch_size, 1),
+        ("batch_size", config.batch_size, 0 if config.model.is_file else 1),
         ("seed", config.seed, 0),
         ("aa", config.aa, 0),
         ("model.image_size", config.model.image_size, 8),
@@ -102,7 +102,7 @@ def _check_model(model: ModelConfig) -> list[Mistake]:
         return [
             Mistake("model.name", None, f"a model name of {model.source}", "Add model.name=…, for example resnet50")
         ]
-    if model.is_transformers or model.source == "file":
+    if model.is_transformers or model.is_file:
         return []
     names = model_catalog.model_names(str(model.source))
     if not names:  # the library is not installed: the run ends as `unavailable`
@@ -197,7 +197,9 @@ def _check_published(row: RowConfig) -> list[Mistake]:
     return mistakes
 
 
-def _check_weights(weights: WeightsConfig) -> list[Mistake]:
+def _check_weights(weights: WeightsConfig, model: ModelConfig) -> list[Mistake]:
+    if weights.name is WeightsKind.own and not model.is_file:
+        return [Mistake("weights", "own", "with model=file only", "Take weights=probe, pretrained, random or file")]
     if weights.name is not WeightsKind.file:
         if weights.path is None:
             return []

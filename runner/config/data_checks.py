@@ -37,7 +37,7 @@ def check_transformers_model(config: RunConfig) -> list[Mistake]:
     """Return the mistakes in a Transformers model, its data, and the settings that only such a model supports."""
     model = config.model
     found = _check_data_for_task(config)
-    if model.source == "file":
+    if model.is_file:
         return [*found, *_check_file(config)]
     if not model.is_transformers:
         if model.task is not IMAGE_TASK:

@@ -18,10 +18,10 @@ Task = StrEnum(  # the functional form: a class body cannot define members with 
     "Task",
     {
         "image-classification": "image-classification",
-        "tensors": "tensors",
         "text-classification": "text-classification",
         "question-answering": "question-answering",
         "text-generation": "text-generation",
+        "tensors": "tensors",
     },
 )
 """What a model does, by the task names of Transformers' pipelines; `tensors`: outputs of no known meaning, compared
@@ -119,6 +119,11 @@ class ModelConfig:
     """Tokens per text, by padding and truncation. null pads to the longest text of each batch."""
     new_tokens: int = 32
     """Tokens to generate for each text, by greedy decoding. At least 2, to measure the time per token."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of the user: `path` and `shapes` then apply."""
+        return self.source == "file"
 
     @property
     def is_transformers(self) -> bool:

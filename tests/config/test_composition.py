@@ -18,6 +18,7 @@ NEEDS = {
     "model=torchvision": ["model.name=resnet18"],
     "model=timm": ["model.name=vit_tiny_patch16_224"],
     "weights=file": ["weights.path=weights.pt"],
+    "weights=own": ["model=file"],
     "data=image_folder": ["data.path=images"],
     "model=transformers": ["model.architecture=bert"],
     "data=sentences": ["model=distilbert"],
@@ -40,7 +41,7 @@ def test_every_option_composes_without_mistakes(option):
     for words in (config.baseline, config.reference):
         derived = composition.typed(composition.derive(settings, words))
         assert check(derived) == []
-        assert derived.backend.name == "torch"
+        assert derived.backend.name == ("ort" if config.model.is_file else "torch")
         assert str(derived.precision.name) == "fp32"
 
 

@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Literal
 from runner.protocol import Finding
 from runner.worker.backends import base
 from runner.worker.backends.base import Model, Outputs, Probe, Settings, Step, select
-from runner.worker.converters.openvino_files import import_openvino, read
+from runner.worker.converters.openvino_files import read
 from runner.worker.evidence import openvino_graph
 from runner.worker.evidence.openvino_graph import LayerWork
 from runner.worker.failures import Unsupported
+from runner.worker.libraries import import_openvino
 from runner.worker.subjects.subject import FILES, IR, ONNX, Batch, Form, Signature, shapes_of
 
 openvino = import_openvino()

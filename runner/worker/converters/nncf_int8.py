@@ -7,9 +7,10 @@ from typing import Any
 
 from runner.worker.converters import base
 from runner.worker.converters.base import Order
-from runner.worker.converters.openvino_files import inputs_for, quiet_nncf, read, save
+from runner.worker.converters.openvino_files import inputs_for, read, save
 from runner.worker.converters.optimum_onnx import copy_configuration
 from runner.worker.failures import Unsupported
+from runner.worker.libraries import quiet_nncf
 from runner.worker.subjects.subject import IR, ONNX, Form
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from runner.worker.converters import base
 from runner.worker.converters.base import Order
-from runner.worker.converters.openvino_files import quiet_nncf, read, save
+from runner.worker.converters.openvino_files import read, save
 from runner.worker.converters.optimum_onnx import copy_configuration
+from runner.worker.libraries import quiet_nncf
 from runner.worker.subjects.subject import IR, ONNX, Form
 
 PRECISIONS = ("int8_weights", "int4_weights")

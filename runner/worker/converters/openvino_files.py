@@ -1,34 +1,13 @@
-"""What the converters to OpenVINO's IR share: reading and writing models, and NNCF without its usage reports."""
+"""What the converters to OpenVINO's IR share: reading and writing models, and their inputs by name."""
 
 from __future__ import annotations
 
-import logging
-import sys
 from pathlib import Path
 from typing import Any
 
 from runner.worker.failures import BadInput
+from runner.worker.libraries import import_openvino
 from runner.worker.subjects.subject import FILES, Batch
-
-
-def import_openvino() -> Any:
-    """Return the package ``openvino``.
-
-    On import, OpenVINO and NNCF would report usage over the network. Both work without the module that does so.
-    """
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None blocks an import
-    import openvino
-
-    return openvino
-
-
-def quiet_nncf() -> Any:
-    """Return the package ``nncf``, which then logs errors only."""
-    import_openvino()
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
-    return nncf
 
 
 def read(folder: Path) -> Any:

@@ -95,7 +95,7 @@ def test_a_batch_that_the_file_fixes(tmp_path):
 
 def test_an_ir_is_read_as_the_graph_it_came_from(tmp_path):
     """OpenVINO's format has the same inputs, outputs and work."""
-    from runner.worker.converters.openvino_files import import_openvino
+    from runner.worker.libraries import import_openvino
 
     openvino = import_openvino()
     path = tmp_path / "two.xml"

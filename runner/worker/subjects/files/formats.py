@@ -141,7 +141,7 @@ def _onnx_port(value: Any, path: Path) -> Port:
 
 
 def _open_ir(path: Path) -> ModelFile:
-    from runner.worker.converters.openvino_files import import_openvino
+    from runner.worker.libraries import import_openvino
 
     weights = path.with_suffix(".bin")
     if not weights.is_file():
