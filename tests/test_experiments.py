@@ -149,7 +149,7 @@ def test_rows_on_several_cores_run_on_a_small_network(run_program: RunProgram):
     """Of the article: two instances by the launcher (in IPEX's environment), and a runtime's threads on all cores."""
     if len(this_machine().cores) < 2:
         pytest.skip("two instances need two cores")
-    done = run_program(*SMALL, "+experiments/rand2025=02_batch_8,10_two_instances,13_openvino")
+    done = run_program(*SMALL, "+experiments/rand2025=02_batch_8,10_two_instances,14_openvino_int8")
     assert done.code == 0, done.err + done.out
     one, two_instances, openvino = done.results()
     for result in (one, openvino):

@@ -225,6 +225,13 @@ def test_texts_run_in_several_batches_at_once(hub_job, backend):
         np.testing.assert_allclose(found, expected.task.answers(expected.runtime, samples)["logits"], atol=1e-4)
 
 
+def test_compilation_for_texts_of_every_length_is_unsupported(hub_job):
+    """Each length would be compiled anew; the reason names what fixes it."""
+    job = change_job(hub_job, options={"compile": True}, sequence_length=None)
+    with pytest.raises(Unsupported, match="set model.sequence_length"):
+        opened(job)
+
+
 def test_static_int8_of_pytorch_is_unsupported(hub_job):
     """The reason names the nearest precision."""
     with pytest.raises(Unsupported, match="take precision=int8_dynamic"):
