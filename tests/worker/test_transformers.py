@@ -228,7 +228,7 @@ def test_texts_run_in_several_batches_at_once(hub_job, backend):
 def test_compilation_for_texts_of_every_length_is_unsupported(hub_job):
     """Each length would be compiled anew; the reason names what fixes it."""
     job = change_job(hub_job, options={"compile": True}, sequence_length=None)
-    with pytest.raises(Unsupported, match="set model.sequence_length"):
+    with pytest.raises(Unsupported, match=r"set model\.sequence_length"):
         opened(job)
 
 
