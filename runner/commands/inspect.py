@@ -94,9 +94,14 @@ def _is_open(port: PortInfo) -> bool:
 
 
 def _with_sizes(port: PortInfo) -> str:
-    """Return a shape with a number for each open extent: batch for the first one, 128 for others."""
+    """Return a shape with a proposal for each open extent: 128, or batch.
+
+    That is the first one; one of this name; and the only open extent behind a fixed one, as in the state of a recurrent
+    network, layers × batch × width.
+    """
+    is_only = sum(isinstance(extent, str) for extent in port.shape) == 1
     extents = [
-        ("batch" if axis == 0 else "128") if isinstance(extent, str) else str(extent)
+        str(extent) if isinstance(extent, int) else "batch" if is_only or axis == 0 or extent == "batch" else "128"
         for axis, extent in enumerate(port.shape)
     ]
     name = port.name if port.name.isidentifier() else f"'{port.name}'"

@@ -200,7 +200,8 @@ def build_in_subprocess(job: Job, environment: str = HOST_ENVIRONMENT) -> list[s
         request.write_bytes(encode(Load(job)))
         python = job.run.environments[environment].python
         command = [python, "-m", "runner.worker.build", str(request), str(reply), environment]
-        code = subprocess.run(command, env=variables, stdin=subprocess.DEVNULL, check=False).returncode
+        # In a folder of its own: quantisers that fail leave files where they run.
+        code = subprocess.run(command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, check=False).returncode
         if not reply.exists():
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
             reason = f"the process that makes the artifacts ended {how}"

@@ -68,5 +68,14 @@ def as_failure(error: BaseException) -> Failure:
             "unavailable", f"{error.name} is not installed: run make setup", exception=str(error), traceback=details
         )
     text = f"{type(error).__name__}: {error}".strip()
-    first_line = text.splitlines()[0][:300]
-    return Failure("failed", first_line, exception=text[:2000], traceback=details)
+    return Failure("failed", gist(error, 300), exception=text[:2000], traceback=details)
+
+
+def gist(error: BaseException, length: int = 160) -> str:
+    """Return the type of an exception and the first line of its text that says something.
+
+    OpenVINO begins with the places in its source from which an exception comes.
+    """
+    lines = [line.strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith(("Exception from src/", "Check 'false' failed"))]
+    return f"{type(error).__name__}: {telling[0] if telling else ''}".rstrip(": ")[:length]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 from runner.protocol import Finding
@@ -13,7 +13,7 @@ from runner.worker.backends.base import Model, Outputs, Probe, Settings, Step, s
 from runner.worker.converters.openvino_files import read
 from runner.worker.evidence import openvino_graph
 from runner.worker.evidence.openvino_graph import LayerWork
-from runner.worker.failures import Unsupported
+from runner.worker.failures import Unsupported, gist
 from runner.worker.libraries import import_openvino
 from runner.worker.subjects.subject import FILES, IR, ONNX, Batch, Form, Signature, shapes_of
 
@@ -28,7 +28,10 @@ PROPERTIES: dict[str, dict[str, str]] = {
 }
 """Properties of the CPU plugin by precision. Without them, it runs fp32 models in bf16 if the processor supports it,
 and stores keys and values in 8 bits. With int8, the unquantised layers run in fp32."""
-MISSING_OPERATORS = re.compile(r"OpenVINO does not support the following ONNX operations: ([^\n]+)")
+UNCONVERTED = re.compile(
+    r"^-- (?:No conversion rule found for operations|Conversion is failed for): (.+)$", re.MULTILINE
+)
+"""What OpenVINO's summary says of operators that it lacks, or cannot convert in this graph."""
 WEIGHTS_ONLY = ("int8_weights", "int4_weights")
 
 
@@ -87,9 +90,13 @@ class Runtime(base.Runtime):
 
     def load(self, model: Model) -> None:
         """Read the model, set its shapes if they are fixed, and compile it."""
-        assert model.folder is not None
         self._signature = model.subject.signature
-        found = _read(model.folder)
+        with _unsupported():
+            self._compile(model)
+
+    def _compile(self, model: Model) -> None:
+        assert model.folder is not None
+        found = read(model.folder)
         shapes = {name: list(shape) for name, shape in shapes_of(select(model.example, _names(found.inputs))).items()}
         counted = found if self._static and model.fixed_shapes else found.clone()  # a clone shares the weights
         counted.reshape(shapes)
@@ -156,20 +163,17 @@ class Runtime(base.Runtime):
         return [openvino_graph.executed(self._precision, self._compiled, self._work, expected=probe.macs)]
 
 
-def _read(folder: Path) -> Any:
-    """Read a model.
-
-    Raises:
-        Unsupported: it has an operator that OpenVINO lacks.
-    """
+@contextmanager
+def _unsupported() -> Iterator[None]:
+    """Report a model that OpenVINO cannot read or compile as unsupported: its exceptions are all RuntimeErrors."""
     try:
-        return read(folder)
+        yield
     except RuntimeError as error:
-        lacking = MISSING_OPERATORS.search(str(error))
-        if lacking is None:
-            raise
-        what = f"OpenVINO does not implement the operator {lacking.group(1).strip()}"
-        raise Unsupported(f"{what}: take backend=ort, or export without it") from error
+        unconverted = UNCONVERTED.findall(str(error))
+        what = f"cannot run this model ({gist(error)})"
+        if unconverted:
+            what = f"does not convert the operators {', '.join(unconverted)}"
+        raise Unsupported(f"OpenVINO {what}: take backend=ort or torch") from error
 
 
 def _names(ports: Any) -> list[Collection[str]]:

@@ -7,6 +7,7 @@ artifact of the cache: its key contains the key of what it was made from, so tha
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,10 +18,12 @@ from typing import Any, ClassVar
 
 from runner.protocol import HOST_ENVIRONMENT
 from runner.worker import converters
-from runner.worker.artifacts.cache import Fetch, Recipe
+from runner.worker.artifacts.cache import Fetch, Missing, Recipe
 from runner.worker.data.datasets import Dataset
-from runner.worker.failures import Unsupported
+from runner.worker.failures import JobFailure, Unsupported, gist
 from runner.worker.subjects.subject import Form, Shapes, Subject
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Order:
 class Converter(ABC):
     """Makes one form of a model from another."""
 
+    name: ClassVar[str]
+    """Who converts, for messages."""
     sources: ClassVar[tuple[Form, ...]]
     """The forms that it reads, best first."""
     environment: ClassVar[str] = HOST_ENVIRONMENT
@@ -125,7 +130,15 @@ def _recipe(form: Form, order: Order, fetch: Fetch) -> Recipe | None:
     source = _recipe(step.source, order, fetch)
 
     def build(target: Path) -> None:
-        converter.convert(wanted, fetch(source) if source else subject.folder(step.source), target)
+        found = fetch(source) if source else subject.folder(step.source)
+        try:
+            converter.convert(wanted, found, target)
+        except (JobFailure, Missing, OSError, MemoryError):
+            raise
+        except Exception as error:  # exporters and quantisers fail in their own ways on a model that they do not know
+            log.warning("%s cannot make %s of %s", converter.name, form, subject.name, exc_info=True)
+            what = f"{converter.name} cannot make {form} of {subject.name} ({gist(error)})"
+            raise Unsupported(f"{what}: take another precision or backend") from error
 
     key = {
         "source": source.key if source else {"form": str(step.source), **subject.key},

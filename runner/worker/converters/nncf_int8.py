@@ -17,6 +17,7 @@ from runner.worker.subjects.subject import IR, ONNX, Form
 class Converter(base.Converter):
     """Quantises a model's weights and activations."""
 
+    name = "NNCF"
     sources = (IR, ONNX)
     version = 3
 

@@ -18,6 +18,7 @@ PRECISIONS = ("int8_weights", "int4_weights")
 class Converter(base.Converter):
     """Compresses the weights of matrix products and embeddings."""
 
+    name = "NNCF"
     sources = (IR, ONNX)
 
     def makes(self, form: Form) -> bool:

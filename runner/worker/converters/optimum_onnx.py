@@ -14,6 +14,7 @@ from runner.worker.subjects.subject import CHECKPOINT, ONNX, Form
 class Converter(base.Converter):
     """Exports a checkpoint; a model that generates text has inputs and outputs for its cached keys and values."""
 
+    name = "Optimum"
     sources = (CHECKPOINT,)
 
     def makes(self, form: Form) -> bool:

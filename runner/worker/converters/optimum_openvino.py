@@ -15,6 +15,7 @@ from runner.worker.subjects.subject import CHECKPOINT, FILES, IR, Form
 class Converter(base.Converter):
     """Exports a checkpoint; a model that generates text keeps its cached keys and values as a state."""
 
+    name = "Optimum Intel"
     sources = (CHECKPOINT,)
     version = 2
 

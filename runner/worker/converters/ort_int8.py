@@ -16,12 +16,16 @@ from runner.worker.subjects.subject import FILES, ONNX, Batch, Form
 
 log = logging.getLogger(__name__)
 
+MIN_OPSET = 13
+"""The first opset whose DequantizeLinear takes a scale per channel."""
+
 
 class Converter(base.Converter):
     """Quantises a graph's weights and activations."""
 
+    name = "ONNX Runtime's quantiser"
     sources = (ONNX,)
-    version = 3
+    version = 4
 
     def makes(self, form: Form) -> bool:
         """Return whether the form is a graph in static int8."""
@@ -85,8 +89,13 @@ def quantise(source: Path, target: Path, batches: Iterable[Batch], *, reduce_ran
 
 def prepare(source: Path, target: Path) -> None:
     """Write a model with inferred shapes and fused operators, as the quantiser needs it."""
+    import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    opset = next((one.version for one in onnx.load(source, load_external_data=False).opset_import if not one.domain), 0)
+    if opset < MIN_OPSET:
+        onnx.save(onnx.version_converter.convert_version(onnx.load(source), MIN_OPSET), target)
+        source = target
     try:
         quant_pre_process(source, target)
     except Exception as error:  # symbolic inference fails in its own ways: on attention masks, on unknown operators

@@ -13,6 +13,7 @@ from runner.worker.subjects.subject import FILES, ONNX, Form
 class Converter(base.Converter):
     """Quantises a graph's weights per channel; the form's variant names Optimum's configuration for a processor."""
 
+    name = "ONNX Runtime's quantiser"
     sources = (ONNX,)
 
     def makes(self, form: Form) -> bool:

@@ -17,6 +17,7 @@ LEVELS = ("O1", "O2", "O3")
 class Converter(base.Converter):
     """Optimises a graph; the form's variant is the level."""
 
+    name = "ORTOptimizer"
     sources = (ONNX,)
 
     def makes(self, form: Form) -> bool:

@@ -13,6 +13,7 @@ from runner.worker.subjects.subject import FILES, MODULE, ONNX, Form
 class Converter(base.Converter):
     """Exports a module; extents that its signature leaves open remain dynamic."""
 
+    name = "PyTorch's exporter"
     sources = (MODULE,)
     version = 2
 

@@ -15,6 +15,7 @@ from runner.worker.subjects.subject import CHECKPOINT, FILES, MODULE, Form
 class Converter(base.Converter):
     """Quantises a module to static int8."""
 
+    name = "torchao"
     sources = (MODULE,)
     version = 2
 

@@ -5,9 +5,12 @@ https://onnx.ai/onnx/operators/ defines the operators' inputs.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 Extents = Mapping[str, tuple[int, ...]]
 
@@ -37,14 +40,32 @@ def count(model: Any, inputs: Extents) -> float:
     del shaped.graph.value_info[:]  # the exporter's may contain symbols
     for value in shaped.graph.output:
         value.type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(shaped, data_prop=True).graph
-    known = {one.name: tuple(one.dims) for one in inferred.initializer}
-    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+    total = _total(onnx.shape_inference.infer_shapes(shaped, data_prop=True).graph)
+    if total is None:
+        total = _total(_infer_symbolically(shaped))
+    return total or 0.0
+
+
+def _infer_symbolically(model: Any) -> Any:
+    """Return the graph with the shapes that ONNX Runtime's script infers: it also follows shapes through arithmetic."""
+    from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
+
+    try:
+        return SymbolicShapeInference.infer_shapes(model, auto_merge=True).graph
+    except Exception as error:  # it fails in its own ways on operators that it does not know
+        log.info("shapes could not be inferred symbolically: %r", error)
+        return model.graph
+
+
+def _total(graph: Any) -> float | None:
+    """Return the multiply-accumulates of a graph with shapes; None if those of a node are not known."""
+    known = {one.name: tuple(one.dims) for one in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
         extents = tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
         if value.type.tensor_type.HasField("shape") and all(extents):
             known[value.name] = extents
-    counts = [_count(node, known) for node in inferred.node]
-    return 0.0 if None in counts else math.fsum(one for one in counts if one is not None)
+    counts = [_count(node, known) for node in graph.node]
+    return None if None in counts else math.fsum(one for one in counts if one is not None)
 
 
 def _count(node: Any, known: Extents) -> float | None:

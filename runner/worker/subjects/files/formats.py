@@ -88,14 +88,14 @@ def _open_onnx(path: Path) -> ModelFile:
     if not graph.node or not graph.output:
         raise Refused(FIELD, path, "an ONNX file", "It holds no graph: it is truncated, or no ONNX")
     files = [path]
-    for location in sorted(set(_external(graph))):
+    for location in sorted({place for part in _graphs(graph) for place in _external(part)}):
         weights = path.parent / location
         if not weights.is_file():
             raise Refused(FIELD, path, f"a file with its weights, {location}, beside it", "Copy that file there too")
         files.append(weights)
     stored = {one.name for one in graph.initializer}
-    operators = {node.op_type for node in graph.node}
-    sizes = [(one.data_type, math.prod(one.dims)) for one in graph.initializer]
+    operators = {node.op_type for part in _graphs(graph) for node in part.node}
+    sizes = [(one.data_type, math.prod(one.dims)) for part in _graphs(graph) for one in _stored(part)]
     halves = sum(size for kind, size in sizes if kind == onnx.TensorProto.FLOAT16)
     precision = "int8" if operators & QUANTISED else "fp16" if 2 * halves > sum(s for _, s in sizes) else "fp32"
     return ModelFile(
@@ -113,9 +113,26 @@ def _open_onnx(path: Path) -> ModelFile:
     )
 
 
+def _graphs(graph: Any) -> Iterator[Any]:
+    """Yield a graph, and those within its nodes: the branches of an If, the body of a Loop."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from _graphs(inner)
+
+
+def _stored(graph: Any) -> Iterator[Any]:
+    """Yield the tensors that a graph stores: initializers, and constants as some exporters write them."""
+    yield from graph.initializer
+    for node in graph.node:
+        if node.op_type == "Constant":
+            yield from (attribute.t for attribute in node.attribute if attribute.name == "value")
+
+
 def _external(graph: Any) -> Iterator[str]:
     """Yield the locations of weights that lie in other files."""
-    for tensor in graph.initializer:
+    for tensor in _stored(graph):
         for entry in tensor.external_data:
             if entry.key == "location":
                 yield entry.value
