@@ -57,7 +57,7 @@ FAKE = (
 
 SERVICES = {"server"}
 """Fixtures that start a server."""
-SLOW = {"run_program", "environment", "own_cache", "recorded", "injector", "job", "hub_job"}
+SLOW = {"run_program", "environment", "own_cache", "recorded", "injector", "job", "hub_job", "gpt_job"}
 """Fixtures of tests that start the program or load a runtime."""
 
 

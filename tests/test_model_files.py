@@ -112,6 +112,7 @@ def test_mistakes_in_a_file_launch_nothing(tmp_path, words, reason):
     assert not (tmp_path / "outputs" / "sweeps").exists()
 
 
+@pytest.mark.slow
 def test_inspect_prints_a_command_that_composes(tmp_path):
     """Quoted for the shell and for Hydra, with a size for each extent that the file leaves open."""
     path = two_inputs(tmp_path / "two.onnx")
