@@ -9,7 +9,7 @@ it in ``load``: the class also runs in the process that makes artifacts, in anot
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol
 from numpy.typing import NDArray
 
 from runner.protocol import Finding
-from runner.worker.failures import BadInput, Unsupported
+from runner.worker.failures import Unsupported
 from runner.worker.subjects.subject import Batch, Form, Subject
 
 Outputs = dict[str, NDArray[Any]]
@@ -173,22 +173,3 @@ class Runtime(ABC):
         It may run the probe under profilers and verbose flags: timing has ended.
         """
         return []
-
-
-def select(batch: Batch, ports: Iterable[Collection[str]]) -> dict[str, NDArray[Any]]:
-    """Return the entries of a batch that a model takes.
-
-    Args:
-        batch: the inputs by name.
-        ports: for each input of the model, its names.
-
-    Raises:
-        BadInput: the batch lacks one of the model's inputs.
-    """
-    found = {}
-    for names in ports:
-        known = [name for name in names if name in batch]
-        if not known:
-            raise BadInput(f"the model takes {' or '.join(names)}, and the data provide {', '.join(batch)}")
-        found[known[0]] = batch[known[0]]
-    return found

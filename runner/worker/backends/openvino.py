@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 from runner.protocol import Finding
 from runner.worker.backends import base
-from runner.worker.backends.base import Model, Outputs, Probe, Settings, Step, select
-from runner.worker.converters.openvino_files import read
+from runner.worker.backends.base import Model, Outputs, Probe, Settings, Step
+from runner.worker.converters.openvino_files import input_names, read
 from runner.worker.evidence import openvino_graph
 from runner.worker.evidence.openvino_graph import LayerWork
 from runner.worker.failures import Unsupported, gist
 from runner.worker.libraries import import_openvino
-from runner.worker.subjects.subject import FILES, IR, ONNX, Batch, Form, Signature, shapes_of
+from runner.worker.subjects.subject import FILES, IR, ONNX, Batch, Form, Signature, select, shapes_of
 
 openvino = import_openvino()
 
@@ -97,7 +97,7 @@ class Runtime(base.Runtime):
     def _compile(self, model: Model) -> None:
         assert model.folder is not None
         found = read(model.folder)
-        shapes = {name: list(shape) for name, shape in shapes_of(select(model.example, _names(found.inputs))).items()}
+        shapes = {name: list(shape) for name, shape in shapes_of(select(model.example, input_names(found))).items()}
         counted = found if self._static and model.fixed_shapes else found.clone()  # a clone shares the weights
         counted.reshape(shapes)
         self._work = openvino_graph.count_work(counted)
@@ -128,7 +128,7 @@ class Runtime(base.Runtime):
     def bind(self, batch: Batch) -> Step:
         """Return a step that runs inference on a batch in its own request."""
         request = self._compiled.create_infer_request()
-        feed = select(batch, _names(self._compiled.inputs))
+        feed = select(batch, input_names(self._compiled))
         if self._inputs == "copy":
 
             def copying() -> Any:
@@ -149,7 +149,7 @@ class Runtime(base.Runtime):
         """Return copies of all outputs: the request reuses their memory."""
         if self._request is None:
             self._request = self._compiled.create_infer_request()
-        self._request.infer(select(batch, _names(self._compiled.inputs)))
+        self._request.infer(select(batch, input_names(self._compiled)))
         known = {port.name for port in self._signature.outputs}
         return {
             next((name for name in port.get_names() if name in known), port.get_any_name()): tensor.data.copy()
@@ -174,8 +174,3 @@ def _unsupported() -> Iterator[None]:
         if unconverted:
             what = f"does not convert the operators {', '.join(unconverted)}"
         raise Unsupported(f"OpenVINO {what}: take backend=ort or torch") from error
-
-
-def _names(ports: Any) -> list[Collection[str]]:
-    """Return the names of each input of a model."""
-    return [port.get_names() for port in ports]

@@ -14,11 +14,11 @@ import onnxruntime
 
 from runner.protocol import Finding
 from runner.worker.backends import base
-from runner.worker.backends.base import Model, Outputs, Probe, Settings, Step, select
+from runner.worker.backends.base import Model, Outputs, Probe, Settings, Step
 from runner.worker.evidence import ort_profile
 from runner.worker.evidence.isa import cpu_flags
 from runner.worker.failures import Unsupported
-from runner.worker.subjects.subject import FILES, ONNX, Batch, Form
+from runner.worker.subjects.subject import FILES, ONNX, Batch, Form, select
 
 LEVELS = {
     "none": "ORT_DISABLE_ALL",

@@ -7,11 +7,11 @@ from typing import Any
 
 from runner.worker.converters import base
 from runner.worker.converters.base import Order
-from runner.worker.converters.openvino_files import inputs_for, read, save
+from runner.worker.converters.openvino_files import input_names, read, save
 from runner.worker.converters.optimum_onnx import copy_configuration
 from runner.worker.failures import Unsupported
 from runner.worker.libraries import quiet_nncf
-from runner.worker.subjects.subject import IR, ONNX, Form
+from runner.worker.subjects.subject import IR, ONNX, Form, select
 
 
 class Converter(base.Converter):
@@ -40,7 +40,9 @@ class Converter(base.Converter):
         assert source is not None
         nncf = quiet_nncf()
         model = read(source)
-        batches = [inputs_for(model, order.subject.inputs(samples)) for samples in order.dataset.calibration_batches()]
+        batches = [
+            select(order.subject.inputs(samples), input_names(model)) for samples in order.dataset.calibration_batches()
+        ]
         # A softmax in the graph means attention: the classifiers end in logits.
         attention = any(node.get_type_name() == "Softmax" for node in model.get_ops())
         quantised = nncf.quantize(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from runner.worker.failures import BadInput
 from runner.worker.libraries import import_openvino
-from runner.worker.subjects.subject import FILES, Batch
+from runner.worker.subjects.subject import FILES
 
 
 def read(folder: Path) -> Any:
@@ -21,16 +21,6 @@ def save(model: Any, folder: Path) -> None:
     import_openvino().save_model(model, folder / FILES["ir"], compress_to_fp16=False)
 
 
-def inputs_for(model: Any, batch: Batch) -> dict[str, Any]:
-    """Return the entries of a batch that a model takes, by the model's own names.
-
-    Raises:
-        BadInput: the batch lacks one of the model's inputs.
-    """
-    found = {}
-    for port in model.inputs:
-        names = [name for name in port.get_names() if name in batch]
-        if not names:
-            raise BadInput(f"the model takes {port.get_any_name()}, and the data provide {', '.join(batch)}")
-        found[port.get_any_name()] = batch[names[0]]
-    return found
+def input_names(model: Any) -> list[Collection[str]]:
+    """Return the names of each input of a model, before or after compilation."""
+    return [port.get_names() for port in model.inputs]

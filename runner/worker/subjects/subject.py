@@ -8,7 +8,7 @@ ones it accepts. Adding a source of models is adding a module here with a functi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from runner.protocol import Job
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset
+from runner.worker.failures import BadInput
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -172,3 +173,22 @@ def zeros(signature: Signature, batch: int, shapes: Shapes) -> dict[str, NDArray
         shapes: shapes of a batch, for the other extents that the signature leaves open.
     """
     return {port.name: np.zeros((batch, *shapes[port.name][1:]), port.dtype) for port in signature.inputs}
+
+
+def select(batch: Batch, ports: Iterable[Collection[str]]) -> dict[str, NDArray[Any]]:
+    """Return the entries of a batch that a model takes.
+
+    Args:
+        batch: the inputs by name.
+        ports: for each input of the model, its names.
+
+    Raises:
+        BadInput: the batch lacks one of the model's inputs.
+    """
+    found = {}
+    for names in ports:
+        known = [name for name in names if name in batch]
+        if not known:
+            raise BadInput(f"the model takes {' or '.join(names)}, and the data provide {', '.join(batch)}")
+        found[known[0]] = batch[known[0]]
+    return found
