@@ -77,6 +77,21 @@ class Converter(ABC):
         """
 
 
+def calibration_key(order: Order, alternative: str) -> dict[str, Any]:
+    """Return the part of a key for a converter that sets ranges on the calibration samples.
+
+    Args:
+        order: what to make.
+        alternative: the reason for a model that generates text, whose cached keys and values have no samples.
+
+    Raises:
+        Unsupported: the model generates text.
+    """
+    if order.subject.task == "text-generation":
+        raise Unsupported(alternative)
+    return {"calibration": order.dataset.digest_of(order.dataset.calibration)}
+
+
 @dataclass(frozen=True)
 class Step:
     """The last step of a way: a converter and the form that it reads. The way to that form is found likewise."""

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from runner.worker.converters import base
-from runner.worker.converters.base import Order
+from runner.worker.converters.base import Order, calibration_key
 from runner.worker.converters.openvino_files import input_names, read, save
 from runner.worker.converters.optimum_onnx import copy_configuration
-from runner.worker.failures import Unsupported
 from runner.worker.libraries import quiet_nncf
 from runner.worker.subjects.subject import IR, ONNX, Form, select
 
@@ -31,9 +30,9 @@ class Converter(base.Converter):
         Raises:
             Unsupported: a model that generates text.
         """
-        if order.subject.task == "text-generation":
-            raise Unsupported("int8 needs a graph without state, text generation has one: take precision=int8_weights")
-        return {"calibration": order.dataset.digest_of(order.dataset.calibration)}
+        return calibration_key(
+            order, "int8 needs a graph without state, text generation has one: take precision=int8_weights"
+        )
 
     def convert(self, order: Order, source: Path | None, target: Path) -> None:
         """Write ``model.xml`` and ``model.bin``."""

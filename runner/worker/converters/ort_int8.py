@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from runner.worker.converters import base
-from runner.worker.converters.base import Order
+from runner.worker.converters.base import Order, calibration_key
 from runner.worker.converters.optimum_onnx import copy_configuration
 from runner.worker.evidence.isa import has_vnni
-from runner.worker.failures import Unsupported
 from runner.worker.subjects.subject import FILES, ONNX, Batch, Form
 
 log = logging.getLogger(__name__)
@@ -37,13 +36,9 @@ class Converter(base.Converter):
         Raises:
             Unsupported: a model that generates text.
         """
-        if order.subject.task == "text-generation":
-            raise Unsupported("calibration provides no ranges for cached keys and values: take precision=int8_dynamic")
-        return {
-            "calibration": order.dataset.digest_of(order.dataset.calibration),
-            # Without VNNI, pairs of products are accumulated in 16 bits and saturate: weights then have 7 bits.
-            "reduce_range": not has_vnni(),
-        }
+        reason = "calibration provides no ranges for cached keys and values: take precision=int8_dynamic"
+        # Without VNNI, pairs of products are accumulated in 16 bits and saturate: weights then have 7 bits.
+        return {**calibration_key(order, reason), "reduce_range": not has_vnni()}
 
     def convert(self, order: Order, source: Path | None, target: Path) -> None:
         """Write ``model.onnx``."""

@@ -42,7 +42,6 @@ class FileSubject(Subject):
         self.name = name
         self._folder = folder
         self._digest: str = description["digest"]
-        self.precision: str = description["precision"]
         self.forms = (Form(description["kind"]),)
         self.signature = Signature(filled, tuple(map(_port, description["outputs"])))
 
@@ -146,7 +145,6 @@ def _describe(opened: ModelFile) -> dict[str, Any]:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return {
         "kind": opened.kind,
-        "precision": opened.precision,
         "digest": digest.hexdigest(),
         "inputs": [[port.name, port.dtype, list(port.shape)] for port in opened.inputs],
         "outputs": [[port.name, port.dtype, list(port.shape)] for port in opened.outputs],

@@ -99,7 +99,7 @@ def _digest(path: Path) -> str:
 class Fresh:
     """A network with newly initialised weights."""
 
-    library: Library
+    builder: Library
     subject: Subject
     seed: int
     classes: int
@@ -109,7 +109,7 @@ class Fresh:
         import torch
 
         torch.manual_seed(self.seed)
-        return self.library.build(self.subject.name, self.subject.image_size, self.classes)
+        return self.builder.build(self.subject.name, self.subject.image_size, self.classes)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class RandomWeights:
 class PretrainedWeights:
     """The pretrained weights of the network's library, from its hub or the hub's cache."""
 
-    library: Library
+    builder: Library
     name: str
     digest: str
     classes: None = None
@@ -145,7 +145,7 @@ class PretrainedWeights:
             Unavailable: the download failed.
         """
         try:
-            return self.library.pretrained(self.name)
+            return self.builder.pretrained(self.name)
         except OSError as error:  # base class of the errors of urllib and the hub
             raise Unavailable(
                 f"pretrained weights of {self.name} could not be fetched "
