@@ -12,7 +12,7 @@ MODEL ?= resnet50
 MEASURE ?= standard
 PORT ?= 5000
 
-.PHONY: help setup system sweep rand2025 beyond2025 optimum ipex machine ui report check test test-services hooks bench coverage repeat aa soak screenshot resume sync cache clean-cache
+.PHONY: help setup system sweep rand2025 beyond2025 optimum ipex machine ui report check test test-services hooks bench coverage repeat aa zoo soak screenshot resume sync cache clean-cache
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -78,6 +78,9 @@ hooks: $(READY) ## Run the fast checks before each commit (pre-commit)
 
 bench: $(READY) ## What the program promises about itself: fidelity, A/A, quiet host, overhead, benchmark_app (20 minutes)
 	$(BIN)/python -m benchmarks
+
+zoo: $(READY) ## docs/zoo.md: 40 architectures in every backend and precision; it resumes (an hour)
+	$(BIN)/python -m benchmarks.zoo $(ARGS)
 
 coverage: $(READY) ## docs/coverage.md: do the intervals keep their promise on simulated machines? (10 minutes)
 	$(BIN)/python -m benchmarks.coverage > docs/coverage.md

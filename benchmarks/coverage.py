@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 from runner.analysis.statistics import Estimate, Verdict, geometric_mean, judge
 from runner.config.schema import MeasureConfig, ModelConfig, RunConfig
 from runner.machine.interference import Noise, Watch
-from runner.measuring.block import Block
+from runner.measuring.block import Block, FixedPlan
 from runner.measuring.member import Member
-from runner.measuring.policy import FixedPlan
 from runner.measuring.slices import replicate_means
 from runner.paths import PROJECT
 from runner.protocol import Loaded, Slice

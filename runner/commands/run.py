@@ -102,8 +102,8 @@ def _run(options: argparse.Namespace) -> int:
 
         print_dry_run(plans)
         return exit_codes.OK
-    from runner.measuring.progress import BrokenPipeSafeConsole
     from runner.measuring.session import run_session
+    from runner.reporting.progress import BrokenPipeSafeConsole
 
     return run_session(command, plans, target, BrokenPipeSafeConsole())
 

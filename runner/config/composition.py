@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from hydra import compose
 from hydra.core.config_store import ConfigStore
@@ -37,12 +39,35 @@ def compose_settings(overrides: Sequence[str]) -> DictConfig:
     Args:
         overrides: of one run, without sweeps. Hydra must be initialised.
     """
-    return compose(CONFIG_NAME, overrides=list(overrides))
+    return _compose(overrides)
+
+
+def _compose(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
+    """Compose overrides; those of open dictionaries need no plus sign before a new key."""
+    open_ones = _open_dictionaries(RunConfig)
+    words = [f"++{word}" if _is_within(word.partition("=")[0], open_ones) else word for word in overrides]
+    return compose(CONFIG_NAME, overrides=words, return_hydra_config=with_hydra)
+
+
+def _is_within(key: str, dictionaries: Iterable[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in dictionaries)
+
+
+@cache
+def _open_dictionaries(schema: type, prefix: str = "") -> tuple[str, ...]:
+    """Return the dotted names of a schema's fields that are dictionaries with any keys."""
+    found: list[str] = []
+    for name, kind in get_type_hints(schema).items():
+        if is_dataclass(kind) and isinstance(kind, type):
+            found += _open_dictionaries(kind, f"{prefix}{name}.")
+        elif get_origin(kind) is dict:
+            found.append(f"{prefix}{name}")
+    return tuple(found)
 
 
 def sweep_folder(overrides: Sequence[str]) -> Path:
     """Return the folder of a new sweep: ``hydra.sweep.dir`` of the configuration, which contains the time."""
-    return Path(compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True).hydra.sweep.dir)
+    return Path(_compose(overrides, with_hydra=True).hydra.sweep.dir)
 
 
 def typed(settings: DictConfig) -> RunConfig:
@@ -62,9 +87,7 @@ def refuse_code(overrides: Sequence[str]) -> None:
     """
     try:
         words = [str(one.input_line) for one in parse(overrides) if not one.is_sweep_override() or _of_hydra(one)]
-        requested, own = (
-            compose(CONFIG_NAME, overrides=list(some), return_hydra_config=True).hydra for some in (words, [])
-        )
+        requested, own = (_compose(some, with_hydra=True).hydra for some in (words, []))
     except COMPOSITION_ERRORS:
         return
     mistakes = [

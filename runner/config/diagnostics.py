@@ -144,10 +144,6 @@ def _explain(key: str, value: str | None, error: Exception) -> Mistake:
     settings = compose_settings([])
     known = {*flatten(settings), *(str(group) for group in settings)}
     if name not in known and OmegaConf.select(settings, name, throw_on_missing=False) is None:
-        parent = name.rpartition(".")[0]
-        node = OmegaConf.select(settings, parent, throw_on_missing=False) if parent else None
-        if node is not None and OmegaConf.get_type(node) is dict:
-            return Mistake(name, value, f"the keys that conf/ defines in {parent}", f"Use +{name}={value} to add it")
         near = difflib.get_close_matches(name, sorted(known), n=3)
         return Mistake(
             name,

@@ -243,10 +243,10 @@ class MeasureConfig:
     """How long to measure, and with which precision of the result."""
 
     name: str = MISSING
-    """Preset: quick, standard or publish."""
+    """Preset: quick, standard, publish or check."""
     replicates: int = MISSING
     """Number of replicates: fresh processes of the candidate and its baseline. The intervals are Student's t over them,
-    because address layout, heap and scheduling shift a process as a whole. At least 2."""
+    because address layout, heap and scheduling shift a process as a whole. At least 2; 0: measure=check."""
     rounds: int = MISSING
     """Clean rounds per replicate. In a round each process is timed twice, on the way forward and back through all that
     are measured side by side."""
@@ -278,6 +278,11 @@ class MeasureConfig:
     request_timeout_s: float = 300.0
     """Time limit for any other step of a worker (a slice, a warm-up, an evaluation), in seconds. Raise it for slow
     models."""
+
+    @property
+    def is_check(self) -> bool:
+        """Whether runs are only checked: load, one batch, evidence and accuracy. Nothing is timed."""
+        return self.replicates == 0
 
 
 @dataclass

@@ -3,6 +3,8 @@
 A replicate is one fresh process of every member and a few rounds. A round goes through the members forward and then
 backward, in an order drawn for each round: each has two turns, around the same moment on average, so that a linear
 drift of the machine cancels in every ratio. One member runs while the others are frozen.
+
+Who is measured next is up to a policy: it sees the rounds of a block's members, and chooses.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 from runner.machine.facts import this_machine
 from runner.machine.interference import Watch
 from runner.machine.memory import available_mib
 from runner.measuring.member import Member
-from runner.measuring.policy import Policy
 from runner.measuring.slices import Round, Turn
 from runner.processes.signals import defer_interrupt
 from runner.results.status import RunFailed, attribute_failure_to
@@ -32,6 +35,43 @@ MAX_MEMORY_SHARE = 0.8
 
 OnRound = Callable[[int, int], None]
 """Called after each round with the number of the replicate and of its rounds so far."""
+
+
+class Policy(Protocol):
+    """Chooses members of a block."""
+
+    def for_replicate(self, members: Sequence[Member]) -> list[Member]:
+        """Return the members that get another replicate; the block is finished if there are none."""
+
+    def for_round(self, members: Sequence[Member], replicate: int) -> list[Member]:
+        """Return the members that get another round in a replicate; the replicate is finished if there are none."""
+
+
+@dataclass(frozen=True)
+class FixedPlan:
+    """The same number of replicates and of rounds for each member, fixed before the first is measured.
+
+    The number never depends on what was measured: stopping as soon as an interval happens to be narrow covers the truth
+    less often than the interval promises (see tests/measuring/test_simulations.py).
+    """
+
+    replicates: int
+    rounds: int
+    """Clean rounds per replicate. A contaminated round is repeated, until they outnumber both this and the clean
+    ones."""
+
+    def for_replicate(self, members: Sequence[Member]) -> list[Member]:
+        """Return those with fewer replicates than planned."""
+        return [member for member in members if member.replicates < self.replicates]
+
+    def for_round(self, members: Sequence[Member], replicate: int) -> list[Member]:
+        """Return those with fewer clean rounds in this replicate than planned."""
+        return [member for member in members if self._wants_round(member, replicate)]
+
+    def _wants_round(self, member: Member, replicate: int) -> bool:
+        same = [one for one in member.rounds if one.replicate == replicate]
+        clean = sum(one.clean for one in same)
+        return clean < self.rounds and len(same) - clean <= max(self.rounds, clean)
 
 
 class Block:

@@ -22,7 +22,6 @@ from runner.errors import NothingLaunched
 from runner.machine.facts import as_dict, this_machine
 from runner.machine.interference import at_rest
 from runner.machine.lock import measurement_lock
-from runner.measuring.progress import say
 from runner.measuring.sweep import Sweep
 from runner.planning import inventory
 from runner.planning.resume import Command, reusable_runs, stored_command
@@ -40,6 +39,7 @@ from runner.reporting.conclusions import (
 )
 from runner.reporting.machine import peak_line
 from runner.reporting.notes import time_line
+from runner.reporting.progress import say
 from runner.reporting.table import print_evidence, print_table, write_tables
 from runner.results.artifacts import Artifacts, cache_folder
 from runner.results.files import write_json
@@ -160,7 +160,8 @@ def conclude(session: Session, sweep: Sweep, made: dict[int, Result]) -> Conclus
         *progress_lines(plans, made, reused, folder.name, interrupted=sweep.interrupted),
     ]
     rows = [row(made[number]) for number in sorted(made)]
-    title = f"{machine.name} · baseline: {_baselines(plans)} · {session.config.measure.name}"
+    baseline = [] if session.config.measure.is_check else [f"baseline: {_baselines(plans)}"]
+    title = " · ".join([machine.name, *baseline, session.config.measure.name])
     files, problems = write_tables(rows, title, lines, folder)
     for problem in problems:
         say(session.console, problem)

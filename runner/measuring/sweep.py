@@ -9,7 +9,7 @@ from rich.console import Console
 
 from runner.analysis.statistics import Estimate
 from runner.measuring.block_run import BlockRun
-from runner.measuring.progress import Progress
+from runner.measuring.check_run import CheckRun
 from runner.measuring.reference import References
 from runner.measuring.round_log import remove_checkpoint
 from runner.planning.blocks import group
@@ -17,6 +17,7 @@ from runner.planning.eta import Forecast
 from runner.processes.peak import peak_share
 from runner.processes.signals import defer_interrupt
 from runner.protocol import Peaks
+from runner.reporting.progress import Progress
 from runner.results.files import save, without_secrets, write_json
 from runner.results.plan import Plan
 from runner.results.result import Result
@@ -133,8 +134,9 @@ class Sweep:
         self._block += 1
         self._progress.begin(numbers, [self._plans[number].label for number in numbers], self._left_s())
         plans = {number: self._plans[number] for number in numbers}
-        block = BlockRun(f"{self._block:02d}", plans, self._store, self._references, self._progress)
-        if self.self_comparison is None and not any(plan.part for plan in self._plans):
+        kind = CheckRun if plans[numbers[0]].config.measure.is_check else BlockRun
+        block = kind(f"{self._block:02d}", plans, self._store, self._references, self._progress)
+        if isinstance(block, BlockRun) and self.self_comparison is None and not any(plan.part for plan in self._plans):
             measured = sum(result.measurement is not None for result in self._results.values())
             block.compare_with_itself_above(SELF_COMPARISON_ROWS - measured)
         ended = block.run()

@@ -16,14 +16,15 @@ BESIDES = frozenset({"row", "baseline", "reference", "aa", "ablate", *SESSION_FI
 def group(plans: Sequence[Plan], numbers: Sequence[int]) -> list[int]:
     """Return the runs that can share a block with the first: those of its baseline, and measured for as long.
 
-    Each run of an A/A calibration has a block of its own, because the runs must be independent of one another.
+    Each run of an A/A calibration has a block of its own, because the runs must be independent of one another; and so
+    has a run that is only checked, because it has no baseline.
 
     Args:
         plans: of the sweep.
         numbers: of runs that are not measured yet, in order; at least one.
     """
     first = plans[numbers[0]]
-    if first.part == SELF_COMPARISON:
+    if first.part == SELF_COMPARISON or first.config.measure.is_check:
         return [numbers[0]]
     return [number for number in numbers if _shares(plans[number], first)]
 

@@ -55,5 +55,7 @@ def time_line(results: Sequence[Result], wall_s: float, outside: Mapping[str, fl
     timed = spent.pop("timed", 0.0)
     spent["host"] = wall_s - timed - sum(spent.values())
     rest = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in sorted(spent.items(), key=lambda item: -item[1]))
-    factor = f"{wall_s / timed:.2f} × the timed seconds; " if timed else ""
-    return f"{wall_s:.1f} s in all, {timed:.1f} s timed ({factor}the rest: {rest})"
+    if not timed:
+        return f"{wall_s:.1f} s in all ({rest})"
+    factor = f"{wall_s / timed:.2f} × the timed seconds"
+    return f"{wall_s:.1f} s in all, {timed:.1f} s timed ({factor}; the rest: {rest})"

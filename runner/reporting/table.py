@@ -143,11 +143,18 @@ COLUMNS = (
     Column("prepare s", _plain("prepare_s", "{:.1f}")),
     Column("status", lambda row: word(row, "status"), right=False),
 )
+MEASURED_TITLES = frozenset(column.title for column in COLUMNS[1:6])
+"""Titles of columns that rows have only if they are measured: speed and latency."""
+CHECK_COLUMN = Column("seconds", _plain("wall_s", "{:.1f}"))
+"""Column of rows that are only checked, shown before the status."""
 
 
 def columns(rows: Sequence[Row]) -> list[Column]:
     """Return the columns for the rows; published tables and generated text have additional ones."""
     ours = list(COLUMNS)
+    if all(row.get("params.measure.replicates") == "0" for row in rows):
+        ours = [column for column in ours if column.title not in MEASURED_TITLES]
+        ours.insert(-1, CHECK_COLUMN)
     if any(number(row, name) is not None for row in rows for name in ("f1", "perplexity")):
         ours = [TASK_COLUMNS.get(column.title, column) for column in ours]
     if any(number(row, "tokens_per_s") is not None for row in rows):

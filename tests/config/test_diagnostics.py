@@ -21,7 +21,7 @@ def test_unknown_fields_are_mistakes(words):
     [
         (["backend=tensorrt"], ["backend: received 'tensorrt'; allowed: ipex, openvino, ort, torch"]),
         (["batchsize=3"], ["the nearest: batch_size"]),
-        (["backend.options.freezing_=true"], ["Use +backend.options.freezing_=true to add it"]),
+        (["backend.options.freezing_=true"], ["backend.options.freezing_: received True; allowed: compile, freezing"]),
         (["batch_size=many"], ["batch_size: received 'many'; allowed: a whole number"]),
         (["precision.name=int4"], ["precision.name: received 'int4'; allowed: fp32, bf16, int8"]),
         (["memory_format=nhwc"], ["allowed: contiguous, channels_last"]),

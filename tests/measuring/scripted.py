@@ -8,9 +8,8 @@ from pathlib import Path
 
 from runner.config.schema import MeasureConfig, ModelConfig, RunConfig
 from runner.machine.interference import Noise, Watch
-from runner.measuring.block import Block
+from runner.measuring.block import Block, FixedPlan
 from runner.measuring.member import Member
-from runner.measuring.policy import FixedPlan
 from runner.protocol import Loaded, Slice
 from runner.results.status import RunFailed, Status
 

@@ -11,8 +11,7 @@ import pytest
 from runner.machine.interference import Noise
 from runner.measuring import block as block_module
 from runner.measuring.aggregation import estimate_speedup
-from runner.measuring.block import Block
-from runner.measuring.policy import FixedPlan
+from runner.measuring.block import Block, FixedPlan
 from runner.measuring.round_log import COLUMNS, write_rounds
 from runner.measuring.slices import (
     Round,

@@ -17,7 +17,7 @@ from runner.reporting.conclusions import (
 )
 from runner.results.result import Replicate, Result
 from runner.results.status import Status
-from tests.measuring.test_progress import MEASURED
+from tests.reporting.test_progress import MEASURED
 from tests.results.test_files import RESULT
 
 

@@ -232,7 +232,7 @@ def test_time_line_accounts_for_every_second():
     assert time_line(results, 15.0) == (
         "15.0 s in all, 10.0 s timed (1.50 × the timed seconds; the rest: prepare 3.0, host 1.5, settle 0.5)"
     )
-    assert time_line([result({"load": 1.0})], 1.25) == "1.2 s in all, 0.0 s timed (the rest: load 1.0, host 0.2)"
+    assert time_line([result({"load": 1.0})], 1.25) == "1.2 s in all (load 1.0, host 0.2)"
 
 
 def test_markdown_and_csv_formats():

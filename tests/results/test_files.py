@@ -13,7 +13,7 @@ from runner.paths import PROJECT
 from runner.results.files import load, save
 from runner.results.result import Replicate, Result
 from runner.results.status import Status
-from tests.measuring.test_progress import MEASURED
+from tests.reporting.test_progress import MEASURED
 
 SCHEMA_1 = PROJECT / "tests" / "results" / "schema_1"
 RESULT = Result(

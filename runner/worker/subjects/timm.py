@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from runner.protocol import Job
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset
+from runner.worker.failures import Refused, gist
 from runner.worker.subjects.network import open_network
 from runner.worker.subjects.subject import Subject
 from runner.worker.subjects.torchvision import declare_torchvision_operators
@@ -32,9 +33,19 @@ def build(name: str, image_size: int, classes: int | None) -> nn.Module:
     declare_torchvision_operators()  # timm imports torchvision
     import timm
 
-    sized: dict[str, Any] = {"img_size": image_size} if _takes_image_size(name) else {}
+    sized: dict[str, Any] = {"img_size": image_size} if _is_resized(name, image_size) else {}
     counted: dict[str, Any] = {} if classes is None else {"num_classes": classes}
-    module: nn.Module = timm.create_model(name, **counted, **sized)
+    try:
+        module: nn.Module = timm.create_model(name, **counted, **sized)
+    except (
+        TypeError,
+        ValueError,
+        AssertionError,
+    ) as error:  # each architecture has its own for a size it does not take
+        if not sized:
+            raise
+        allowed = f"the size of {name}, {_own_size(name)}"
+        raise Refused("model.image_size", image_size, allowed, f"It takes no other: {gist(error)}") from error
     return module.eval()
 
 
@@ -51,9 +62,17 @@ def pretrained(name: str) -> nn.Module:
     return module.eval()
 
 
-def _takes_image_size(name: str) -> bool:
-    """Return whether a timm model has a fixed number of patches."""
+def _is_resized(name: str, image_size: int) -> bool:
+    """Return whether an architecture depends on the image size, by its number of patches, and has another."""
     import timm
 
-    entry = timm.models.model_entrypoint(name.split(".", maxsplit=1)[0])
-    return entry.__module__.rsplit(".", 1)[-1] in {"vision_transformer", "deit", "beit", "eva", "swin_transformer"}
+    found = timm.models.get_pretrained_cfg(name)
+    return bool(found and found.fixed_input_size) and image_size != _own_size(name)
+
+
+def _own_size(name: str) -> int | None:
+    """Return the image size that an architecture was defined for; None if the library does not say."""
+    import timm
+
+    found = timm.models.get_pretrained_cfg(name)
+    return int(found.input_size[-1]) if found else None

@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from runner.analysis.statistics import Estimate, Verdict
-from runner.measuring.progress import Progress
+from runner.reporting.progress import Progress
 from runner.results.result import Measurement, Result
 from runner.results.status import Status
 
