@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from runner.protocol import BACKENDS_VARIABLE
+from runner.protocol import BACKENDS_VARIABLE, MODELS_VARIABLE
 
 PACKAGE = Path(__file__).resolve().parent
 PROJECT = PACKAGE.parent
@@ -32,6 +32,11 @@ BACKENDS = PACKAGE / "worker" / "backends"
 def extra_backend_folders() -> list[Path]:
     """Return the folders of backend modules outside this package, as ``RUNNER_BACKENDS`` names them."""
     return [Path(folder) for folder in os.environ.get(BACKENDS_VARIABLE, "").split(os.pathsep) if folder]
+
+
+def extra_model_folders() -> list[Path]:
+    """Return the folders of Python modules that build models, as ``RUNNER_MODELS`` names them."""
+    return [Path(folder) for folder in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if folder]
 
 
 def user_cache() -> Path:

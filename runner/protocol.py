@@ -20,8 +20,16 @@ from runner.codec import DecodeError, rebuild
 CHANNEL_VARIABLE = "RUNNER_CHANNEL"
 """Environment variable with the path of the host's Unix socket."""
 
+AS_IS = "as_is"
+"""The precision of a model file that is quantised already, or stored in 16 bits: it runs as it is."""
+
 HOST_ENVIRONMENT = "host"
 """Name of the environment whose interpreter runs the host: by default, it also makes artifacts and measures."""
+
+MODELS_VARIABLE = "RUNNER_MODELS"
+"""Environment variable with folders of Python modules that build models, separated by colons."""
+MODELS_GROUP = "runner.models"
+"""Group of the entry points of installed packages that build models."""
 
 BACKENDS_VARIABLE = "RUNNER_BACKENDS"
 """Environment variable with additional folders of backend modules, separated by ``os.pathsep``."""
@@ -363,6 +371,8 @@ class Inspect:
     """Absolute path."""
     shapes: list[str]
     """Shapes of inputs; see :mod:`runner.worker.subjects.files.shapes`."""
+    forms: list[list[str]] = field(default_factory=list)
+    """Kind and precision of forms, see :class:`runner.worker.subjects.subject.Form`: which can be made of the file?"""
 
 
 @dataclass(frozen=True)
@@ -380,7 +390,9 @@ class Inspected:
     """A model file, as :mod:`runner.worker.inspect` found it."""
 
     kind: str
-    """onnx or ir."""
+    """onnx, ir, program or checkpoint."""
+    title: str
+    """The format, with its version."""
     inputs: list[PortInfo]
     """As in the file, before any shape is filled in."""
     outputs: list[PortInfo]
@@ -388,16 +400,18 @@ class Inspected:
     """The batch that the file fixes; None if it is open. The latter holds only if `problem` is empty."""
     problem: str
     """Why it cannot run as it is: an extent that is open; empty if it can."""
-    version: str
-    """Opset, or version of the IR."""
     producer: str
     parameters: int
     precision: str
-    """fp32, fp16, or int8 if it is quantised."""
+    """fp32, fp16, bf16, or int8 if it is quantised."""
     size_mib: float
     """Of all files together."""
     macs: float
     """Multiply-accumulates of one sample; 0 if they are not known."""
+    task: str = ""
+    """A value of ``runner.config.schema.Task``, if the file tells what its outputs mean."""
+    reachable: list[bool] = field(default_factory=list)
+    """For each of the requested forms, whether the file is one or can be converted to one."""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def test_an_operator_that_a_runtime_lacks_is_unsupported(run_program: RunProgram
     ("words", "reason"),
     [
         (["model.path=nowhere.onnx"], "model.path: received '{folder}/nowhere.onnx'; allowed: a file that exists"),
-        ([], "model.path: received None; allowed: an ONNX graph"),
+        ([], "model.path: received None; allowed: a model file (.onnx, .xml, .pt2)"),
         (["model.path=two.onnx"], "Add 'model.shapes=[\"ids[batch,128]\"]'"),
         (["model.path=fixed.onnx", "batch_size=8"], "batch_size: received 8; allowed: 3, which fixed.onnx fixes"),
         (["model.path=fixed.onnx", 'model.shapes=["images[3,1,6,10]"]'], "No input is called images; nearest: image"),

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from runner.paths import BACKENDS, extra_backend_folders
+from runner.paths import BACKENDS, SUBJECTS, extra_backend_folders
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Backend:
     """The precisions that it implements; empty if its class does not list them."""
     lacks: dict[str, str]
     """By precision, why it does not implement it."""
+    forms: dict[str, list[list[str]]]
+    """By precision, the kind and the precision of the forms that it accepts, as far as its class lists them."""
 
 
 _ARGUMENT = re.compile(r"^ {4}(\w+): (.*)$", re.MULTILINE)
@@ -81,8 +83,36 @@ def _backend(module: ast.Module) -> Backend | None:
                 packages=tuple(ast.literal_eval(lists["packages"])) if "packages" in lists else (),
                 precisions=tuple(ast.literal_eval(key) for key in keys if key is not None),
                 lacks=dict(ast.literal_eval(lists["lacks"])) if "lacks" in lists else {},
+                forms=_forms(accepted) if isinstance(accepted, ast.Dict) else {},
             )
     return None
+
+
+def _forms(accepted: ast.Dict) -> dict[str, list[list[str]]]:
+    """Return the forms in a class's `accepts`, by precision: names of constants, and calls of ``Form``."""
+    found: dict[str, list[list[str]]] = {}
+    for key, value in zip(accepted.keys, accepted.values, strict=True):
+        elements = value.elts if isinstance(value, ast.Tuple) else []
+        forms = [_named_forms().get(ast.unparse(one)) or _form(one) for one in elements]
+        if key is not None:
+            found[ast.literal_eval(key)] = [form for form in forms if form]
+    return found
+
+
+@cache
+def _named_forms() -> dict[str, list[str]]:
+    """Return the constants of the subjects that are forms, by name."""
+    module = ast.parse((SUBJECTS / "subject.py").read_text(encoding="utf-8"))
+    assigned = [node for node in module.body if isinstance(node, ast.Assign)]
+    return {ast.unparse(node.targets[0]): form for node in assigned if (form := _form(node.value))}
+
+
+def _form(expression: ast.expr) -> list[str]:
+    """Return the kind and the precision of a call of ``Form``; empty for any other expression."""
+    if not isinstance(expression, ast.Call) or ast.unparse(expression.func) != "Form":
+        return []
+    words = [str(one.value) for one in expression.args if isinstance(one, ast.Constant)]
+    return [*words, "fp32"][:2] if words else []
 
 
 def _is_abstract(definition: ast.ClassDef) -> bool:

@@ -18,9 +18,11 @@ from runner.config.schema import (
     DataConfig,
     DataKind,
     ModelConfig,
+    Precision,
     RowConfig,
     RunConfig,
     Scenario,
+    Task,
     TrackingConfig,
     WeightsConfig,
     WeightsKind,
@@ -34,7 +36,7 @@ def check(config: RunConfig) -> list[Mistake]:
     """Return every mistake in a composed configuration."""
     return [
         *_check_numbers(config),
-        *_check_model(config.model),
+        *_check_model(config.model, config.precision.name),
         *check_transformers_model(config),
         *_check_backend(config),
         *_check_instances(config),
@@ -100,16 +102,23 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
     return mistakes
 
 
-def _check_model(model: ModelConfig) -> list[Mistake]:
+def _check_model(model: ModelConfig, precision: Precision) -> list[Mistake]:
     if model.source not in model_catalog.sources():
         return [Mistake("model.source", model.source, ", ".join(model_catalog.sources()))]
+    if model.path is not None and not model.is_file:
+        return [Mistake("model.path", model.path, "only with model=file", "Add model=file")]
+    if precision is Precision.as_is and not model.is_file:
+        return [Mistake("precision", str(precision), "with model=file only", "Take precision=fp32")]
     if model.name == "???":
         return [
             Mistake("model.name", None, f"a model name of {model.source}", "Add model.name=…, for example resnet50")
         ]
     if model.is_transformers or model.is_file:
         return []
-    names = model_catalog.model_names(str(model.source))
+    if model.is_python:
+        return _check_plugin(model)
+    classifiers = model.task is not Task["tensors"]
+    names = model_catalog.model_names(str(model.source), classifiers=classifiers)
     if not names:  # the library is not installed: the run ends as `unavailable`
         return []
     if model.name.split(".")[0] in names:  # timm appends a tag of pretrained weights after a dot
@@ -119,10 +128,20 @@ def _check_model(model: ModelConfig) -> list[Mistake]:
         Mistake(
             "model.name",
             model.name,
-            f"one of the {len(names)} classification models of {model.source}",
+            f"one of the {len(names)} {'classification ' if classifiers else ''}models of {model.source}",
             f"The nearest: {near}",
         )
     ]
+
+
+def _check_plugin(model: ModelConfig) -> list[Mistake]:
+    """Return the mistake of naming a Python module that is not offered as a model."""
+    known = model_catalog.python_models()
+    if model.name in known:
+        return []
+    remedy = f"The nearest: {near}" if (near := ", ".join(model_catalog.nearest(model.name, known))) else ""
+    allowed = f"one of {', '.join(sorted(known))}" if known else "NAME of a file NAME.py in a folder of RUNNER_MODELS"
+    return [Mistake("model.name", model.name, allowed, remedy or "Set RUNNER_MODELS to the folder with the file")]
 
 
 def _check_backend(config: RunConfig) -> list[Mistake]:
@@ -203,8 +222,11 @@ def _check_published(row: RowConfig) -> list[Mistake]:
 
 
 def _check_weights(weights: WeightsConfig, model: ModelConfig) -> list[Mistake]:
-    if weights.name is WeightsKind.own and not model.is_file:
-        return [Mistake("weights", "own", "with model=file only", "Take weights=probe, pretrained, random or file")]
+    if weights.name is WeightsKind.own and not model.brings_weights:
+        remedy = "Take weights=probe, pretrained, random or file"
+        return [Mistake("weights", "own", "with model=file or model=python only", remedy)]
+    if weights.name is WeightsKind.probe and model.task is Task["tensors"]:
+        return [Mistake("weights", "probe", "random, pretrained or file with model.task=tensors", "A probe classifies")]
     if weights.name is not WeightsKind.file:
         if weights.path is None:
             return []

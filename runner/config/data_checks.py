@@ -37,22 +37,24 @@ def check_transformers_model(config: RunConfig) -> list[Mistake]:
     """Return the mistakes in a Transformers model, its data, and the settings that only such a model supports."""
     model = config.model
     found = _check_data_for_task(config)
-    if model.is_file:
-        return [*found, *_check_file(config)]
+    if model.brings_weights:
+        return [*found, *_check_own_model(config)]
     if not model.is_transformers:
-        if model.task is not IMAGE_TASK:
-            found.append(Mistake("model.task", str(model.task), f"{IMAGE_TASK} with source={model.source}"))
+        if model.task not in (IMAGE_TASK, Task["tensors"]):
+            allowed = f"{IMAGE_TASK} or tensors with source={model.source}"
+            found.append(Mistake("model.task", str(model.task), allowed))
         if config.scope is not Scope.model:
             found.append(Mistake("scope", str(config.scope), "model, or a model with source=transformers"))
         return found
     return [*found, *_check_inputs(config), *_check_origin(model, config.weights.name)]
 
 
-def _check_file(config: RunConfig) -> list[Mistake]:
-    """Return the mistakes in settings that a model file does not have."""
+def _check_own_model(config: RunConfig) -> list[Mistake]:
+    """Return the mistakes in settings that a model file or a module of the user does not have."""
     found = []
-    if config.weights.name is not WeightsKind.own:
-        found.append(Mistake("weights", str(config.weights.name), "own with model=file", "The file contains them"))
+    name, allowed = config.weights.name, ["own", *(["file"] if config.model.is_python else [])]
+    if name not in allowed:
+        found.append(Mistake("weights", str(name), f"{' or '.join(allowed)} with model={config.model.source}"))
     if config.scope is not Scope.model:
         found.append(Mistake("scope", str(config.scope), "model, or a model with source=transformers"))
     return found
@@ -119,9 +121,10 @@ def _architecture_in(folder: Path) -> str | None:
 def _check_data_for_task(config: RunConfig) -> list[Mistake]:
     """Return the mistakes in the choice of data for a task, and in a text file."""
     data, task = config.data, config.model.task
-    if data.name not in DATA[task]:
-        allowed = f"{', '.join(DATA[task])} for {task}"
-        return [Mistake("data", str(data.name), allowed, f"Add data={DATA[task][0]}")]
+    takes_images = task is Task["tensors"] and not config.model.brings_weights
+    usable = IMAGES if takes_images else DATA[task]
+    if data.name not in usable:
+        return [Mistake("data", str(data.name), f"{', '.join(usable)} for {task}", f"Add data={usable[0]}")]
     if data.name is DataKind.one_text:
         if not (data.text or "").strip():
             return [Mistake("data.text", data.text, "a non-empty text", "Add 'data.text=…'")]

@@ -7,17 +7,19 @@ import importlib.util
 import re
 from collections.abc import Iterable
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
-from runner.paths import SUBJECTS
-from runner.protocol import IMAGE_SUFFIXES
+from runner.config.schema import ModelConfig
+from runner.paths import SUBJECTS, extra_model_folders
+from runner.protocol import IMAGE_SUFFIXES, MODELS_GROUP
 
 WEIGHT_SUFFIXES = (".pt", ".pth", ".safetensors")
 """Suffixes of weight files that weights=file reads."""
 
 _OPENER = re.compile(r"^def open_subject\(", re.MULTILINE)
 """The function that makes a module a source of models."""
-_REGISTERED = re.compile(r"^@register_model(?:\([^)]*\))?\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+_REGISTERED = re.compile(r"^@register_model(?:\([^)]*\))?\n(?:[@ )].*\n)*def (\w+)\(", re.MULTILINE)
 
 
 @cache
@@ -27,20 +29,35 @@ def sources() -> list[str]:
 
 
 @cache
-def model_names(source: str) -> frozenset[str]:
-    """Return the classification models that a library registers; empty if it is not installed.
+def model_names(source: str, *, classifiers: bool = True) -> frozenset[str]:
+    """Return the models that a library registers; empty if it is not installed.
 
     Args:
         source: ``torchvision`` or ``timm``.
+        classifiers: leave out torchvision's models for detection, segmentation and video.
     """
     spec = importlib.util.find_spec(source)
     if spec is None or spec.origin is None:
         return frozenset()
     models = Path(spec.origin).parent / "models"
-    # Not recursive: torchvision's detection, segmentation and video models are in subfolders.
+    pattern = "*.py" if classifiers else "**/*.py"  # in torchvision the others are in subfolders
     return frozenset(
-        name for file in sorted(models.glob("*.py")) for name in _REGISTERED.findall(file.read_text(encoding="utf-8"))
+        name for file in sorted(models.glob(pattern)) for name in _REGISTERED.findall(file.read_text(encoding="utf-8"))
     )
+
+
+def python_models() -> dict[str, Path | None]:
+    """Return the models that Python modules of the user build, by name, with the file; None for an entry point."""
+    found: dict[str, Path | None] = {one.name: None for one in metadata.entry_points(group=MODELS_GROUP)}
+    for folder in extra_model_folders():
+        found |= {file.stem: file.absolute() for file in sorted(folder.glob("[!_.]*.py"))}
+    return found
+
+
+def file_of(model: ModelConfig) -> str | None:
+    """Return the file of a model: that of `model.path`, or the Python module that builds it."""
+    found = python_models().get(model.name) if model.is_python else model.path
+    return None if found is None else str(found)
 
 
 def nearest(name: str, known: Iterable[str], count: int = 5) -> list[str]:

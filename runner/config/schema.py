@@ -14,6 +14,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from runner.protocol import AS_IS
+
 Task = StrEnum(  # the functional form: a class body cannot define members with a hyphen
     "Task",
     {
@@ -50,6 +52,8 @@ class Precision(StrEnum):
     """8-bit weights and activations; the ranges of activations are computed in every inference, without calibration."""
     int8_weights = "int8_weights"
     """8-bit weights; the runtime chooses the arithmetic. For text generation."""
+    as_is = AS_IS
+    """That of a model file which is quantised already, or stored in 16 bits: it runs as it is."""
     int4_weights = "int4_weights"
     """4-bit weights; the runtime chooses the arithmetic. For text generation."""
 
@@ -76,7 +80,7 @@ class WeightsKind(StrEnum):
     random = "random"
     file = "file"
     own = "own"
-    """Those that a model file contains."""
+    """Those that a model file contains, or that a Python module makes."""
 
 
 class DataKind(StrEnum):
@@ -105,7 +109,8 @@ class ModelConfig:
     task: Task = Task["image-classification"]
     """What the model does. Models of torchvision and timm support image-classification only."""
     path: str | None = None
-    """With source=file: an ONNX graph (.onnx) or an OpenVINO IR (.xml). `runner inspect FILE` describes it."""
+    """With source=file: an ONNX graph (.onnx), an OpenVINO IR (.xml), an exported program of PyTorch (.pt2), or a
+    folder in Transformers' format. `runner inspect FILE` describes it."""
     shapes: list[str] = field(default_factory=list)
     """With source=file: shapes of inputs, for extents that the file leaves open, such as ids[batch,128]. Behind the
     shape may follow the type and a range of synthetic values: ids[batch,128]:int64:0..30521."""
@@ -124,6 +129,16 @@ class ModelConfig:
     def is_file(self) -> bool:
         """Whether it is a file of the user: `path` and `shapes` then apply."""
         return self.source == "file"
+
+    @property
+    def is_python(self) -> bool:
+        """Whether a Python module of the user builds it."""
+        return self.source == "python"
+
+    @property
+    def brings_weights(self) -> bool:
+        """Whether its own weights are all that it has: a file contains them, a module makes them."""
+        return self.is_file or self.is_python
 
     @property
     def is_transformers(self) -> bool:

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from runner.config.model_catalog import file_of
 from runner.config.schema import SESSION_FIELDS, RunConfig
 from runner.machine.environments import find_environment
 from runner.machine.facts import Machine, as_dict
@@ -37,7 +38,7 @@ def fingerprint(roles: Sequence[RunConfig], machine: Machine, *, repetition: str
     Returns:
         16 hexadecimal digits of a SHA-256.
     """
-    paths = [path for one in roles for path in (one.weights.path, one.data.path, one.model.id, one.model.path) if path]
+    paths = [path for one in roles for path in _paths(one) if path]
     libraries = [name for one in roles for name in (*one.allocator.libraries, *one.threading.libraries)]
     content = {
         "repetition": repetition,
@@ -50,6 +51,11 @@ def fingerprint(roles: Sequence[RunConfig], machine: Machine, *, repetition: str
         "machine": _machine(machine),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _paths(config: RunConfig) -> tuple[str | None, ...]:
+    """Return the files and folders that a configuration names."""
+    return config.weights.path, config.data.path, config.model.id, file_of(config.model)
 
 
 def _measured(config: RunConfig) -> dict[str, Any]:

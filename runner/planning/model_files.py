@@ -1,4 +1,4 @@
-"""What a model file decides about a run: its name, its batch, and the runtime of its baseline."""
+"""What a model file decides about a run: its name, precision and batch, and the runtime of its baseline."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from runner.config.composition import compose_settings
+from runner.config.data_checks import DATA
+from runner.config.schema import Task
 from runner.errors import Mistake
 from runner.processes.inspection import inspect
-from runner.protocol import Inspected
+from runner.protocol import AS_IS, Inspected
 
 DEFAULT_BATCH = 8
 """The batch of a file that takes any, as for other models."""
+BASELINES = {"onnx": "ort", "ir": "openvino", "program": "torch", "checkpoint": "torch"}
+"""By kind of file, the backend of its baseline and of its reference: the runtime that the format belongs to."""
 
 
 def apply_file(settings: DictConfig) -> list[Mistake]:
@@ -27,20 +32,43 @@ def apply_file(settings: DictConfig) -> list[Mistake]:
         return []
     path = settings.model.path
     if not path:
-        return [
-            Mistake("model.path", None, "an ONNX graph (.onnx) or an OpenVINO IR (.xml)", "Add model.path=mine.onnx")
-        ]
+        allowed = "a model file (.onnx, .xml, .pt2), or a folder of Transformers"
+        return [Mistake("model.path", None, allowed, "Add model.path=mine.onnx")]
     shapes = [str(shape) for shape in settings.model.shapes]
     found = inspect(Path(path), shapes)
     if isinstance(found, Mistake):
         return [found]
     if settings.model.name == "file":
         settings.model.name = Path(path).stem
-    if found.kind == "ir":
-        for role in ("baseline", "reference"):
-            words = ["backend=openvino" if word == "backend=ort" else word for word in settings[role]]
-            OmegaConf.update(settings, role, words, merge=False)
-    return [*_open_extent(found), *_batch(settings, found), *_quantised(settings, found)]
+    _set_precision(settings, found)
+    if found.kind == "checkpoint":
+        return _as_transformers(settings, found)
+    return [*_open_extent(found), *_batch(settings, found)]
+
+
+def _set_precision(settings: DictConfig, found: Inspected) -> None:
+    """Name the precision of the file, and set the backend and the precision of baseline and reference."""
+    own = "fp32" if found.precision == "fp32" or found.kind == "checkpoint" else AS_IS
+    if settings.precision.name == AS_IS:
+        settings.precision.name = own
+    own_words = {"backend=ort": f"backend={BASELINES[found.kind]}", "precision=fp32": f"precision={own}"}
+    for role in ("baseline", "reference"):
+        words = [own_words.get(word, word) for word in settings[role]]
+        OmegaConf.update(settings, role, words, merge=False)
+
+
+def _as_transformers(settings: DictConfig, found: Inspected) -> list[Mistake]:
+    """Turn a folder of Transformers into the model that it is, on data of its task: texts, or images."""
+    folder, task = settings.model.path, Task[found.task]
+    if settings.model.shapes:
+        return [Mistake("model.shapes", list(settings.model.shapes), "none", "Set model.sequence_length for a folder")]
+    settings.model.update({"source": "transformers", "path": None, "id": folder, "task": task})
+    settings.batch_size = settings.batch_size or DEFAULT_BATCH
+    fresh = compose_settings(["model=transformers", f"data={DATA[task][0]}"])
+    settings.weights.name = "pretrained"
+    if settings.data.name == "synthetic":
+        OmegaConf.update(settings, "data", fresh.data, merge=False)
+    return []
 
 
 def _open_extent(found: Inspected) -> list[Mistake]:
@@ -58,11 +86,3 @@ def _batch(settings: DictConfig, found: Inspected) -> list[Mistake]:
         remedy = "Leave batch_size out, or export the model with an open batch"
         return [Mistake("batch_size", settings.batch_size, f"{found.batch}, which {settings.model.path} fixes", remedy)]
     return []
-
-
-def _quantised(settings: DictConfig, found: Inspected) -> list[Mistake]:
-    """Return the mistake of a file that is not in fp32: nothing would be fp32, so nothing is a baseline."""
-    if found.precision == "fp32":
-        return []
-    allowed = "a model in fp32, from which this program makes the other precisions"
-    return [Mistake("model.path", settings.model.path, allowed, f"The file is {found.precision}: export it in fp32")]

@@ -56,7 +56,7 @@ def derive_roles(settings: DictConfig, config: RunConfig) -> tuple[Roles, list[M
     """
     baseline, in_baseline = derived_config("baseline", settings, config.baseline)
     reference, in_reference = derived_config("reference", settings, config.reference)
-    if reference.precision.name is not Precision.fp32:
+    if reference.precision.name not in (Precision.fp32, Precision.as_is):  # as_is: a file that holds no fp32
         allowed = "overrides with precision=fp32, the truth for accuracy"
         in_reference.append(Mistake("reference", config.reference, allowed))
     return Roles(settings, config, baseline, reference), [*in_baseline, *in_reference]

@@ -18,26 +18,30 @@ TIMEOUT_S = 600.0
 """Limit for reading a file of many GB from a slow disk, in seconds."""
 
 
-def inspect(path: Path, shapes: Sequence[str] = ()) -> Inspected | Mistake:
+def inspect(path: Path, shapes: Sequence[str] = (), forms: Sequence[Sequence[str]] = ()) -> Inspected | Mistake:
     """Return what a model file is, or the mistake that keeps it from being used.
 
     Args:
         path: the file.
         shapes: shapes of inputs, as in `model.shapes`.
+        forms: kinds and precisions of forms; the answer says which can be made of the file.
     """
+    asked = tuple((kind, precision) for kind, precision in forms)
     try:
         found = path.stat()
     except OSError:
-        return _inspect(path.absolute(), tuple(shapes), 0, 0)
-    return _inspect(path.absolute(), tuple(shapes), found.st_size, found.st_mtime_ns)
+        return _inspect(path.absolute(), tuple(shapes), asked, 0, 0)
+    return _inspect(path.absolute(), tuple(shapes), asked, found.st_size, found.st_mtime_ns)
 
 
 @cache
-def _inspect(path: Path, shapes: tuple[str, ...], _size: int, _time_ns: int) -> Inspected | Mistake:
+def _inspect(
+    path: Path, shapes: tuple[str, ...], forms: tuple[tuple[str, str], ...], _size: int, _time_ns: int
+) -> Inspected | Mistake:
     """Inspect a file once, for all rows of a sweep; size and time tell whether it has changed."""
     with tempfile.TemporaryDirectory(prefix="runner-inspect-") as folder:
         request, reply = Path(folder) / "request", Path(folder) / "reply"
-        request.write_bytes(encode(Inspect(str(path), list(shapes))))
+        request.write_bytes(encode(Inspect(str(path), list(shapes), [list(form) for form in forms])))
         command = [sys.executable, "-P", "-m", "runner.worker.inspect", str(request), str(reply)]
         stderr = ""
         try:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runner.config import model_catalog
 from runner.config.labels import describe
 from runner.config.schema import RunConfig
 from runner.machine.environments import find_environment
@@ -200,7 +201,7 @@ def _build_job(config: RunConfig, threads: int | None, expectations: Expectation
         model_config=dict(config.model.config),
         sequence_length=config.model.sequence_length,
         new_tokens=config.model.new_tokens,
-        path=_absolute(config.model.path),
+        path=_absolute(model_catalog.file_of(config.model)),
         shapes=list(config.model.shapes),
     )
     data = Data(

@@ -145,6 +145,8 @@ COLUMNS = (
 )
 MEASURED_TITLES = frozenset(column.title for column in COLUMNS[1:6])
 """Titles of columns that rows have only if they are measured: speed and latency."""
+CLASS_TITLES = frozenset({"top-1", "Δ pp (95 % interval)", "agree %", "gate"})
+"""Titles of columns that only models with known outputs have."""
 CHECK_COLUMN = Column("seconds", _plain("wall_s", "{:.1f}"))
 """Column of rows that are only checked, shown before the status."""
 
@@ -155,6 +157,8 @@ def columns(rows: Sequence[Row]) -> list[Column]:
     if all(row.get("params.measure.replicates") == "0" for row in rows):
         ours = [column for column in ours if column.title not in MEASURED_TITLES]
         ours.insert(-1, CHECK_COLUMN)
+    if rows and all(row.get("params.model.task") == "tensors" for row in rows):
+        ours = [column for column in ours if column.title not in CLASS_TITLES]
     if any(number(row, name) is not None for row in rows for name in ("f1", "perplexity")):
         ours = [TASK_COLUMNS.get(column.title, column) for column in ours]
     if any(number(row, "tokens_per_s") is not None for row in rows):

@@ -172,8 +172,9 @@ class Session:
         from_cache = cached and self._cache.find(recipe) is not None
         answers = _read(self._cache.get(recipe) / ANSWERS_FILE) if cached else self._answer_evaluation_set()
         labels = dataset.labels(dataset.evaluation)
-        if labels.size and answers["logits"].shape[1] != dataset.source.classes:
-            labels = labels[:0]  # the model has other classes than the data: its labels do not apply
+        logits = answers.get("logits")
+        if labels.size and (logits is None or logits.shape[1] != dataset.source.classes):
+            labels = labels[:0]  # the outputs are no classes, or others than those of the data: labels do not apply
         known = dataset.source.answers
         right = [] if known is None else [json.dumps(known[index]) for index in dataset.evaluation]
         first, *others = dataset.evaluation

@@ -10,6 +10,7 @@ import pytest
 from runner.config import composition
 from runner.config.schema import RunConfig
 from runner.paths import PROJECT
+from runner.protocol import MODELS_VARIABLE
 
 OPTIONS = sorted(
     f"{file.parent.name}={file.stem}" for file in (PROJECT / "conf").glob("*/*.yaml") if file.parent.name != "hydra"
@@ -21,6 +22,7 @@ OPTIONS = sorted(
 def user_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Change to a folder with weights, texts and images, and return it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(MODELS_VARIABLE, str(PROJECT / "tests" / "models"))
     (tmp_path / "weights.pt").write_bytes(b"weights")
     (tmp_path / "texts.csv").write_text("text,label\n" + "a text,1\n" * 600)
     for label, number in itertools.product("ab", range(300)):

@@ -19,6 +19,8 @@ NEEDS = {
     "model=timm": ["model.name=vit_tiny_patch16_224"],
     "weights=file": ["weights.path=weights.pt"],
     "weights=own": ["model=file"],
+    "precision=as_is": ["model=file"],
+    "model=python": ["model.name=three_outputs"],
     "data=image_folder": ["data.path=images"],
     "model=transformers": ["model.architecture=bert"],
     "data=sentences": ["model=distilbert"],
@@ -43,6 +45,14 @@ def test_every_option_composes_without_mistakes(option):
         assert check(derived) == []
         assert derived.backend.name == ("ort" if config.model.is_file else "torch")
         assert str(derived.precision.name) == "fp32"
+
+
+def test_keys_of_open_dictionaries_need_no_plus_sign():
+    """A new key of model.config or backend.options is added, one by one or all at once."""
+    one = composition.compose_settings(["model=distilbert", "model.config.n_layers=2", "backend.options.new=1"])
+    assert (one.model.config, one.backend.options.new) == ({"n_layers": 2}, 1)
+    all_at_once = composition.compose_settings(["model=distilbert", "model.config={n_layers:2,dim:64}"])
+    assert all_at_once.model.config == {"n_layers": 2, "dim": 64}
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -7,7 +7,7 @@ from runner.config import model_catalog
 
 def test_sources_are_the_modules_that_open_models():
     """Other modules of the folder are not listed."""
-    assert model_catalog.sources() == ["file", "timm", "torchvision", "transformers"]
+    assert model_catalog.sources() == ["file", "python", "timm", "torchvision", "transformers"]
 
 
 def test_model_names_are_those_of_the_libraries():

@@ -18,7 +18,7 @@ from runner.worker.evidence.isa import has_vnni
 from runner.worker.evidence.onednn import parse
 from runner.worker.evidence.ort_profile import precision
 from runner.worker.failures import BadInput, Unavailable, Unsupported
-from runner.worker.subjects.checkpoint import Checkpoint
+from runner.worker.subjects.checkpoints.checkpoint import Checkpoint
 from runner.worker.tasks.question_answering import best_span
 from tests.conftest import RunProgram
 from tests.jobs import cache_of, change_job
@@ -147,7 +147,7 @@ def test_unreachable_model_is_unavailable():
         PROBE, source="transformers", name="x", model_id="nobody/nothing", weights="pretrained",
         task="text-classification", data="sentences",
     )  # fmt: skip
-    from runner.worker.subjects.hub import fetch_model
+    from runner.worker.subjects.checkpoints.hub import fetch_model
 
     with pytest.raises(Unavailable, match=r"nobody/nothing is neither a folder nor reachable .*: take weights=random"):
         fetch_model(job.subject)

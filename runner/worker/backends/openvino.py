@@ -25,9 +25,10 @@ PROPERTIES: dict[str, dict[str, str]] = {
     "int8": {"INFERENCE_PRECISION_HINT": "f32"},
     "int8_weights": {"INFERENCE_PRECISION_HINT": "f32"},
     "int4_weights": {"INFERENCE_PRECISION_HINT": "f32"},
+    "as_is": {"INFERENCE_PRECISION_HINT": "f32"},
 }
 """Properties of the CPU plugin by precision. Without them, it runs fp32 models in bf16 if the processor supports it,
-and stores keys and values in 8 bits. With int8, the unquantised layers run in fp32."""
+and stores keys and values in 8 bits. With int8 and as_is, the unquantised layers run in fp32."""
 UNCONVERTED = re.compile(
     r"^-- (?:No conversion rule found for operations|Conversion is failed for): (.+)$", re.MULTILINE
 )
@@ -45,6 +46,7 @@ class Runtime(base.Runtime):
         "int8": (Form("ir", "int8"),),
         "int8_weights": (Form("ir", "int8_weights"),),
         "int4_weights": (Form("ir", "int4_weights"),),
+        "as_is": (Form("ir", "as_is"), Form("onnx", "as_is")),
     }
 
     def __init__(

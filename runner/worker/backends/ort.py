@@ -41,6 +41,7 @@ class Runtime(base.Runtime):
         "fp32": (ONNX,),
         "int8": (Form("onnx", "int8"),),
         "int8_dynamic": (Form("onnx", "int8_dynamic"),),
+        "as_is": (Form("onnx", "as_is"),),
     }
 
     lacks: ClassVar = {"bf16": "ONNX Runtime's CPU provider has no bf16 arithmetic on x86"}

@@ -22,6 +22,7 @@ class Runtime(TorchModule):
         "bf16": (MODULE,),
         "int8": (Form("program", "int8"),),
         "int8_dynamic": (MODULE,),
+        "as_is": (Form("module", "as_is"),),
     }
 
     def __init__(self, settings: Settings, *, compile: bool = False, freezing: bool = True) -> None:  # noqa: A002 -- the option's name is torch's

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from runner.protocol import HOST_ENVIRONMENT
+from runner.protocol import AS_IS, HOST_ENVIRONMENT
 from runner.worker import converters
 from runner.worker.artifacts.cache import Fetch, Missing, Recipe
 from runner.worker.data.datasets import Dataset
@@ -108,6 +108,11 @@ def all_converters() -> tuple[Converter, ...]:
     return tuple(module.Converter() for module in modules if hasattr(module, "Converter"))
 
 
+def reaches(form: Form, brought: tuple[Form, ...]) -> bool:
+    """Return whether a form is one of those that a subject brings, or can be made of one of them."""
+    return _cost(form, brought) is not None
+
+
 def artifact_recipe(accepted: Sequence[Form], order: Order, fetch: Fetch) -> tuple[Form, Recipe | None]:
     """Return the accepted form that is the fewest steps away from the subject's, and the recipe of its files.
 
@@ -124,6 +129,8 @@ def artifact_recipe(accepted: Sequence[Form], order: Order, fetch: Fetch) -> tup
     """
     brought = order.subject.forms
     ways = [(cost, form) for form in accepted if (cost := _cost(form, brought)) is not None]
+    if not ways and all(one.precision == AS_IS for one in brought) and accepted[0].precision != AS_IS:
+        raise Unsupported(f"{order.subject.name} is quantised or stored in 16 bits already: take precision={AS_IS}")
     if not ways:
         names = " or ".join(map(str, accepted))
         comes = ", ".join(map(str, brought))

@@ -7,7 +7,7 @@ from typing import Any
 
 from runner.worker.converters import base
 from runner.worker.converters.base import Order, calibration_key
-from runner.worker.converters.openvino_files import input_names, read, save
+from runner.worker.converters.openvino_files import input_names, read_folded, save
 from runner.worker.converters.optimum_onnx import copy_configuration
 from runner.worker.libraries import quiet_nncf
 from runner.worker.subjects.subject import IR, ONNX, Form, select
@@ -18,7 +18,7 @@ class Converter(base.Converter):
 
     name = "NNCF"
     sources = (IR, ONNX)
-    version = 3
+    version = 4
 
     def makes(self, form: Form) -> bool:
         """Return whether the form is an IR in static int8."""
@@ -38,7 +38,7 @@ class Converter(base.Converter):
         """Write ``model.xml`` and ``model.bin``."""
         assert source is not None
         nncf = quiet_nncf()
-        model = read(source)
+        model = read_folded(source)
         batches = [
             select(order.subject.inputs(samples), input_names(model)) for samples in order.dataset.calibration_batches()
         ]

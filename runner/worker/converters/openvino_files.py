@@ -16,6 +16,16 @@ def read(folder: Path) -> Any:
     return import_openvino().Core().read_model(ir if ir.exists() else folder / FILES["onnx"])
 
 
+def read_folded(folder: Path) -> Any:
+    """Read the model of an artifact's folder as :func:`read` does, with all that is constant computed.
+
+    A quantiser needs it: some networks normalise their weights in the graph, as those of timm's NFNets do.
+    """
+    if (folder / FILES["ir"]).exists():
+        return read(folder)
+    return import_openvino().convert_model(folder / FILES["onnx"])
+
+
 def save(model: Any, folder: Path) -> None:
     """Write a model in fp32: by default, OpenVINO stores floating-point values in 16 bits."""
     import_openvino().save_model(model, folder / FILES["ir"], compress_to_fp16=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from runner.worker.converters import base
 from runner.worker.converters.base import Order
-from runner.worker.subjects.checkpoint import AUTO_CLASSES, Checkpoint
+from runner.worker.subjects.checkpoints.checkpoint import AUTO_CLASSES, Checkpoint
 from runner.worker.subjects.subject import CHECKPOINT, ONNX, Form
 
 

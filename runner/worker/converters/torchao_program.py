@@ -17,7 +17,7 @@ class Converter(base.Converter):
 
     name = "torchao"
     sources = (MODULE,)
-    version = 2
+    version = 3
 
     def makes(self, form: Form) -> bool:
         """Return whether the form is an int8 program."""
@@ -44,9 +44,15 @@ class Converter(base.Converter):
         from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
         subject, found = order.subject, traced(order)
+        module = subject.module()
         # strict: otherwise a shared ReLU (as in ResNets) becomes a node with two outputs, which the quantiser rejects.
+        # Of a program that was exported before, a strict export loses what tells the quantiser its convolutions.
         exported = torch.export.export(
-            subject.module(), found.args, found.kwargs, dynamic_shapes=found.dynamic_shapes, strict=True
+            module,
+            found.args,
+            found.kwargs,
+            dynamic_shapes=found.dynamic_shapes,
+            strict=not isinstance(module, torch.fx.GraphModule),
         ).module()
         quantiser = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
         with torch.no_grad():

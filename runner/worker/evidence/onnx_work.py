@@ -109,7 +109,7 @@ def _recurrent(node: Any, known: Extents) -> float:
 COUNTERS: dict[str, Callable[[Any, Extents], float]] = {
     **dict.fromkeys(("Conv", "QLinearConv", "ConvInteger", "FusedConv"), _convolution),
     "ConvTranspose": _transposed_convolution,
-    **dict.fromkeys(("MatMul", "MatMulInteger", "QLinearMatMul", "DynamicQuantizeMatMul"), _product),
+    **dict.fromkeys(("MatMul", "MatMulInteger", "QLinearMatMul", "DynamicQuantizeMatMul", "MatMulNBits"), _product),
     **dict.fromkeys(("Gemm", "FusedGemm", "QGemm"), _gemm),
     **dict.fromkeys(GATES, _recurrent),
 }

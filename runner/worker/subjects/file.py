@@ -1,26 +1,31 @@
-"""A model in a file of the user: an ONNX graph, or an OpenVINO IR."""
+"""A model in a file of the user: an ONNX graph, an OpenVINO IR, or an exported program of PyTorch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.protocol import Data, Job
+from runner.protocol import AS_IS, Data, Job
 from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.data.datasets import Dataset, split
 from runner.worker.data.tensors import SyntheticTensors, TensorSpec
 from runner.worker.failures import BadInput, Unsupported
-from runner.worker.subjects.files.formats import ModelFile, fixed_batch, open_file
+from runner.worker.subjects.files import program
+from runner.worker.subjects.files.formats import open_file
+from runner.worker.subjects.files.model_file import ModelFile, fixed_batch
 from runner.worker.subjects.files.shapes import Range, apply
-from runner.worker.subjects.subject import BATCH, FILES, Batch, Form, Port, Signature, Subject
+from runner.worker.subjects.structures import flatten
+from runner.worker.subjects.subject import BATCH, CHECKPOINT, FILES, Batch, Form, Port, Signature, Subject
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
 
-FILE_VERSION = 1
+FILE_VERSION = 2
 """Part of the cache key. Increment it when the description of files changes."""
 DESCRIPTION = "description.json"
 
@@ -42,7 +47,8 @@ class FileSubject(Subject):
         self.name = name
         self._folder = folder
         self._digest: str = description["digest"]
-        self.forms = (Form(description["kind"]),)
+        self._kind: str = description["kind"]
+        self.forms = forms_of(self._kind, description["precision"])
         self.signature = Signature(filled, tuple(map(_port, description["outputs"])))
 
     @property
@@ -66,20 +72,59 @@ class FileSubject(Subject):
 
     def macs_per_sample(self) -> float | None:
         """Return the multiply-accumulates of a sample, counted in the graph; 0 if they are not known."""
-        opened = open_file((self._folder / FILES[self.forms[0].kind]).resolve())
-        return opened.macs_per_sample(self.signature.inputs)
+        return open_file(self._path).macs_per_sample(self.signature.inputs)
 
-    def module(self) -> nn.Module:
-        """Refuse: a graph is no module.
+    @property
+    def _path(self) -> Path:
+        return (self._folder / FILES[self._kind]).resolve()
+
+    @cached_property
+    def _program(self) -> ExportedProgram:
+        """The exported program.
 
         Raises:
-            Unsupported: always.
+            Unsupported: the file is a graph of another format.
         """
-        raise Unsupported(f"{self.name} is no PyTorch module: take backend=ort or openvino")
+        if self._kind != "program":
+            raise Unsupported(f"{self.name} is no PyTorch program: take backend=ort or openvino")
+        return program.load(self._path)
+
+    def module(self) -> nn.Module:
+        """Return an exported program as a module. It has no mode: training was decided when it was exported.
+
+        Raises:
+            Unsupported: the file is a graph of another format.
+        """
+        return self._program.module()
 
     def meta_module(self) -> nn.Module:
-        """Refuse, as :meth:`module` does."""
-        return self.module()
+        """Return the module on the meta device."""
+        return self.module().to("meta")
+
+    def arguments(self, tensors: Mapping[str, Tensor]) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        """Return the inputs in the structure with which the program was exported."""
+        from torch.utils import _pytree
+
+        flat = [tensors[port.name] for port in self.signature.inputs]
+        args, kwargs = _pytree.tree_unflatten(flat, self._program.call_spec.in_spec)
+        return tuple(args), dict(kwargs)
+
+    def name_outputs(self, found: Any) -> dict[str, Tensor]:
+        """Return the outputs by their places in what the program returns."""
+        return flatten(found)
+
+
+def forms_of(kind: str, precision: str) -> tuple[Form, ...]:
+    """Return the forms that a model file comes in.
+
+    Args:
+        kind: of the file.
+        precision: of the file. One that is not fp32 runs as it is: no other precision can be made of it.
+    """
+    stored = "fp32" if precision == "fp32" else AS_IS
+    if kind == CHECKPOINT.kind:
+        return (CHECKPOINT, Form("module"))
+    return (Form("module" if kind == "program" else kind, stored),)
 
 
 def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
@@ -145,6 +190,7 @@ def _describe(opened: ModelFile) -> dict[str, Any]:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return {
         "kind": opened.kind,
+        "precision": opened.precision,
         "digest": digest.hexdigest(),
         "inputs": [[port.name, port.dtype, list(port.shape)] for port in opened.inputs],
         "outputs": [[port.name, port.dtype, list(port.shape)] for port in opened.outputs],

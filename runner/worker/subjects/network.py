@@ -1,14 +1,17 @@
-"""A classifier of images, built by its library's definition, with the job's weights."""
+"""A network that takes images, built by its library's definition, with the job's weights."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import TYPE_CHECKING, Any, cast
 
 from runner.protocol import Job
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset, open_dataset
+from runner.worker.subjects.modules import ModuleSubject
 from runner.worker.subjects.subject import BATCH, MODULE, Batch, Port, Signature, Subject
-from runner.worker.subjects.weights import Library, Weights, open_weights
+from runner.worker.subjects.weights import Library, Weights, open_given_weights, open_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,8 +72,8 @@ class Network(Subject):
         return {IMAGES: samples}
 
 
-def open_network(library: object, job: Job, fetch: Fetch) -> tuple[Dataset, Network]:
-    """Return the images of a job, and its network.
+def open_network(library: object, job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
+    """Return the images of a job, and its network: a classifier, or with task=tensors any network that takes images.
 
     Args:
         library: a module with the functions of :class:`Library`.
@@ -84,5 +87,25 @@ def open_network(library: object, job: Job, fetch: Fetch) -> tuple[Dataset, Netw
     builder = cast("Library", library)  # a module; mypy does not see that one in sys.modules is a Library
     subject, seed = job.subject, job.run.seed
     dataset = open_dataset(job.data, subject.image_size, seed, fetch)
+    if subject.task == "tensors":
+        return dataset, _open_module(builder, job, fetch)
     weights = open_weights(builder, subject, seed, dataset, fetch)
     return dataset, Network(builder, subject.source, subject.name, subject.image_size, weights)
+
+
+def _open_module(library: Library, job: Job, fetch: Fetch) -> Subject:
+    """Return a network whose outputs have no known meaning, as of segmentation: all that its library defines.
+
+    Raises:
+        BadInput: the file of weights does not fit.
+        Unavailable: the published weights could not be fetched.
+        Missing: from `fetch`.
+    """
+    subject = job.subject
+    size = subject.image_size
+    weights = open_given_weights(library, subject, job.run.seed, classes=None)
+    digest = hashlib.sha256(json.dumps([subject.source, subject.name, weights.digest]).encode()).hexdigest()
+    port = Port(IMAGES, "float32", (BATCH, 3, size, size))
+    found = ModuleSubject(subject.name, weights.module, digest, (port,), positional=True)
+    found.find_outputs(fetch)
+    return found

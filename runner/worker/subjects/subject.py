@@ -172,7 +172,15 @@ def zeros(signature: Signature, batch: int, shapes: Shapes) -> dict[str, NDArray
         batch: samples.
         shapes: shapes of a batch, for the other extents that the signature leaves open.
     """
-    return {port.name: np.zeros((batch, *shapes[port.name][1:]), port.dtype) for port in signature.inputs}
+    return {port.name: np.zeros(_extents(port, batch, shapes[port.name]), port.dtype) for port in signature.inputs}
+
+
+def _extents(port: Port, batch: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a port's shape: its own extents, `batch` for the batch, those of `shape` for others that are open."""
+    return tuple(
+        extent if isinstance(extent, int) else batch if extent == BATCH else given
+        for extent, given in zip(port.shape, shape, strict=True)
+    )
 
 
 def select(batch: Batch, ports: Iterable[Collection[str]]) -> dict[str, NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from runner.protocol import Job
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset
+from runner.worker.failures import Unavailable
 from runner.worker.subjects.network import open_network
 from runner.worker.subjects.subject import Subject
 
@@ -35,7 +37,15 @@ def build(name: str, image_size: int, classes: int | None) -> nn.Module:
 
     sized: dict[str, Any] = {"image_size": image_size} if name.startswith("vit_") else {}
     counted = {} if classes is None else {"num_classes": classes}
-    built: nn.Module = models.get_model(name, weights=None, **counted, **sized)
+    builder = models.get_model_builder(name)
+    if ".detection." in builder.__module__ and not _has_operators():
+        raise Unavailable(
+            f"{name} needs operators of torchvision (nms, roi_align) that are built for another PyTorch: "
+            "run pip install torchvision --index-url https://download.pytorch.org/whl/cpu"
+        )
+    # Otherwise networks for segmentation and detection would download a backbone.
+    bare = {"weights_backbone": None} if "weights_backbone" in inspect.signature(builder).parameters else {}
+    built: nn.Module = builder(weights=None, **bare, **counted, **sized)
     return built.eval()
 
 
@@ -50,6 +60,13 @@ def pretrained(name: str) -> nn.Module:
 
     built: nn.Module = models.get_model(name, weights="DEFAULT")
     return built.eval()
+
+
+def _has_operators() -> bool:
+    """Return whether torchvision's own operators can run."""
+    from torchvision.extension import _has_ops
+
+    return bool(_has_ops())
 
 
 @cache

@@ -10,10 +10,10 @@ from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset, open_dataset, split
 from runner.worker.data.texts import Encoder, open_texts
 from runner.worker.failures import BadInput
-from runner.worker.subjects.checkpoint import PIXELS, Checkpoint, checkpoint_recipe
-from runner.worker.subjects.hub import fresh_config, max_tokens
+from runner.worker.subjects.checkpoints.checkpoint import PIXELS, Checkpoint, checkpoint_recipe
+from runner.worker.subjects.checkpoints.hub import fresh_config, max_tokens
+from runner.worker.subjects.checkpoints.tokenizers import open_tokenizer, tokenizer_recipe
 from runner.worker.subjects.subject import BATCH, TOKENS, Port, Subject
-from runner.worker.subjects.tokenizers import open_tokenizer, tokenizer_recipe
 from runner.worker.subjects.torchvision import declare_torchvision_operators
 
 UNLIMITED = 1 << 20

@@ -64,13 +64,27 @@ def open_weights(library: Library, subject: Subject, seed: int, dataset: Dataset
     Raises:
         BadInput: the kind of weights is unknown.
     """
-    classes = dataset.source.classes
+    if subject.weights != "probe":
+        return open_given_weights(library, subject, seed, dataset.source.classes)
+    labelled = dataset if dataset.source.labels is not None else _digits(subject.image_size, seed, fetch)
+    folder = fetch(probe_recipe(library, subject, seed, labelled))
+    fresh = Fresh(library, subject, seed, labelled.source.classes)
+    return FileWeights(fresh, folder / STATE_FILE, _digest(folder / STATE_FILE))
+
+
+def open_given_weights(library: Library, subject: Subject, seed: int, classes: int | None) -> Weights:
+    """Return weights that depend on no data.
+
+    Args:
+        library: builds the network.
+        subject: the network.
+        seed: of random weights.
+        classes: number of outputs; None for the library's default.
+
+    Raises:
+        BadInput: the kind of weights is unknown.
+    """
     fresh = Fresh(library, subject, seed, classes)
-    if subject.weights == "probe":
-        labelled = dataset if dataset.source.labels is not None else _digits(subject.image_size, seed, fetch)
-        folder = fetch(probe_recipe(library, subject, seed, labelled))
-        fresh = Fresh(library, subject, seed, labelled.source.classes)
-        return FileWeights(fresh, folder / STATE_FILE, _digest(folder / STATE_FILE))
     if subject.weights == "random":
         return RandomWeights(fresh, f"random, seed {seed}, {classes} classes")
     if subject.weights == "file" and subject.weights_path is not None:
@@ -79,7 +93,7 @@ def open_weights(library: Library, subject: Subject, seed: int, dataset: Dataset
     if subject.weights == "pretrained":
         # Which weights a library publishes under a name depends on its version: the environment is part of every key.
         return PretrainedWeights(library, subject.name, f"pretrained {version(subject.source)}")
-    raise BadInput(f"weights={subject.weights}: unknown; allowed: probe, random, file, pretrained")
+    raise BadInput(f"weights={subject.weights}: unknown; allowed: random, file, pretrained, for classifiers probe")
 
 
 def _digits(image_size: int, seed: int, fetch: Fetch) -> Dataset:
@@ -102,7 +116,7 @@ class Fresh:
     builder: Library
     subject: Subject
     seed: int
-    classes: int
+    classes: int | None
 
     def module(self) -> nn.Module:
         """Return the network with its library's initialisation, drawn by the seed."""
@@ -120,8 +134,8 @@ class RandomWeights:
     digest: str
 
     @property
-    def classes(self) -> int:
-        """Number of outputs."""
+    def classes(self) -> int | None:
+        """Number of outputs; None for the library's default."""
         return self.fresh.classes
 
     def module(self) -> nn.Module:
@@ -162,8 +176,8 @@ class FileWeights:
     digest: str
 
     @property
-    def classes(self) -> int:
-        """Number of outputs."""
+    def classes(self) -> int | None:
+        """Number of outputs; None for the library's default."""
         return self.fresh.classes
 
     def module(self) -> nn.Module:

@@ -8,7 +8,7 @@ import numpy as np
 
 from runner.worker.backends.base import Model, Runtime, Step
 from runner.worker.failures import Unsupported
-from runner.worker.subjects.checkpoint import Checkpoint
+from runner.worker.subjects.checkpoints.checkpoint import Checkpoint
 from runner.worker.subjects.subject import Shapes
 from runner.worker.tasks import base
 from runner.worker.tasks.base import Answers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runner.protocol import Job
 from runner.worker.failures import Unsupported
-from runner.worker.subjects.checkpoint import Checkpoint
+from runner.worker.subjects.checkpoints.checkpoint import Checkpoint
 from runner.worker.subjects.subject import Subject
 from runner.worker.tasks import base, classification, pipeline, question_answering, tensors, text_generation
 

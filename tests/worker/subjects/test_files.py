@@ -77,7 +77,7 @@ def test_inspection_of_a_graph(tmp_path):
     ]
     assert [(port.name, port.dtype) for port in found.outputs] == [("scores", "float32"), ("total", "int64")]
     assert (found.kind, found.batch, found.problem, found.precision) == ("onnx", None, "", "fp32")
-    assert (found.version, found.macs) == ("opset 18", 16 * WIDTH * CLASSES)
+    assert (found.title, found.macs) == ("ONNX, opset 18", 16 * WIDTH * CLASSES)
 
 
 def test_inspection_of_a_graph_that_leaves_an_extent_open(tmp_path):
@@ -111,7 +111,7 @@ def test_an_ir_is_read_as_the_graph_it_came_from(tmp_path):
         ("missing.onnx", None, "allowed: a file that exists"),
         ("empty.onnx", b"", "The file is empty"),
         ("text.onnx", b"this is a text, not a model\n" * 20, "truncated, or no ONNX"),
-        ("model.tflite", b"TFL3", r"allowed: a file ending in .onnx or .xml"),
+        ("model.tflite", b"TFL3", r"allowed: a file ending in .onnx, .pt2, .xml, or a folder"),
         ("alone.xml", b"<net/>", "a file with its weights, alone.bin"),
     ],
 )

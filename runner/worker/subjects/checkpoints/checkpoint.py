@@ -16,9 +16,9 @@ from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.data.datasets import FITTING_SAMPLES, Dataset
 from runner.worker.data.texts import TextBatch
 from runner.worker.failures import BadInput, Unsupported
-from runner.worker.subjects.hub import fetch_model, fresh_config, origin
+from runner.worker.subjects.checkpoints.hub import fetch_model, fresh_config, origin
+from runner.worker.subjects.checkpoints.tokenizers import open_tokenizer, tokenizer_recipe
 from runner.worker.subjects.subject import BATCH, CHECKPOINT, MODULE, Batch, Form, Port, Signature, Subject
-from runner.worker.subjects.tokenizers import open_tokenizer, tokenizer_recipe
 from runner.worker.subjects.torchvision import declare_torchvision_operators
 from runner.worker.subjects.weights import read_state
 
@@ -212,7 +212,7 @@ def _make(subject: Choice, seed: int, tokenizer: Any, dataset: Dataset) -> Any:
     torch.manual_seed(seed)
     module = auto_class(subject.task).from_config(fresh_config(subject, tokenizer, dataset.source.classes)).eval()
     if subject.weights == "probe":
-        from runner.worker.subjects.language_probe import make_probe
+        from runner.worker.subjects.checkpoints.language_probe import make_probe
 
         make_probe(module, subject.task, dataset, seed)
     if subject.weights == "file" and subject.weights_path is not None:

@@ -9,7 +9,7 @@ from runner.protocol import Subject
 from runner.worker.artifacts.cache import Recipe
 from runner.worker.data.sentences import corpus
 from runner.worker.failures import BadInput
-from runner.worker.subjects.hub import fetch_model, origin
+from runner.worker.subjects.checkpoints.hub import fetch_model, origin
 from runner.worker.subjects.torchvision import declare_torchvision_operators
 
 TRAINING_VERSION = 1

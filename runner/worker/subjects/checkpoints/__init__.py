@@ -1,0 +1,1 @@
+"""Models of Transformers: folders in its format, the Hub, tokenizers and probes."""
