@@ -12,8 +12,9 @@ import pytest
 from runner.paths import PROJECT
 from runner.protocol import VERIFIED
 from runner.results.status import Status
-from tests.conftest import RunProgram
+from tests.conftest import TESTS, RunProgram
 from tests.worker.subjects.models import one_convolution, two_inputs
+from tests.worker.subjects.test_programs import export
 
 BRIEF = (
     *("measure=quick", "measure.slice_s=0.02", "measure.settle_s=0", "measure.settle_iterations=1"),
@@ -68,6 +69,76 @@ def test_an_ir_is_its_own_baseline(run_program: RunProgram, tmp_path):
     [result] = done.results()
     assert result.status is Status.ok, result.reason
     assert "baseline: two openvino fp32 batch 8" in done.out
+
+
+CHECKED = ("measure=check", "tracking=none", "data.evaluation_samples=8", "data.calibration_samples=8")
+
+
+def proven(result):
+    """Return the finding about a result's precision, after checking that the row is `ok`."""
+    assert result.status is Status.ok, result.reason
+    [found] = [finding for finding in result.evidence if finding.knob == "precision"]
+    return found
+
+
+@pytest.mark.slow
+def test_an_exported_program_runs_in_every_runtime(run_program: RunProgram, tmp_path):
+    """Its baseline is PyTorch; an ONNX graph of it is exported for the others."""
+    path = export(tmp_path / "program.pt2")
+    done = run_program(
+        "model=file", f"model.path={path}", "backend=torch,ort,openvino", "precision=fp32,int8", *CHECKED
+    )
+    assert done.code == 0, done.out
+    results = done.results()
+    assert len(results) == 6
+    for result in results:
+        assert proven(result).state == VERIFIED, proven(result).observed
+        assert result.accuracy.scores["equal pair.0"] == 1
+        assert result.accuracy.scores["cosine scores"] > 0.95
+
+
+@pytest.mark.slow
+def test_a_quantised_file_runs_as_it_is(run_program: RunProgram, tmp_path):
+    """What executed is shown; no other precision can be made of it."""
+    from onnxruntime.quantization import quantize_dynamic
+
+    quantize_dynamic(two_inputs(tmp_path / "two.onnx"), tmp_path / "small.onnx")
+    where = f"model.path={tmp_path / 'small.onnx'}"
+    done = run_program("model=file", where, SHAPES, "backend=ort,openvino", *CHECKED)
+    assert [result.settings["precision.name"] for result in done.results()] == ["as_is", "as_is"]
+    assert [result.status for result in done.results()] == [Status.ok, Status.ok], done.out
+    assert "100.0 % int8" in proven(done.results()[0]).observed
+    done = run_program("model=file", where, SHAPES, "backend=ort", "precision=fp32", *CHECKED)
+    [refused] = done.results()
+    assert refused.status is Status.unsupported
+    assert "small is quantised or stored in 16 bits already: take precision=as_is" in refused.reason
+
+
+@pytest.mark.slow
+def test_a_python_module_builds_a_model(run_program: RunProgram):
+    """With options of its own; outputs in dictionaries and tuples are compared one by one."""
+    done = run_program(
+        *("model=python", "model.name=three_outputs", "model.config.hidden=16", "backend=torch,ort,openvino"),
+        *CHECKED,
+        RUNNER_MODELS=str(TESTS / "models"),
+    )
+    assert done.code == 0, done.out
+    for result in done.results():
+        assert proven(result).state == VERIFIED, proven(result).observed
+        scores = result.accuracy.scores
+        assert {name.partition(" ")[2] for name in scores} == {"hidden", "pair.0", "pair.1", "count"}
+        assert max(value for name, value in scores.items() if name.startswith("max_error")) < 1e-4
+
+
+@pytest.mark.slow
+def test_a_network_of_a_library_as_tensors(run_program: RunProgram):
+    """Its outputs are compared as those of any model, and there is no verdict on accuracy."""
+    words = ("model=timm", "model.name=test_vit", "model.image_size=160", "model.task=tensors", "weights=random")
+    done = run_program(*words, "backend=torch,openvino", "batch_size=2", *CHECKED)
+    assert done.code == 0, done.out
+    for result in done.results():
+        assert proven(result).state == VERIFIED
+        assert (result.accuracy.top1, result.accuracy.scores["cosine output"] > 0.9999) == (None, True)
 
 
 @pytest.mark.slow

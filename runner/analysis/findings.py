@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from runner.protocol import CONTRADICTED, UNKNOWN, VERIFIED, Finding
+from runner.protocol import CONTRADICTED, REQUESTED_SHARE, UNKNOWN, VERIFIED, Finding
 
 MARKS = {VERIFIED: "✓", UNKNOWN: "?", CONTRADICTED: "✗"}
 
@@ -25,6 +25,18 @@ def contradictions(findings: Iterable[Finding]) -> list[str]:
         for one in findings
         if one.state == CONTRADICTED
     ]
+
+
+def is_partly_quantised(findings: Iterable[Finding]) -> bool:
+    """Return whether the only contradiction is that a quantiser left a part of the model in floating point.
+
+    Then no setting was ignored: quantiser and runtime cannot do more of this model.
+    """
+    wrong = [one for one in findings if one.state == CONTRADICTED]
+    return bool(wrong) and all(
+        one.knob == "precision" and one.asked.startswith("int") and one.facts.get(REQUESTED_SHARE, 0.0) > 0
+        for one in wrong
+    )
 
 
 def summary(findings: Sequence[Finding]) -> str:

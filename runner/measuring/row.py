@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runner.analysis.accuracy import Accuracy, InvalidOutput
-from runner.analysis.findings import contradictions
+from runner.analysis.findings import contradictions, is_partly_quantised
 from runner.machine.environments import find_environment
 from runner.measuring.aggregation import aggregate
 from runner.measuring.member import Member
@@ -47,7 +47,7 @@ class Row:
         """Collect the evidence of the row's processes; of a later replicate add what earlier ones did not report.
 
         Raises:
-            RunFailed: a setting did not take effect.
+            RunFailed: a setting did not take effect, or a quantiser left too much of the model in floating point.
         """
         if not self.evidence:  # the first replicate: its peak includes the rounds
             self.member.rss_peak_mib = self.member.running.rss_peak_mib() or self.member.rss_peak_mib
@@ -60,7 +60,7 @@ class Row:
             return
         known = {(finding.knob, finding.state) for finding in self.evidence}
         self.evidence += [one for one in found if (one.knob, one.state) not in known]
-        _refuse(contradictions(found))
+        _refuse(contradictions(found), Status.unsupported if is_partly_quantised(found) else Status.invalid)
 
     def evaluate(self, references: References, baseline: Member) -> None:
         """Compare the answers with the fp32 reference, once.
@@ -151,6 +151,6 @@ def refuse_baseline(found: Sequence[Finding]) -> None:
     _refuse([f"its baseline: {line}" for line in contradictions(found)])
 
 
-def _refuse(lines: Sequence[str]) -> None:
+def _refuse(lines: Sequence[str], status: Status = Status.invalid) -> None:
     if lines:
-        raise RunFailed(Status.invalid, "; ".join(dict.fromkeys(lines)))
+        raise RunFailed(status, "; ".join(dict.fromkeys(lines)))

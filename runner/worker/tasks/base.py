@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from runner.worker.artifacts.cache import Recipe
 from runner.worker.backends.base import Model, Runtime, Step
+from runner.worker.failures import JobFailure
 from runner.worker.subjects.subject import Batch, Shapes, Subject, zeros
 
 log = logging.getLogger(__name__)
@@ -62,8 +63,12 @@ class Task(ABC):
             return counted
         for module, device in ((subject.meta_module, "meta"), (subject.module, "cpu")):
             try:
-                return count_macs(partial(_call, subject, module(), zeros(subject.signature, 1, shapes), device))
-            except (NotImplementedError, RuntimeError) as error:  # an operator without a meta kernel, or one on values
+                # The counter follows gradients where parameters are arguments of modules, and finds none here.
+                found = module().requires_grad_(False)
+                return count_macs(partial(_call, subject, found, zeros(subject.signature, 1, shapes), device))
+            except JobFailure:
+                raise
+            except Exception as error:  # an operator without a meta kernel, or one on values: each fails in its own way
                 log.info("%s cannot be counted on the %s device: %r", subject.name, device, error)
         return 0.0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.analysis.findings import contradictions, lines, summary
+from runner.analysis.findings import contradictions, is_partly_quantised, lines, summary
 from runner.paths import PROJECT
 from runner.processes.launch import WorkerLaunch
 from runner.processes.worker import Worker
@@ -374,7 +374,7 @@ def test_unfused_quantisation_is_counted():
     total = 1 * 4 * 4 * 9 * 8 + 8 * 16
     finding = ort_profile.precision("int8", [conv, gemm, *unfused], {"/QLinearConv": [9, 8, 1, 1]}, expected=total)
     assert finding.state == VERIFIED
-    assert finding.facts == {"int8": 0.9, "fp32": 0.1, "qdq": 2, "qdq_share": 0.75}
+    assert finding.facts == {"int8": 0.9, "fp32": 0.1, "requested_share": 0.9, "qdq": 2, "qdq_share": 0.75}
     assert "of multiply-accumulates" in finding.observed
     unseen = ort_profile.precision("fp32", [conv, gemm, *unfused], {}, expected=total)
     assert (unseen.state, unseen.facts["fp32"]) == (UNKNOWN, 1.0)
@@ -395,6 +395,18 @@ def test_the_summary_counts_each_setting_once_by_its_worst_state():
     assert summary(findings) == "1/3 ✗"
     assert contradictions(findings) == ["threads: requested 2, observed 3: take threading=default"]
     assert lines(findings[1:2]) == ["✗ threads: requested 2; observed 3 (s); take threading=default"]
+
+
+def test_a_quantiser_that_skips_operations_is_no_lie():
+    """Some of the work is in integers: such a row is unsupported. Nothing of it, or another setting: invalid."""
+    work = arithmetic.Work
+    partly = arithmetic.precision("int8", [work("int8", 6), work("fp32", 4)], "macs", "test", expected=10)
+    nothing = arithmetic.precision("int8", [work("fp32", 10)], "macs", "test", expected=10)
+    lowered = arithmetic.precision("fp32", [work("fp32", 6), work("bf16", 4)], "macs", "test", expected=10)
+    threads = Finding("threads", "2", "3", CONTRADICTED, "test")
+    assert [is_partly_quantised([one]) for one in (partly, nothing, lowered, threads)] == [True, False, False, False]
+    assert not is_partly_quantised([partly, threads])
+    assert not is_partly_quantised([])
 
 
 @pytest.mark.parametrize("name", ["tcmalloc", "jemalloc", "mimalloc"])

@@ -215,7 +215,7 @@ def _count(program: ExportedProgram, shapes: Extents) -> float:
     counter = FlopCounterMode(display=False)
     try:
         args, kwargs = torch.utils._pytree.tree_unflatten(inputs, program.call_spec.in_spec)
-        module = program.module().to("meta")
+        module = program.module().to("meta").requires_grad_(False)
         with counter, torch.inference_mode():
             module(*args, **kwargs)
     except (NotImplementedError, RuntimeError):  # an operator without a meta kernel, or one on values
