@@ -59,8 +59,8 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
         ("model.image_size", config.model.image_size, 8),
         ("data.evaluation_samples", config.data.evaluation_samples, 1),
         ("data.calibration_samples", config.data.calibration_samples, 1),
-        ("measure.replicates", measure.replicates, 0),
-        ("measure.rounds", measure.rounds, 0 if measure.is_check else 1),
+        ("measure.replicates", measure.replicates, 2),
+        ("measure.rounds", measure.rounds, 1),
         ("measure.slice_iterations", measure.slice_iterations, 1),
         ("measure.slice_s", measure.slice_s, 0),
         ("measure.settle_s", measure.settle_s, 0),
@@ -85,9 +85,7 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
     if threads is not None and not 0 <= threads <= cores:
         allowed = f"1 to {cores}, {limit}; 0 for all cores of a process; null for the runtime's default"
         mistakes.append(Mistake("threading.threads", threads, allowed))
-    if measure.replicates == 1:
-        mistakes.append(Mistake("measure.replicates", 1, "2 or more; 0 to check only", "One has no interval"))
-    if measure.is_check and (config.aa or config.ablate):
+    if measure.check and (config.aa or config.ablate):
         name = "aa" if config.aa else "ablate"
         mistakes.append(Mistake("measure", measure.name, f"a measurement, with {name}", "Take measure=standard"))
     if config.aa == 1:

@@ -261,7 +261,7 @@ class MeasureConfig:
     """Preset: quick, standard, publish or check."""
     replicates: int = MISSING
     """Number of replicates: fresh processes of the candidate and its baseline. The intervals are Student's t over them,
-    because address layout, heap and scheduling shift a process as a whole. At least 2; 0: measure=check."""
+    because address layout, heap and scheduling shift a process as a whole. At least 2."""
     rounds: int = MISSING
     """Clean rounds per replicate. In a round each process is timed twice, on the way forward and back through all that
     are measured side by side."""
@@ -293,11 +293,8 @@ class MeasureConfig:
     request_timeout_s: float = 300.0
     """Time limit for any other step of a worker (a slice, a warm-up, an evaluation), in seconds. Raise it for slow
     models."""
-
-    @property
-    def is_check(self) -> bool:
-        """Whether runs are only checked: load, one batch, evidence and accuracy. Nothing is timed."""
-        return self.replicates == 0
+    check: bool = False
+    """Only check that a run works: load, one batch, evidence and accuracy. Nothing is timed."""
 
 
 @dataclass

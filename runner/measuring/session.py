@@ -160,7 +160,7 @@ def conclude(session: Session, sweep: Sweep, made: dict[int, Result]) -> Conclus
         *progress_lines(plans, made, reused, folder.name, interrupted=sweep.interrupted),
     ]
     rows = [row(made[number]) for number in sorted(made)]
-    baseline = [] if session.config.measure.is_check else [f"baseline: {_baselines(plans)}"]
+    baseline = [] if session.config.measure.check else [f"baseline: {_baselines(plans)}"]
     title = " · ".join([machine.name, *baseline, session.config.measure.name])
     files, problems = write_tables(rows, title, lines, folder)
     for problem in problems:

@@ -134,7 +134,7 @@ class Sweep:
         self._block += 1
         self._progress.begin(numbers, [self._plans[number].label for number in numbers], self._left_s())
         plans = {number: self._plans[number] for number in numbers}
-        kind = CheckRun if plans[numbers[0]].config.measure.is_check else BlockRun
+        kind = CheckRun if plans[numbers[0]].config.measure.check else BlockRun
         block = kind(f"{self._block:02d}", plans, self._store, self._references, self._progress)
         if isinstance(block, BlockRun) and self.self_comparison is None and not any(plan.part for plan in self._plans):
             measured = sum(result.measurement is not None for result in self._results.values())

@@ -24,7 +24,7 @@ def group(plans: Sequence[Plan], numbers: Sequence[int]) -> list[int]:
         numbers: of runs that are not measured yet, in order; at least one.
     """
     first = plans[numbers[0]]
-    if first.part == SELF_COMPARISON or first.config.measure.is_check:
+    if first.part == SELF_COMPARISON or first.config.measure.check:
         return [numbers[0]]
     return [number for number in numbers if _shares(plans[number], first)]
 

@@ -13,6 +13,7 @@ from runner.config.schema import MeasureConfig
 from runner.results.locate import sweep_folders
 from runner.results.plan import Plan
 from runner.results.result import Result
+from runner.results.status import Status
 from runner.results.store import read_results
 
 MAX_RESULTS = 300
@@ -48,10 +49,10 @@ def estimate(plans: Sequence[Plan], output_dir: Path) -> list[RunEstimate]:
 
 
 def _results(output_dir: Path) -> Iterator[Result]:
-    """Yield the results of runs that ended with a number, the newest sweep first."""
+    """Yield the results of runs that succeeded, the newest sweep first."""
     for folder in reversed(sweep_folders(output_dir)):
         for _, result in read_results(folder):
-            if isinstance(result, Result) and result.measurement is not None:
+            if isinstance(result, Result) and result.status is Status.ok:
                 yield result
 
 
@@ -69,5 +70,7 @@ def _estimate(plan: Plan, earlier: Sequence[Result]) -> RunEstimate:
 
 def _bounds_s(measure: MeasureConfig) -> tuple[float, float]:
     """Return the seconds of a run's rounds and its baseline's, and of rounds and warm-up at most."""
+    if measure.check:
+        return 0.0, 0.0
     slices_s = measure.replicates * measure.rounds * 2 * 2 * (measure.slice_s + measure.settle_s)
     return slices_s, slices_s + 2 * measure.warmup_s

@@ -154,7 +154,7 @@ CHECK_COLUMN = Column("seconds", _plain("wall_s", "{:.1f}"))
 def columns(rows: Sequence[Row]) -> list[Column]:
     """Return the columns for the rows; published tables and generated text have additional ones."""
     ours = list(COLUMNS)
-    if all(row.get("params.measure.replicates") == "0" for row in rows):
+    if all(row.get("params.measure.check") == "True" for row in rows):
         ours = [column for column in ours if column.title not in MEASURED_TITLES]
         ours.insert(-1, CHECK_COLUMN)
     if rows and all(row.get("params.model.task") == "tensors" for row in rows):

@@ -49,7 +49,6 @@ pytestmark = pytest.mark.usefixtures("hydra_context")
         (["precision=as_is"], "precision", "with model=file only"),
         (["measure=check", "aa=10"], "measure", "a measurement, with aa"),
         (["measure=check", "ablate=true"], "measure", "a measurement, with ablate"),
-        (["measure.replicates=1"], "measure.replicates", "2 or more; 0 to check only"),
         (["model=python", "model.name=nowhere"], "model.name", "a file NAME.py in a folder of RUNNER_MODELS"),
         (["scope=pipeline"], "scope", "source=transformers"),
         (["data=sentences"], "data", "digits, synthetic, image_folder for image-classification"),

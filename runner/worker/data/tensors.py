@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,22 +27,47 @@ class TensorSpec:
     """Upper end, included for integers."""
 
 
-class SyntheticTensors:
-    """A source of random inputs. It has no labels: it is for speed, and for the difference from fp32."""
+class DrawnSamples(ABC):
+    """Base of sources that draw each sample by a seed. They have no labels: only fp32 tells how good answers are."""
 
     classes = 0
     labels: Labels | None = None
     answers: Sequence[tuple[str, ...]] | None = None
 
-    def __init__(self, specs: Sequence[TensorSpec], count: int, seed: int) -> None:
-        """Store the inputs, the number of samples and the seed."""
-        self._specs = specs
+    def __init__(self, count: int, seed: int) -> None:
+        """Store the number of samples and the seed."""
         self._count = count
         self._seed = seed
 
     def __len__(self) -> int:
         """Return the number of samples."""
         return self._count
+
+    @property
+    @abstractmethod
+    def preparation(self) -> str:
+        """Changes if the same samples become other tensors."""
+
+    @abstractmethod
+    def batch(self, indices: Sequence[int]) -> dict[str, NDArray[Any]]:
+        """Return the inputs for the samples at `indices`, by name."""
+
+    def fingerprint(self, index: int) -> bytes:
+        """Return what determines the values of a sample."""
+        return f"{self._seed}:{index}".encode()
+
+    def notes(self, indices: Sequence[int]) -> list[str]:  # noqa: ARG002 -- part of the interface
+        """Return no notes."""
+        return []
+
+
+class SyntheticTensors(DrawnSamples):
+    """A source of random inputs in given shapes."""
+
+    def __init__(self, specs: Sequence[TensorSpec], count: int, seed: int) -> None:
+        """Store the inputs, the number of samples and the seed."""
+        super().__init__(count, seed)
+        self._specs = specs
 
     @property
     def preparation(self) -> str:
@@ -61,10 +87,6 @@ class SyntheticTensors:
         axis = spec.shape.index(None)
         rest = tuple(int(extent) for extent in spec.shape if extent is not None)
         return np.stack([_draw(spec, rest, [self._seed, number, index]) for index in indices], axis=axis)
-
-    def fingerprint(self, index: int) -> bytes:
-        """Return what determines the values of a sample."""
-        return f"{self._seed}:{index}".encode()
 
     def notes(self, indices: Sequence[int]) -> list[str]:  # noqa: ARG002 -- part of the interface
         """Return which integers are drawn from 0 and 1 for want of a range."""

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from runner.protocol import MODELS_GROUP, Job
 from runner.protocol import Subject as Choice
 from runner.worker.artifacts.cache import Fetch
-from runner.worker.data.datasets import Dataset, Labels, split
+from runner.worker.data.datasets import Dataset, split
+from runner.worker.data.tensors import DrawnSamples
 from runner.worker.failures import BadInput, gist
 from runner.worker.subjects.modules import ModuleSubject
 from runner.worker.subjects.subject import BATCH, Port, Subject
@@ -151,23 +152,14 @@ def _sample(plugin: Plugin, batch: int) -> dict[str, NDArray[Any]]:
     return {name: value.numpy() for name, value in found.items()}
 
 
-class PluginSamples:
-    """A source of samples that the plug-in draws; each has a seed of its own."""
-
-    classes = 0
-    labels: Labels | None = None
-    answers: Sequence[tuple[str, ...]] | None = None
+class PluginSamples(DrawnSamples):
+    """A source of samples that the plug-in draws."""
 
     def __init__(self, plugin: Plugin, count: int, seed: int) -> None:
         """Store the plug-in, the number of samples and the seed."""
+        super().__init__(count, seed)
         self._plugin = plugin
         self._ports = _ports(plugin)
-        self._count = count
-        self._seed = seed
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return self._count
 
     @property
     def preparation(self) -> str:
@@ -189,11 +181,3 @@ class PluginSamples:
 
         torch.manual_seed(self._seed * 1_000_003 + index)
         return _sample(self._plugin, 1)
-
-    def fingerprint(self, index: int) -> bytes:
-        """Return what determines the values of a sample."""
-        return f"{self._seed}:{index}".encode()
-
-    def notes(self, indices: Sequence[int]) -> list[str]:  # noqa: ARG002 -- part of the interface
-        """Return no notes."""
-        return []
