@@ -20,8 +20,6 @@ from runner.codec import DecodeError, rebuild
 CHANNEL_VARIABLE = "RUNNER_CHANNEL"
 """Environment variable with the path of the host's Unix socket."""
 
-REQUESTED_SHARE = "requested_share"
-"""Fact of a finding about the precision: the share of the work that executed in the requested one."""
 AS_IS = "as_is"
 """The precision of a model file that is quantised already, or stored in 16 bits: it runs as it is."""
 

@@ -39,7 +39,7 @@ LAYERS = (
 """The host wing from top to bottom: a module imports from layers below its own, and from its own folder."""
 
 WORKER_LAYERS = (
-    ("runner.worker.__main__", "runner.worker.peak", "runner.worker.inspect"),
+    ("runner.worker.__main__", "runner.worker.peak", "runner.worker.inspect", "runner.worker.prove"),
     ("runner.worker.session",),
     ("runner.worker.build",),
     ("runner.worker.tasks",),
@@ -48,7 +48,13 @@ WORKER_LAYERS = (
     ("runner.worker.subjects",),
     ("runner.worker.data", "runner.worker.evidence"),
     ("runner.worker.artifacts",),
-    ("runner.worker.timing", "runner.worker.heap", "runner.worker.failures", "runner.worker.libraries"),
+    (
+        "runner.worker.timing",
+        "runner.worker.heap",
+        "runner.worker.failures",
+        "runner.worker.libraries",
+        "runner.worker.subprocesses",
+    ),
     ("runner.protocol",),
     ("runner.codec",),
 )

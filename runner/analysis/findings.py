@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from runner.protocol import CONTRADICTED, REQUESTED_SHARE, UNKNOWN, VERIFIED, Finding
+from runner.protocol import CONTRADICTED, UNKNOWN, VERIFIED, Finding
 
 MARKS = {VERIFIED: "✓", UNKNOWN: "?", CONTRADICTED: "✗"}
 
@@ -33,10 +33,15 @@ def is_partly_quantised(findings: Iterable[Finding]) -> bool:
     Then no setting was ignored: quantiser and runtime cannot do more of this model.
     """
     wrong = [one for one in findings if one.state == CONTRADICTED]
-    return bool(wrong) and all(
-        one.knob == "precision" and one.asked.startswith("int") and one.facts.get(REQUESTED_SHARE, 0.0) > 0
-        for one in wrong
-    )
+    return bool(wrong) and all(one.knob == "precision" and _quantised_share(one) > 0 for one in wrong)
+
+
+def _quantised_share(finding: Finding) -> float:
+    """Return the share of the work in the requested integers; 0 for a precision in floating point.
+
+    Dynamically and statically quantised operations execute in the same arithmetic.
+    """
+    return finding.facts.get(finding.asked.removesuffix("_dynamic"), 0.0) if finding.asked.startswith("int") else 0.0
 
 
 def summary(findings: Sequence[Finding]) -> str:

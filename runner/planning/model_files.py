@@ -10,6 +10,7 @@ from runner.config.composition import compose_settings
 from runner.config.data_checks import DATA
 from runner.config.schema import Task
 from runner.errors import Mistake
+from runner.machine.memory import available_mib
 from runner.processes.inspection import inspect
 from runner.protocol import AS_IS, Inspected
 
@@ -40,10 +41,23 @@ def apply_file(settings: DictConfig) -> list[Mistake]:
         return [found]
     if settings.model.name == "file":
         settings.model.name = Path(path).stem
+    if mistakes := _memory(settings, found):
+        return mistakes
     _set_precision(settings, found)
     if found.kind == "checkpoint":
         return _as_transformers(settings, found)
     return [*_open_extent(found), *_batch(settings, found)]
+
+
+def _memory(settings: DictConfig, found: Inspected) -> list[Mistake]:
+    """Return the mistake of a model that this machine cannot load: its weights alone are larger than its memory."""
+    available = available_mib()
+    copies = 1 if settings.measure.check else 2  # the run and its baseline
+    if available is None or copies * found.size_mib <= available:
+        return []
+    allowed = f"a model of at most {available / copies:,.0f} MiB: {available:,.0f} MiB of memory are available"
+    remedy = f"It has {found.size_mib:,.0f} MiB" + ("" if copies == 1 else ", and its baseline too: try measure=check")
+    return [Mistake("model.path", settings.model.path, allowed, remedy)]
 
 
 def _set_precision(settings: DictConfig, found: Inspected) -> None:

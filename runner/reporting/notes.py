@@ -8,6 +8,9 @@ from runner.analysis.statistics import Verdict
 from runner.results.metrics import DASH, Row, number, word
 from runner.results.result import Result
 
+MIN_FP32_SQNR_DB = 60.0
+"""Lowest ratio at which two runtimes in fp32 agree: 24 bits give about 140 dB, and a deep network loses up to half."""
+
 
 def notes(rows: Sequence[Row]) -> list[str]:
     """Return the lines for rows without a number, with remarks, or with an uncertain number, with a remedy."""
@@ -29,6 +32,12 @@ def _of_row(row: Row) -> Iterator[str]:
         yield (
             f"too noisy: {contaminated:.0f} rounds were contaminated ({word(row, 'disturbances')}): "
             "stop other programs, or measure at another time"
+        )
+    sqnr = number(row, "sqnr_db")
+    if row.get("params.precision") == "fp32" and sqnr is not None and sqnr < MIN_FP32_SQNR_DB:
+        yield (
+            f"in fp32 its outputs differ from the reference by more than rounding (SQNR {sqnr:.0f} dB): "
+            "the export computes something else, or the network amplifies rounding errors"
         )
     if number(row, "steady") == 0:
         yield "its speed or the baseline's was not steady after warm-up: raise measure.warmup_s"

@@ -27,9 +27,9 @@ from runner.protocol import (
     decode,
     encode,
 )
-from runner.worker.build import die_with_parent
 from runner.worker.failures import as_failure
 from runner.worker.session import Session
+from runner.worker.subprocesses import die_with_parent
 
 
 def main() -> None:

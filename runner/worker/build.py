@@ -8,13 +8,9 @@ The measured process is therefore the same with a cold and with a warm cache.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import os
-import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +24,7 @@ from runner.worker.converters.base import Order, artifact_recipe
 from runner.worker.data.datasets import Dataset
 from runner.worker.failures import BuildFailed, as_failure
 from runner.worker.subjects.subject import Opener, Subject, shapes_of
+from runner.worker.subprocesses import ask, die_with_parent
 from runner.worker.tasks.base import Task, read_work, work_recipe
 from runner.worker.tasks.registry import open_task
 
@@ -35,8 +32,6 @@ T = TypeVar("T")
 
 NOT_FOR_BUILDING = ("LD_PRELOAD", "OMP_", "KMP_", "GLIBC_TUNABLES", "MALLOC_", "THP_")
 """Prefixes of environment variables that are under measurement: artifacts must not depend on them."""
-
-PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
 @dataclass(frozen=True)
@@ -195,27 +190,12 @@ def build_in_subprocess(job: Job, environment: str = HOST_ENVIRONMENT) -> list[s
         BuildFailed: the other process failed; the reason is its own.
     """
     variables = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_BUILDING)}
-    with tempfile.TemporaryDirectory(prefix="runner-build-") as folder:
-        request, reply = Path(folder) / "job", Path(folder) / "reply"
-        request.write_bytes(encode(Load(job)))
-        python = job.run.environments[environment].python
-        command = [python, "-m", "runner.worker.build", str(request), str(reply), environment]
-        # In a folder of its own: quantisers that fail leave files where they run.
-        code = subprocess.run(command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, check=False).returncode
-        if not reply.exists():
-            how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-            reason = f"the process that makes the artifacts ended {how}"
-            raise BuildFailed(Failure("crashed" if code < 0 else "failed", reason))
-        answer = decode(reply.read_bytes())
+    python = job.run.environments[environment].python
+    answer = ask("runner.worker.build", job, environment, python=python, env=variables)
     if isinstance(answer, Built):
         return answer.kinds
     assert isinstance(answer, Failure)
     raise BuildFailed(answer)
-
-
-def die_with_parent() -> None:
-    """Request that the kernel kills this process when its parent ends, even if this process is frozen."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def main(request: Path, reply: Path, here: str) -> None:

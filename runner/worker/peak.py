@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 
 from runner.protocol import HOST_ENVIRONMENT, Job, Load, Peaks, decode, encode
-from runner.worker.build import count_work, die_with_parent, open_cache, with_artifacts
+from runner.worker.build import count_work, open_cache, with_artifacts
 from runner.worker.evidence.isa import cpu_flags, has_vnni
 from runner.worker.failures import JobFailure
+from runner.worker.subprocesses import die_with_parent
 
 log = logging.getLogger(__name__)
 

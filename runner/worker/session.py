@@ -18,6 +18,7 @@ from runner.protocol import (
     CONTRADICTED,
     VERIFIED,
     Evaluated,
+    Failure,
     Finding,
     Job,
     Loaded,
@@ -37,6 +38,7 @@ from runner.worker.evidence.isa import cpu_flags
 from runner.worker.evidence.settings import collect, guarded
 from runner.worker.failures import Unsupported
 from runner.worker.heap import Heap
+from runner.worker.subprocesses import ask
 from runner.worker.tasks.base import Answers
 
 ANSWERS_FILE = "answers.npz"
@@ -156,8 +158,19 @@ class Session:
         busy = observe(self._steps, request.watch_s)
         found += collect(job.expectations, self._affinity, parts.settings.threads_per_request, job.engine.threads, busy)
         if request.arithmetic:
-            found += guarded("precision", lambda: parts.runtime.evidence(parts.probe))
+            found += guarded("precision", self._prove)
         return Observed(found)
+
+    def _prove(self) -> list[Finding]:
+        """Return what the runtime finds about itself, in this process or in another."""
+        runtime = self._parts.runtime
+        if not runtime.proves_apart:
+            return runtime.evidence(self._parts.probe)
+        answer = ask("runner.worker.prove", self._job)
+        if isinstance(answer, Observed):
+            return answer.evidence
+        assert isinstance(answer, Failure)
+        raise RuntimeError(answer.reason)
 
     def evaluate(self, path: str, *, cached: bool) -> Evaluated:
         """Write answers and labels of the evaluation set to an .npz file; see :class:`runner.protocol.Evaluate`.

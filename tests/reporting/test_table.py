@@ -211,6 +211,9 @@ def test_notes_explain_missing_numbers():
         {"tags.label": "slow", "metrics.steady": 0.0, "tags.own_costs": "the quota withheld 50%"},
         {"tags.label": "deaf", "tags.accuracy_failure": "crashed: died by SIGSEGV", "metrics.replicates": 5.0},
         {"tags.label": "old", "metrics.speedup": 2.0},
+        {"tags.label": "odd", "params.precision": "fp32", "metrics.sqnr_db": -1.2},
+        {"tags.label": "usual", "params.precision": "fp32", "metrics.sqnr_db": 118.0},
+        {"tags.label": "lowered", "params.precision": "bf16", "metrics.sqnr_db": 30.0},
         uncertain | {"metrics.accuracy_gate_samples": 5210.0},
         uncertain | {"tags.accuracy_gate": "fail (uncertain)", "metrics.accuracy_gate_samples": NAN},
     ]
@@ -220,6 +223,8 @@ def test_notes_explain_missing_numbers():
         "slow: its speed or the baseline's was not steady after warm-up: raise measure.warmup_s",
         "deaf: no accuracy: crashed: died by SIGSEGV",
         "old: measured by an earlier version: its interval is one of rounds within one process pair",
+        "odd: in fp32 its outputs differ from the reference by more than rounding (SQNR -1 dB): "
+        "the export computes something else, or the network amplifies rounding errors",
         "ort int8: the gate is uncertain on 400 samples: about 5210 samples would decide it",
         "ort int8: the gate is uncertain on 400 samples: no number of samples would decide it",
     ]

@@ -90,7 +90,7 @@ class Probe:
     """One batch of the run's task, with which a runtime proves its precision after timing has ended."""
 
     load: Callable[[Runtime], None]
-    """Loads the run's model into a runtime, for one that observes another copy."""
+    """Loads the run's model into a runtime that proves its precision apart."""
     run: Callable[[Runtime], object]
     """Runs the batch on a loaded runtime."""
     macs: float
@@ -109,6 +109,9 @@ class Runtime(ABC):
     """By precision, why it does not implement it, where there is more to say."""
     takes_layout: ClassVar[bool] = False
     """Whether `memory_format` has an effect. Otherwise a layout is refused: a row must not claim it."""
+
+    proves_apart: ClassVar[bool] = False
+    """Whether :meth:`evidence` loads the model: it then runs in another process, see :mod:`runner.worker.prove`."""
 
     generator: Generator
     """The loaded model, after :meth:`load_generator`."""
@@ -170,6 +173,7 @@ class Runtime(ABC):
     def evidence(self, probe: Probe) -> list[Finding]:
         """Return the findings that only the runtime can make, above all the executed precision.
 
-        It may run the probe under profilers and verbose flags: timing has ended.
+        With `proves_apart` it is called on a runtime without a model, which it loads by
+        ``probe.load(self)``. It may run profilers and set verbose flags: timing has ended.
         """
         return []

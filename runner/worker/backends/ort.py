@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
@@ -44,6 +43,7 @@ class Runtime(base.Runtime):
         "as_is": (Form("onnx", "as_is"),),
     }
 
+    proves_apart = True
     lacks: ClassVar = {"bf16": "ONNX Runtime's CPU provider has no bf16 arithmetic on x86"}
 
     def __init__(
@@ -154,6 +154,9 @@ class Runtime(base.Runtime):
             options.enable_profiling = True
             options.profile_file_prefix = str(self._profile_folder / "profile")
             options.optimized_model_filepath = str(self._profile_folder / FILES["onnx"])
+            # Within the file, weights of more than 2 GB could not be written.
+            weights = "session.optimized_model_external_initializers_file_name"
+            options.add_session_config_entry(weights, "weights.bin")
         return options
 
     def bind(self, batch: Batch) -> Step:
@@ -167,15 +170,14 @@ class Runtime(base.Runtime):
         return dict(zip([one.name for one in self._session.get_outputs()], self.bind(batch)(), strict=True))
 
     def evidence(self, probe: Probe) -> list[Finding]:
-        """Return the executed precision, from a second session with the same options and the profiler."""
-        import onnx  # here, not above: the measured process must not load it before timing has ended
+        """Return the executed precision, from a session with the same options and the profiler."""
+        import onnx  # here, not above: the measured process must not load it
 
         with tempfile.TemporaryDirectory(prefix="runner-ort-") as folder:
-            profiled = copy.copy(self)
-            profiled._profile_folder = Path(folder)
-            probe.load(profiled)
-            probe.run(profiled)
-            events = json.loads(Path(profiled._session.end_profiling()).read_text())
+            self._profile_folder = Path(folder)
+            probe.load(self)
+            probe.run(self)
+            events = json.loads(Path(self._session.end_profiling()).read_text())
             graph = onnx.load(Path(folder) / FILES["onnx"], load_external_data=False).graph
             weights = ort_profile.weight_shapes(graph)
             return [ort_profile.precision(self._precision, events, weights, expected=probe.macs)]

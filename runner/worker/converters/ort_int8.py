@@ -11,7 +11,7 @@ from runner.worker.converters import base
 from runner.worker.converters.base import Order, calibration_key
 from runner.worker.converters.optimum_onnx import copy_configuration
 from runner.worker.evidence.isa import has_vnni
-from runner.worker.subjects.subject import FILES, ONNX, Batch, Form
+from runner.worker.subjects.subject import FILES, MAX_ONNX_BYTES, ONNX, Batch, Form
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +65,13 @@ def quantise(source: Path, target: Path, batches: Iterable[Batch], *, reduce_ran
 
     prepared = target.with_name("prepared.onnx")
     prepare(source, prepared)
-    attention = any(node.op_type == "Softmax" for node in onnx.load(prepared).graph.node)
+    graph = onnx.load(prepared, load_external_data=False).graph
+    attention = any(node.op_type == "Softmax" for node in graph.node)
     linear = ["Conv", "MatMul", "Gemm"]
     quantize_static(
         prepared,
         target,
-        _reader(batches, [one.name for one in onnx.load(prepared, load_external_data=False).graph.input]),
+        _reader(batches, [one.name for one in graph.input]),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         reduce_range=reduce_range,
@@ -78,8 +79,15 @@ def quantise(source: Path, target: Path, batches: Iterable[Batch], *, reduce_ran
         weight_type=QuantType.QInt8,
         op_types_to_quantize=linear if attention else None,
         extra_options={"OpTypesToExcludeOutputQuantization": linear} if attention else {},
+        use_external_data_format=is_large(source),
     )
-    prepared.unlink()
+    for file in target.parent.glob(f"{prepared.name}*"):  # with its weights beside it
+        file.unlink()
+
+
+def is_large(graph: Path) -> bool:
+    """Return whether a graph and the files beside it hold more than one file of ONNX can."""
+    return sum(file.stat().st_size for file in graph.parent.iterdir() if file.is_file()) > MAX_ONNX_BYTES
 
 
 def prepare(source: Path, target: Path) -> None:
@@ -91,11 +99,12 @@ def prepare(source: Path, target: Path) -> None:
     if opset < MIN_OPSET:
         onnx.save(onnx.version_converter.convert_version(onnx.load(source), MIN_OPSET), target)
         source = target
+    external = {"save_as_external_data": True, "all_tensors_to_one_file": True} if is_large(source) else {}
     try:
-        quant_pre_process(source, target)
+        quant_pre_process(source, target, **external)
     except Exception as error:  # symbolic inference fails in its own ways: on attention masks, on unknown operators
         log.info("without symbolic shape inference, which failed: %r", error)
-        quant_pre_process(source, target, skip_symbolic_shape=True)
+        quant_pre_process(source, target, skip_symbolic_shape=True, **external)
 
 
 def _reader(batches: Iterable[Batch], names: list[str]) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from runner.worker.converters import base
 from runner.worker.converters.base import Order
 from runner.worker.converters.optimum_onnx import copy_configuration
+from runner.worker.converters.ort_int8 import is_large
 from runner.worker.subjects.subject import FILES, ONNX, Form
 
 
@@ -28,7 +29,8 @@ class Converter(base.Converter):
         assert source is not None
         config = getattr(AutoQuantizationConfig, order.form.variant)(is_static=False, per_channel=True)
         quantizer = ORTQuantizer.from_pretrained(source, file_name=FILES["onnx"])
-        quantizer.quantize(save_dir=target, quantization_config=config)
+        large = is_large(source / FILES["onnx"])
+        quantizer.quantize(save_dir=target, quantization_config=config, use_external_data_format=large)
         [written] = target.glob("*.onnx")
         written.rename(target / FILES["onnx"])
         copy_configuration(source, target)

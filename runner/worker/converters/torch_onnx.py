@@ -7,7 +7,7 @@ from pathlib import Path
 from runner.worker.converters import base
 from runner.worker.converters.base import Order
 from runner.worker.converters.tracing import traced
-from runner.worker.subjects.subject import FILES, MODULE, ONNX, Form
+from runner.worker.subjects.subject import FILES, MAX_ONNX_BYTES, MODULE, ONNX, Form
 
 
 class Converter(base.Converter):
@@ -26,9 +26,10 @@ class Converter(base.Converter):
         import torch
 
         signature = order.subject.signature
-        arguments = traced(order)
+        arguments, module = traced(order), order.subject.module()
+        stored = sum(one.numel() * one.element_size() for one in (*module.parameters(), *module.buffers()))
         torch.onnx.export(
-            order.subject.module(),
+            module,
             arguments.args,
             target / FILES["onnx"],
             kwargs=arguments.kwargs,
@@ -36,6 +37,6 @@ class Converter(base.Converter):
             input_names=[port.name for port in signature.inputs],
             output_names=[port.name for port in signature.outputs],
             dynamic_shapes=arguments.dynamic_shapes,
-            external_data=False,
+            external_data=stored > MAX_ONNX_BYTES,
             verbose=False,
         )

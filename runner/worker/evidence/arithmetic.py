@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from runner.protocol import AS_IS, CONTRADICTED, REQUESTED_SHARE, UNKNOWN, VERIFIED, Finding
+from runner.protocol import AS_IS, CONTRADICTED, UNKNOWN, VERIFIED, Finding
 
 REQUIRED_SHARE = {
     "fp32": 0.999,
@@ -79,8 +79,7 @@ def precision(
     observed = ", ".join(f"{_percent(share)} {name}" for name, share in ranked)
     observed += f" of {unit}, {len(works)} operations" + (f" ({', '.join(kernels[:4])})" if kernels else "")
     unobserved = max(0.0, 1 - total / expected) if expected else 1.0
-    share = shares.get(EXECUTED_AS.get(requested, requested), 0.0)
-    if share < REQUIRED_SHARE[requested]:
+    if shares.get(EXECUTED_AS.get(requested, requested), 0.0) < REQUIRED_SHARE[requested]:
         state = CONTRADICTED
     else:
         state = VERIFIED if 1 - unobserved >= MIN_OBSERVED_SHARE else UNKNOWN
@@ -95,7 +94,7 @@ def precision(
         state,
         source,
         REMEDIES[requested] if state == CONTRADICTED else "",
-        {**shares, REQUESTED_SHARE: share, **(facts or {})},
+        {**shares, **(facts or {})},
     )
 
 

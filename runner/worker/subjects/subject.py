@@ -88,6 +88,8 @@ CHECKPOINT = Form("checkpoint")
 
 FILES = {"onnx": "model.onnx", "ir": "model.xml", "program": "program.pt2"}
 """By kind of form, the file in an artifact's folder that holds the model."""
+MAX_ONNX_BYTES = 1_800_000_000
+"""Weights beyond this lie beside an ONNX graph: a message of protobuf holds 2 GB, and a quantiser adds to it."""
 
 
 class Subject(ABC):

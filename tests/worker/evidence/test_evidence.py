@@ -374,7 +374,7 @@ def test_unfused_quantisation_is_counted():
     total = 1 * 4 * 4 * 9 * 8 + 8 * 16
     finding = ort_profile.precision("int8", [conv, gemm, *unfused], {"/QLinearConv": [9, 8, 1, 1]}, expected=total)
     assert finding.state == VERIFIED
-    assert finding.facts == {"int8": 0.9, "fp32": 0.1, "requested_share": 0.9, "qdq": 2, "qdq_share": 0.75}
+    assert finding.facts == {"int8": 0.9, "fp32": 0.1, "qdq": 2, "qdq_share": 0.75}
     assert "of multiply-accumulates" in finding.observed
     unseen = ort_profile.precision("fp32", [conv, gemm, *unfused], {}, expected=total)
     assert (unseen.state, unseen.facts["fp32"]) == (UNKNOWN, 1.0)
