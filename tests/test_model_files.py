@@ -20,6 +20,7 @@ BRIEF = (
     *("measure=quick", "measure.slice_s=0.02", "measure.settle_s=0", "measure.settle_iterations=1"),
     *("measure.replicates=2", "measure.rounds=1", "measure.warmup_s=0.1", "measure.guards=false", "tracking=none"),
 )
+CHECKED = ("measure=check", "tracking=none", "data.evaluation_samples=8", "data.calibration_samples=8")
 SHAPES = 'model.shapes=["ids[batch,16]:0..49","mask[batch,16]"]'
 
 
@@ -48,6 +49,22 @@ def test_two_inputs_run_in_both_runtimes(run_program: RunProgram, tmp_path):
 
 
 @pytest.mark.slow
+def test_weights_beside_a_graph(run_program: RunProgram, tmp_path):
+    """In both runtimes, and for both quantisers."""
+    import onnx
+
+    model = onnx.load(two_inputs(tmp_path / "two.onnx"))
+    path = tmp_path / "external.onnx"
+    onnx.save_model(model, path, save_as_external_data=True, location="external.data", size_threshold=256)
+    done = run_program(
+        "model=file", f"model.path={path}", SHAPES, "backend=ort,openvino", "precision=fp32,int8", *CHECKED
+    )
+    assert [result.status for result in done.results()] == [Status.ok] * 4, done.out
+    done = run_program("model=file", f"model.path={path}", SHAPES, "backend=ort", "precision=int8_dynamic", *CHECKED)
+    assert [result.status for result in done.results()] == [Status.ok], done.out
+
+
+@pytest.mark.slow
 def test_a_fixed_batch_is_that_of_the_run(run_program: RunProgram, tmp_path):
     """Throughput counts its three samples; PyTorch cannot run a graph, and the row says so."""
     path = one_convolution(tmp_path / "fixed.onnx")
@@ -69,9 +86,6 @@ def test_an_ir_is_its_own_baseline(run_program: RunProgram, tmp_path):
     [result] = done.results()
     assert result.status is Status.ok, result.reason
     assert "baseline: two openvino fp32 batch 8" in done.out
-
-
-CHECKED = ("measure=check", "tracking=none", "data.evaluation_samples=8", "data.calibration_samples=8")
 
 
 def proven(result):

@@ -9,6 +9,7 @@ from runner.worker.converters.base import Order
 from runner.worker.converters.optimum_onnx import copy_configuration
 from runner.worker.converters.ort_int8 import is_large
 from runner.worker.subjects.subject import FILES, ONNX, Form
+from runner.worker.subjects.torchvision import declare_torchvision_operators
 
 
 class Converter(base.Converter):
@@ -23,6 +24,7 @@ class Converter(base.Converter):
 
     def convert(self, order: Order, source: Path | None, target: Path) -> None:
         """Write ``model.onnx``."""
+        declare_torchvision_operators()  # Optimum imports torchvision
         from optimum.onnxruntime import ORTQuantizer
         from optimum.onnxruntime.configuration import AutoQuantizationConfig
 

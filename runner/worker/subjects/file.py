@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -25,13 +28,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.export import ExportedProgram
 
-FILE_VERSION = 2
+FILE_VERSION = 4
 """Part of the cache key. Increment it when the description of files changes."""
 DESCRIPTION = "description.json"
 
 
 class FileSubject(Subject):
-    """A model file, linked into a folder of the cache under the name that backends and converters read."""
+    """A model file, in a folder of the cache under the name that backends and converters read."""
 
     task = "tensors"
 
@@ -161,7 +164,7 @@ def _synthetic(
 
 
 def file_recipe(path: Path) -> Recipe:
-    """Return the recipe of a model file's description, with links to its files under the names that backends read.
+    """Return the recipe of a model file's description, with its files under the names that backends read.
 
     The key has the file's size and time; the content is hashed once, where the artifact is made.
     """
@@ -172,15 +175,30 @@ def file_recipe(path: Path) -> Recipe:
     def build(folder: Path) -> None:
         opened = open_file(path)
         name = FILES[opened.kind]
-        (folder / name).symlink_to(path)
+        _place(path, folder / name)
         for weights in opened.files[1:]:
             own = Path(name).with_suffix(".bin") if opened.kind == "ir" else weights.relative_to(path.parent)
             (folder / own).parent.mkdir(parents=True, exist_ok=True)
-            (folder / own).symlink_to(weights)
+            _place(weights, folder / own, copy=opened.kind == "onnx")
         (folder / DESCRIPTION).write_text(json.dumps(_describe(opened)))
 
     key = {"path": str(path), "size": found.st_size, "time": found.st_mtime_ns, "version": FILE_VERSION}
     return Recipe("file", key, build)
+
+
+def _place(file: Path, target: Path, *, copy: bool = False) -> None:
+    """Give a file a second name, or copy it to another file system.
+
+    Args:
+        file: the user's.
+        target: the name.
+        copy: copy it in any case: for the weights beside a graph, OpenVINO refuses symbolic links and ONNX hard ones.
+    """
+    with contextlib.suppress(OSError):  # another file system, or a file of somebody else
+        if not copy:
+            os.link(file.resolve(), target)
+            return
+    shutil.copyfile(file, target)
 
 
 def _describe(opened: ModelFile) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from runner.worker.data.tensors import SyntheticTensors, TensorSpec
 from runner.worker.evidence import onnx_work
 from runner.worker.failures import Refused
+from runner.worker.subjects.file import file_recipe
 from runner.worker.subjects.files.formats import inspect, open_file
 from runner.worker.subjects.files.shapes import Range, apply, parse
 from runner.worker.subjects.subject import Port
@@ -143,6 +144,19 @@ def test_weights_in_another_file(tmp_path):
     (tmp_path / "external.data").unlink()
     with pytest.raises(Refused, match=r"a file with its weights, external\.data, beside it"):
         open_file(path)
+
+
+def test_files_in_the_cache_are_no_symbolic_links(tmp_path):
+    """OpenVINO and ONNX's quantiser refuse these for the weights of a graph."""
+    model = onnx.load(two_inputs(tmp_path / "two.onnx"))
+    path = tmp_path / "external.onnx"
+    onnx.save_model(model, path, save_as_external_data=True, location="external.data", size_threshold=0)
+    folder = tmp_path / "cached"
+    folder.mkdir()
+    file_recipe(path).build(folder)
+    assert sorted(file.name for file in folder.iterdir()) == ["description.json", "external.data", "model.onnx"]
+    assert not any(file.is_symlink() for file in folder.iterdir())
+    assert (folder / "external.data").read_bytes() == (tmp_path / "external.data").read_bytes()
 
 
 def _value(name, shape):
