@@ -70,6 +70,8 @@ class Subject:
     """A value of :class:`runner.config.schema.Task`."""
     model_id: str | None = None
     """With weights=pretrained of Transformers: a name on the Hugging Face Hub, or the absolute path of a folder."""
+    revision: str | None = None
+    """Branch, tag or commit of a model on the Hub; None for its main branch."""
     architecture: str | None = None
     """With other weights of Transformers: the ``model_type`` of the configuration, for example distilbert."""
     model_config: dict[str, Any] = field(default_factory=dict)
@@ -408,6 +410,8 @@ class Inspected:
     """Of all files together."""
     macs: float
     """Multiply-accumulates of one sample; 0 if they are not known."""
+    baseline: str
+    """The backend that the format belongs to: others are compared with it."""
     task: str = ""
     """A value of ``runner.config.schema.Task``, if the file tells what its outputs mean."""
     reachable: list[bool] = field(default_factory=list)

@@ -17,7 +17,6 @@ from runner import exit_codes
 from runner.config import backend_registry
 from runner.errors import Mistake
 from runner.paths import CONF
-from runner.planning.model_files import BASELINES
 from runner.processes.inspection import inspect
 from runner.protocol import AS_IS, Inspected, PortInfo
 
@@ -80,7 +79,7 @@ def takers_of(found: Inspected, forms: Sequence[Sequence[str]]) -> Takers:
         for name, backend in backend_registry.backends().items()
         if _takes_source(name, source)
     }
-    return {name: takers[name] for name in sorted(takers, key=lambda one: one != BASELINES[found.kind]) if takers[name]}
+    return {name: takers[name] for name in sorted(takers, key=lambda one: one != found.baseline) if takers[name]}
 
 
 def _takes_source(backend: str, source: str) -> bool:

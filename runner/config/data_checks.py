@@ -88,7 +88,11 @@ def _check_origin(model: ModelConfig, weights: WeightsKind) -> list[Mistake]:
             allowed = "an existing folder, or a name on the Hugging Face Hub (owner/name)"
             remedy = "No such folder exists. Check the path, or use weights=random or probe with model.architecture"
             return [Mistake("model.id", model.id, allowed, remedy)]
+        if model.revision is not None and Path(model.id).is_dir():
+            return [Mistake("model.revision", model.revision, "null with a folder", "A folder has no revisions")]
         return _check_task(model, _architecture_in(Path(model.id)))
+    if model.revision is not None:
+        return [Mistake("model.revision", model.revision, "null without weights=pretrained", "Add weights=pretrained")]
     known = model_catalog.architectures()
     if not known:  # the library is not installed: the run ends as `unavailable`
         return []

@@ -116,6 +116,9 @@ class ModelConfig:
     shape may follow the type and a range of synthetic values: ids[batch,128]:int64:0..30521."""
     id: str | None = None
     """With weights=pretrained: a name on the Hugging Face Hub, or a folder in Transformers' format."""
+    revision: str | None = None
+    """With a name on the Hub: a branch, tag or commit; null: its main branch. The cache keeps the commit that it was at
+    when it was first used, and a note below the table names it."""
     architecture: str | None = None
     """With other weights: the architecture's name in Transformers (model_type), for example distilbert."""
     config: dict[str, Any] = field(default_factory=dict)

@@ -16,8 +16,6 @@ from runner.protocol import AS_IS, Inspected
 
 DEFAULT_BATCH = 8
 """The batch of a file that takes any, as for other models."""
-BASELINES = {"onnx": "ort", "ir": "openvino", "program": "torch", "checkpoint": "torch"}
-"""By kind of file, the backend of its baseline and of its reference: the runtime that the format belongs to."""
 
 
 def apply_file(settings: DictConfig) -> list[Mistake]:
@@ -65,7 +63,7 @@ def _set_precision(settings: DictConfig, found: Inspected) -> None:
     own = "fp32" if found.precision == "fp32" or found.kind == "checkpoint" else AS_IS
     if settings.precision.name == AS_IS:
         settings.precision.name = own
-    own_words = {"backend=ort": f"backend={BASELINES[found.kind]}", "precision=fp32": f"precision={own}"}
+    own_words = {"backend=ort": f"backend={found.baseline}", "precision=fp32": f"precision={own}"}
     for role in ("baseline", "reference"):
         words = [own_words.get(word, word) for word in settings[role]]
         OmegaConf.update(settings, role, words, merge=False)

@@ -31,7 +31,7 @@ ALLOWED = frozenset(
         # Network and model-hub access, which weights=pretrained needs.
         *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-        *("HF_HOME", "HF_HUB_OFFLINE", "TORCH_HOME"),
+        *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "TORCH_HOME"),
     }
 )
 ALLOWED_PREFIXES = ("LC_",)
@@ -197,6 +197,7 @@ def _build_job(config: RunConfig, threads: int | None, expectations: Expectation
         weights_path=_absolute(config.weights.path),
         task=str(config.model.task),
         model_id=_folder_or_name(config.model.id),
+        revision=config.model.revision,
         architecture=config.model.architecture,
         model_config=dict(config.model.config),
         sequence_length=config.model.sequence_length,

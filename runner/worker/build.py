@@ -60,9 +60,10 @@ class Gathered:
     def notes(self) -> list[str]:
         """Remarks on how the model was made, for readers of the result."""
         calibrated = self.settings.precision == "int8" and self.synthetic
-        return (
+        remarks = (
             ["int8 is calibrated on synthetic values: its accuracy says nothing about your data"] if calibrated else []
         )
+        return [*self.subject.notes, *remarks]
 
     @property
     def probe(self) -> Probe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -150,7 +151,7 @@ def test_unreachable_model_is_unavailable():
     from runner.worker.subjects.checkpoints.hub import fetch_model
 
     with pytest.raises(Unavailable, match=r"nobody/nothing is neither a folder nor reachable .*: take weights=random"):
-        fetch_model(job.subject)
+        fetch_model(job.subject, None)
 
 
 @pytest.fixture(scope="module")
@@ -323,6 +324,35 @@ def test_published_model_in_a_folder(hub_job):
         np.testing.assert_array_equal(again.module().state_dict()[name].numpy(), tensor.numpy())
     with pytest.raises(BadInput, match=r"model.config.n_layers: received 3; allowed: 1, the value of "):
         gather(change_job(published, model_config={"n_layers": 3}), cache.get)
+
+
+def test_a_model_on_the_hub_is_its_commit(hub_job, tmp_path, monkeypatch):
+    """The cache keeps the commit that a branch was at; another one is another model, with artifacts of its own."""
+    from huggingface_hub import constants
+
+    folder = gather(hub_job, cache_of(hub_job).get).subject.checkpoint
+    hub = tmp_path / "hub" / "models--owner--tiny"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    commits = {"main": "1" * 40, "old": "2" * 40}
+    (hub / "refs").mkdir(parents=True)
+    for branch, commit in commits.items():
+        (hub / "refs" / branch).write_text(commit)
+        shutil.copytree(folder, hub / "snapshots" / commit)
+    published = change_job(
+        hub_job, weights="pretrained", model_id="owner/tiny", architecture=None, model_config={},
+        cache_dir=str(tmp_path / "cache"),
+    )  # fmt: skip
+    cache = cache_of(published)
+    found = {
+        branch: gather(change_job(published, revision=revision), cache.get)
+        for branch, revision in (("main", None), ("old", "old"))
+    }
+    for branch, parts in found.items():
+        assert parts.notes == [f"owner/tiny at commit {commits[branch]}"]
+    (hub / "refs" / "main").write_text(commits["old"])
+    assert gather(published, cache.get).notes == [f"owner/tiny at commit {commits['main']}"]
 
 
 SQUAD = [

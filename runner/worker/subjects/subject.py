@@ -101,6 +101,8 @@ class Subject(ABC):
     """A value of ``runner.config.schema.Task``."""
     forms: tuple[Form, ...]
     """The forms that it comes in, best first."""
+    notes: tuple[str, ...] = ()
+    """Remarks on where it comes from, for readers of the result."""
     signature: Signature
 
     @property

@@ -11,7 +11,7 @@ from runner.worker.data.datasets import Dataset, open_dataset, split
 from runner.worker.data.texts import Encoder, open_texts
 from runner.worker.failures import BadInput
 from runner.worker.subjects.checkpoints.checkpoint import PIXELS, Checkpoint, checkpoint_recipe
-from runner.worker.subjects.checkpoints.hub import fresh_config, max_tokens
+from runner.worker.subjects.checkpoints.hub import fresh_config, max_tokens, origin
 from runner.worker.subjects.checkpoints.tokenizers import open_tokenizer, tokenizer_recipe
 from runner.worker.subjects.subject import BATCH, TOKENS, Port, Subject
 from runner.worker.subjects.torchvision import declare_torchvision_operators
@@ -32,7 +32,13 @@ def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
         labelled = replace(job.data, name=own, evaluation_samples=evaluation, calibration_samples=training)
         fitted = _open_data(subject, labelled, seed, fetch)
     folder = fetch(checkpoint_recipe(subject, seed, fitted, fetch))
-    return dataset, Checkpoint(subject.name, subject.task, folder, _inputs(subject, dataset))
+    return dataset, Checkpoint(subject.name, subject.task, folder, _inputs(subject, dataset), _notes(subject, fetch))
+
+
+def _notes(subject: Choice, fetch: Fetch) -> tuple[str, ...]:
+    """Return the commit of a model on the Hub."""
+    commit = origin(subject, fetch).get("commit") if subject.weights == "pretrained" else None
+    return (f"{subject.model_id} at commit {commit}",) if commit else ()
 
 
 def _inputs(subject: Choice, dataset: Dataset) -> tuple[Port, ...]:
@@ -69,7 +75,7 @@ def _texts(subject: Choice, data: Data, seed: int, fetch: Fetch) -> Dataset:
     Raises:
         BadInput: they are longer than the model allows, or fewer than requested.
     """
-    tokenizer = open_tokenizer(fetch(tokenizer_recipe(subject)))
+    tokenizer = open_tokenizer(fetch(tokenizer_recipe(subject, fetch)))
     # For a published model the tokenizer has the limit, if it is known at all.
     limit = None if subject.weights == "pretrained" else max_tokens(fresh_config(subject, tokenizer, 2))
     limit = min(limit or UNLIMITED, tokenizer.model_max_length, UNLIMITED)

@@ -53,7 +53,9 @@ class Checkpoint(Subject):
 
     forms = (CHECKPOINT, MODULE)
 
-    def __init__(self, name: str, task: str, checkpoint: Path, inputs: tuple[Port, ...]) -> None:
+    def __init__(
+        self, name: str, task: str, checkpoint: Path, inputs: tuple[Port, ...], notes: tuple[str, ...] = ()
+    ) -> None:
         """Store the model's parts.
 
         Args:
@@ -61,8 +63,10 @@ class Checkpoint(Subject):
             task: a value of ``runner.config.schema.Task``.
             checkpoint: config.json, weights as .safetensors, and the tokenizer's files if the model takes text.
             inputs: the model's inputs.
+            notes: on where it comes from, for readers of the result.
         """
         self.name = name
+        self.notes = notes
         self.task = task
         self.checkpoint = checkpoint
         self.signature = Signature(inputs, tuple(Port(output, "float32", (BATCH, "…")) for output in OUTPUTS[task]))
@@ -158,7 +162,7 @@ def checkpoint_recipe(subject: Choice, seed: int, dataset: Dataset, fetch: Fetch
         fetch: gets the tokenizer.
     """
     text = subject.task != "image-classification"
-    tokenizer = tokenizer_recipe(subject) if text else None
+    tokenizer = tokenizer_recipe(subject, fetch) if text else None
     key: dict[str, Any] = {
         "task": subject.task,
         "weights": subject.weights,
@@ -166,7 +170,7 @@ def checkpoint_recipe(subject: Choice, seed: int, dataset: Dataset, fetch: Fetch
         "version": CHECKPOINT_VERSION,
     }
     if subject.weights == "pretrained":
-        key |= origin(subject) | {"config": subject.model_config}
+        key |= origin(subject, fetch) | {"config": subject.model_config}
     else:
         key |= {
             "architecture": subject.architecture,
@@ -182,7 +186,7 @@ def checkpoint_recipe(subject: Choice, seed: int, dataset: Dataset, fetch: Fetch
 
     def build(folder: Path) -> None:
         opened = open_tokenizer(fetch(tokenizer)) if tokenizer else None
-        module = _make(subject, seed, opened, dataset)
+        module = _make(subject, seed, opened, dataset, key.get("commit"))
         if opened is not None and module.can_generate():
             module.generation_config.pad_token_id = opened.pad_token_id
         module.save_pretrained(folder)
@@ -192,7 +196,7 @@ def checkpoint_recipe(subject: Choice, seed: int, dataset: Dataset, fetch: Fetch
     return Recipe("checkpoint", key, build)
 
 
-def _make(subject: Choice, seed: int, tokenizer: Any, dataset: Dataset) -> Any:
+def _make(subject: Choice, seed: int, tokenizer: Any, dataset: Dataset, commit: str | None) -> Any:
     """Return a model with its weights.
 
     Args:
@@ -200,6 +204,7 @@ def _make(subject: Choice, seed: int, tokenizer: Any, dataset: Dataset) -> Any:
         seed: of random weights and of the probe.
         tokenizer: the model's; None for images.
         dataset: a probe is fitted on its training samples.
+        commit: of a model on the Hub.
 
     Raises:
         BadInput: the file of weights does not fit the model.
@@ -208,7 +213,7 @@ def _make(subject: Choice, seed: int, tokenizer: Any, dataset: Dataset) -> Any:
     import torch
 
     if subject.weights == "pretrained":
-        return _load_published(subject)
+        return _load_published(subject, commit)
     torch.manual_seed(seed)
     module = auto_class(subject.task).from_config(fresh_config(subject, tokenizer, dataset.source.classes)).eval()
     if subject.weights == "probe":
@@ -225,8 +230,8 @@ def _make(subject: Choice, seed: int, tokenizer: Any, dataset: Dataset) -> Any:
     return module
 
 
-def _load_published(subject: Choice) -> Any:
-    """Return a published model.
+def _load_published(subject: Choice, commit: str | None) -> Any:
+    """Return a published model; of the Hub, at a commit.
 
     Raises:
         BadInput: it does not load for the task, or its configuration is not the requested one.
@@ -234,7 +239,7 @@ def _load_published(subject: Choice) -> Any:
     """
     import torch
 
-    folder = fetch_model(subject)
+    folder = fetch_model(subject, commit)
     try:
         module = auto_class(subject.task).from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, use_safetensors=True

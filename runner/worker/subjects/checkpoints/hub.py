@@ -7,22 +7,33 @@ from pathlib import Path
 from typing import Any
 
 from runner.protocol import Subject
+from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.failures import BadInput, Unavailable
 from runner.worker.subjects.torchvision import declare_torchvision_operators
 
+COMMIT_FILE = "commit"
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
 """Files to download: no pickles, and no weights for other frameworks."""
 
 
-def origin(subject: Subject) -> dict[str, str]:
-    """Return what identifies a published model in a cache key: ``content`` of a folder, ``id`` of a model on the Hub.
+def origin(subject: Subject, fetch: Fetch) -> dict[str, str]:
+    """Return what identifies a published model in a cache key: the content of a folder, or name and commit on the Hub.
 
-    It does not access the network: measured processes call it too.
+    It does not access the network: measured processes call it too. The commit is that of the revision when it was first
+    asked for; the cache keeps it.
+
+    Args:
+        subject: the model.
+        fetch: gets the commit.
+
+    Raises:
+        Missing: from `fetch`.
     """
     assert subject.model_id is not None
     folder = Path(subject.model_id)
     if not folder.is_dir():
-        return {"id": subject.model_id}
+        commit = (fetch(commit_recipe(subject)) / COMMIT_FILE).read_text()
+        return {"id": subject.model_id, "commit": commit}
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
         if file.is_file() and any(file.match(pattern) for pattern in PATTERNS):
@@ -32,8 +43,22 @@ def origin(subject: Subject) -> dict[str, str]:
     return {"content": digest.hexdigest()}
 
 
-def fetch_model(subject: Subject) -> Path:
+def commit_recipe(subject: Subject) -> Recipe:
+    """Return the recipe of the commit that a revision on the Hub is at."""
+
+    def build(folder: Path) -> None:
+        snapshot = fetch_model(subject, subject.revision)  # its folder is named by the commit
+        (folder / COMMIT_FILE).write_text(snapshot.name)
+
+    return Recipe("commit", {"id": subject.model_id, "revision": subject.revision}, build)
+
+
+def fetch_model(subject: Subject, revision: str | None) -> Path:
     """Return the folder of a published model: `model_id` itself, or the Hub's cached copy of it.
+
+    Args:
+        subject: the model.
+        revision: branch, tag or commit on the Hub; None for the main branch.
 
     Raises:
         Unavailable: it is not a folder, not in the Hub's cache, and not reachable.
@@ -44,10 +69,11 @@ def fetch_model(subject: Subject) -> Path:
     if Path(subject.model_id).is_dir():
         return Path(subject.model_id)
     try:
-        return Path(snapshot_download(subject.model_id, allow_patterns=PATTERNS))
+        return Path(snapshot_download(subject.model_id, revision=revision, allow_patterns=PATTERNS))
     except Exception as error:  # the errors of requests, the Hub and its cache have no common base
+        at = f" at {revision}" if revision else ""
         raise Unavailable(
-            f"model.id={subject.model_id} is neither a folder nor reachable ({type(error).__name__}): take "
+            f"model.id={subject.model_id}{at} is neither a folder nor reachable ({type(error).__name__}): take "
             "weights=random or weights=probe with model.architecture, or model.id=FOLDER"
         ) from error
 

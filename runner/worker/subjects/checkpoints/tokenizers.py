@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.protocol import Subject
-from runner.worker.artifacts.cache import Recipe
+from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.data.sentences import corpus
 from runner.worker.failures import BadInput
 from runner.worker.subjects.checkpoints.hub import fetch_model, origin
@@ -31,11 +31,21 @@ TEXT_BOUNDARY = "[CLS]"
 """The token before and after a text for generation."""
 
 
-def tokenizer_recipe(subject: Subject) -> Recipe:
-    """Return the recipe of a model's tokenizer."""
+def tokenizer_recipe(subject: Subject, fetch: Fetch) -> Recipe:
+    """Return the recipe of a model's tokenizer.
+
+    Args:
+        subject: the model.
+        fetch: gets the commit of a model on the Hub.
+
+    Raises:
+        Missing: from `fetch`.
+    """
     key: dict[str, Any] = {"version": TRAINING_VERSION}
     if subject.weights == "pretrained":
-        return Recipe("tokenizer", key | origin(subject), lambda target: _copy(fetch_model(subject), target))
+        found = origin(subject, fetch)
+        commit = found.get("commit")
+        return Recipe("tokenizer", key | found, lambda target: _copy(fetch_model(subject, commit), target))
     generates = subject.task == "text-generation"
     return Recipe(
         "tokenizer",

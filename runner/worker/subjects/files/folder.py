@@ -12,6 +12,7 @@ from runner.worker.subjects.checkpoints.checkpoint import AUTO_CLASSES
 from runner.worker.subjects.files.model_file import FIELD, ModelFile
 
 SUFFIX = ""
+BASELINE = "torch"
 CONFIG = "config.json"
 PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "I8": "int8"}
 """This program's names for the types of safetensors."""

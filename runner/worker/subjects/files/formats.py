@@ -1,4 +1,8 @@
-"""Model files: one module of this folder for each format, with a suffix and a function ``open_model``."""
+"""Model files: one module of this folder for each format.
+
+It has a `SUFFIX`, the `BASELINE` (the backend that the format belongs to, and that others are compared with), and a
+function ``open_model``.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +35,16 @@ def open_file(path: Path) -> ModelFile:
     Raises:
         Refused: it does not exist, is of no known format, is damaged, or lacks the file with its weights.
     """
+    found: ModelFile = _format_of(path).open_model(path)
+    return found
+
+
+def _format_of(path: Path) -> ModuleType:
+    """Return the module that reads a file.
+
+    Raises:
+        Refused: it does not exist, is empty, or of no known format.
+    """
     if not path.exists():
         raise Refused(FIELD, path, "a file that exists", "Check the path")
     known = formats()
@@ -41,8 +55,7 @@ def open_file(path: Path) -> ModelFile:
         raise Refused(FIELD, path, f"a file ending in {ends}, or a folder of Transformers", remedy)
     if path.is_file() and path.stat().st_size == 0:
         raise Refused(FIELD, path, "a model", "The file is empty")
-    found: ModelFile = known[suffix].open_model(path)
-    return found
+    return known[suffix]
 
 
 def inspect(path: Path, texts: list[str]) -> Inspected:
@@ -79,6 +92,7 @@ def inspect(path: Path, texts: list[str]) -> Inspected:
         size_mib=sum(file.stat().st_size for file in found.files) / MIB,
         macs=macs,
         task=found.task,
+        baseline=_format_of(path).BASELINE,
     )
 
 

@@ -13,6 +13,7 @@ from runner.worker.subjects.files.model_file import FIELD, ModelFile
 from runner.worker.subjects.subject import Port
 
 SUFFIX = ".onnx"
+BASELINE = "ort"
 QUANTISED = frozenset(
     {
         *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulNBits"),

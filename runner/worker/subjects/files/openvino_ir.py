@@ -14,6 +14,7 @@ from runner.worker.subjects.files.model_file import FIELD, Extents, ModelFile
 from runner.worker.subjects.subject import Port
 
 SUFFIX = ".xml"
+BASELINE = "openvino"
 MIN_WEIGHTS = 64
 """Constants of fewer elements are shapes and axes, not weights."""
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 SUFFIX = ".pt2"
+BASELINE = "torch"
 ARCHIVE_FORMAT = "archive_format"
 """A file in each archive that torch.export.save of PyTorch 2.8 and later writes."""
 CODE_FOLDERS = ("/data/aotinductor/", "/executorch/", "/extra/xl_model_weights/")
