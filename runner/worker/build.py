@@ -22,6 +22,7 @@ from runner.worker.artifacts.cache import Cache, Fetch, Missing
 from runner.worker.backends.base import Model, Probe, Runtime, Settings
 from runner.worker.converters.base import Order, artifact_recipe
 from runner.worker.data.datasets import Dataset
+from runner.worker.evidence.isa import has_vnni
 from runner.worker.failures import BuildFailed, as_failure
 from runner.worker.subjects.subject import Opener, Subject, shapes_of
 from runner.worker.subprocesses import ask, die_with_parent
@@ -63,6 +64,8 @@ class Gathered:
         remarks = (
             ["int8 is calibrated on synthetic values: its accuracy says nothing about your data"] if calibrated else []
         )
+        if self.settings.precision in ("int8", "int8_dynamic") and not has_vnni():
+            remarks.append("a bit of each int8 product is left free: this processor adds pairs of them in 16 bits")
         return [*self.subject.notes, *remarks]
 
     @property

@@ -20,6 +20,7 @@ from runner.protocol import AS_IS, HOST_ENVIRONMENT
 from runner.worker import converters
 from runner.worker.artifacts.cache import Fetch, Missing, Recipe
 from runner.worker.data.datasets import Dataset
+from runner.worker.evidence.isa import has_vnni
 from runner.worker.failures import JobFailure, Unsupported, gist
 from runner.worker.subjects.subject import Form, Shapes, Subject
 
@@ -90,6 +91,11 @@ def calibration_key(order: Order, alternative: str) -> dict[str, Any]:
     if order.subject.task == "text-generation":
         raise Unsupported(alternative)
     return {"calibration": order.dataset.digest_of(order.dataset.calibration)}
+
+
+def range_key() -> dict[str, Any]:
+    """Return the part of a key for a converter to int8: whether it leaves a bit free for this processor."""
+    return {"reduce_range": not has_vnni()}
 
 
 @dataclass(frozen=True)

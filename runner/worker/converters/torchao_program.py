@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from runner.worker.converters import base
-from runner.worker.converters.base import Order
+from runner.worker.converters.base import Order, range_key
 from runner.worker.converters.tracing import traced
+from runner.worker.evidence.isa import has_vnni
 from runner.worker.failures import Unsupported
 from runner.worker.subjects.subject import CHECKPOINT, FILES, MODULE, Form
 
@@ -24,7 +25,7 @@ class Converter(base.Converter):
         return form == Form("program", "int8")
 
     def key(self, order: Order) -> dict[str, Any]:
-        """Return the calibration data.
+        """Return the calibration data, and whether activations have 7 bits.
 
         Raises:
             Unsupported: a model of Transformers.
@@ -34,7 +35,7 @@ class Converter(base.Converter):
                 "backend=torch does not implement precision=int8 for Transformers: "
                 "take precision=int8_dynamic (torchao), backend=ort or backend=openvino"
             )
-        return {"calibration": order.dataset.digest_of(order.dataset.calibration)}
+        return {"calibration": order.dataset.digest_of(order.dataset.calibration), **range_key()}
 
     def convert(self, order: Order, source: Path | None, target: Path) -> None:  # noqa: ARG002 -- a module has no files
         """Write ``program.pt2``; its batch is dynamic, so that the ranges do not depend on the run's."""
@@ -54,7 +55,8 @@ class Converter(base.Converter):
             dynamic_shapes=found.dynamic_shapes,
             strict=not isinstance(module, torch.fx.GraphModule),
         ).module()
-        quantiser = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
+        config = x86.get_default_x86_inductor_quantization_config(reduce_range=not has_vnni())
+        quantiser = x86.X86InductorQuantizer().set_global(config)
         with torch.no_grad():
             prepared = prepare_pt2e(exported, quantiser)
             for samples in order.dataset.calibration_batches():

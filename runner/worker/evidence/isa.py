@@ -19,7 +19,10 @@ def cpu_flags() -> frozenset[str]:
 
 
 def has_vnni() -> bool:
-    """Return whether 8-bit products accumulate in 32 bits: on x86 with VNNI or AMX, on other processors always."""
+    """Return whether 8-bit products accumulate in 32 bits: on x86 with VNNI or AMX, on other processors always.
+
+    Otherwise pairs of products are added in 16 bits and saturate, so that every quantiser leaves a bit free.
+    """
     if platform.machine() not in ("x86_64", "AMD64"):
         return True
     return bool(cpu_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"})
