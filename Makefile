@@ -12,7 +12,7 @@ MODEL ?= resnet50
 MEASURE ?= standard
 PORT ?= 5000
 
-.PHONY: help setup system sweep rand2025 beyond2025 optimum ipex machine ui report check test test-services hooks bench coverage repeat aa zoo soak screenshot resume sync cache clean-cache
+.PHONY: help setup system sweep rand2025 beyond2025 optimum ipex machine ui report check test test-services hooks bench coverage repeat aa zoo wheels soak screenshot resume sync cache clean-cache
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -81,6 +81,9 @@ bench: $(READY) ## What the program promises about itself: fidelity, A/A, quiet 
 
 zoo: $(READY) ## docs/zoo.md: 40 architectures in every backend and precision; it resumes (an hour)
 	$(BIN)/python -m benchmarks.zoo $(ARGS)
+
+wheels: $(READY) ## docs/files-of-others.md: ONNX files inside packages of other people, measured (ten minutes)
+	$(BIN)/python -m benchmarks.wheels
 
 coverage: $(READY) ## docs/coverage.md: do the intervals keep their promise on simulated machines? (10 minutes)
 	$(BIN)/python -m benchmarks.coverage > docs/coverage.md

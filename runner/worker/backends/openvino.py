@@ -161,7 +161,7 @@ class Runtime(base.Runtime):
     def evidence(self, probe: Probe) -> list[Finding]:
         """Return the precision of the compiled model's layers, or that of the weights if only these are compressed."""
         if self._precision in WEIGHTS_ONLY:
-            return [openvino_graph.weights_precision(self._precision, self._source)]
+            return [openvino_graph.weights_precision(self._precision, self._source, self._compiled)]
         return [openvino_graph.executed(self._precision, self._compiled, self._work, expected=probe.macs)]
 
 

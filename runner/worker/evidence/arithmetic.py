@@ -13,12 +13,12 @@ REQUIRED_SHARE = {
     "int8": 0.8,
     "int8_dynamic": 0.8,
     "int8_weights": 0.8,
-    "int4_weights": 0.5,
+    "int4_weights": 0.8,
     AS_IS: 0.0,
 }
 """Minimum share of the work of convolutions and matrix products in the requested precision. fp32 is the reference for
-accuracy, so all of it must be fp32; a quantiser may skip operations that it does not support. With int4, NNCF keeps the
-last layer in 8 bits, which is a third of GPT-2's weights. A file as it is requests nothing: what executed is shown."""
+accuracy, so all of it must be fp32; a quantiser may skip operations that it does not support. A file as it is requests
+nothing: what executed is shown."""
 EXECUTED_AS = {"int8_dynamic": "int8"}
 """Precisions that execute in the arithmetic of another one."""
 MIN_OBSERVED_SHARE = 0.9
