@@ -67,7 +67,7 @@ def main() -> bool:
     lines = [
         "# Files of others",
         "",
-        "ONNX graphs inside wheels of the package registry, as their packages ship them. The inputs are synthetic: SQNR "
+        "ONNX graphs inside wheels of the package registry, as packages ship them. The inputs are synthetic: SQNR "
         f"and speedup hold for these. Made by `make wheels` on {this_machine().name}, `measure=quick`.",
         "",
     ]

@@ -100,7 +100,7 @@ def weights_precision(requested: str, model: Any, compiled: Any) -> Finding:
     """Return the types of the weights with which a compiled model multiplies, as shares of their number.
 
     By default, NNCF stores the last layer, and the embedding that shares its weights, in 8 bits, whatever is requested:
-    it does not count for 4 bits. A plugin that lacks a kernel decompresses weights when it compiles: they are then fp32.
+    it does not count for 4 bits. A plugin that lacks a kernel decompresses weights when it compiles, into fp32.
 
     Args:
         requested: the requested precision.
