@@ -33,6 +33,8 @@ MODELS_GROUP = "runner.models"
 
 BACKENDS_VARIABLE = "RUNNER_BACKENDS"
 """Environment variable with additional folders of backend modules, separated by ``os.pathsep``."""
+EMBEDDING = "embedding"
+"""Name of the array of answers of that task: a vector for each sample."""
 OUTPUT_PREFIX = "output:"
 """Prefix of a model's outputs among the answers of the task ``tensors``, before the output's name."""
 DIGEST_FILE = "digest.json"

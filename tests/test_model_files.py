@@ -156,6 +156,18 @@ def test_a_network_of_a_library_as_tensors(run_program: RunProgram):
 
 
 @pytest.mark.slow
+def test_embeddings_of_a_network(run_program: RunProgram):
+    """Without a classifier a network returns its features; int8 turns them, the less the better a network is trained."""
+    words = ("model=timm", "model.name=test_vit", "model.image_size=160", "model.task=embedding", "weights=random")
+    done = run_program(*words, "backend=openvino", "precision=fp32,int8", "batch_size=2", *CHECKED)
+    assert done.code == 0, done.out
+    exact, close = (result.accuracy for result in done.results())
+    assert (exact.agreement_top1, exact.scores["cosine_min"] > 0.9999) == (1, True)
+    assert 0.5 < close.scores["cosine"] < 1
+    assert "same neighbour %" in done.out
+
+
+@pytest.mark.slow
 def test_an_operator_that_a_runtime_lacks_is_unsupported(run_program: RunProgram, tmp_path):
     """In that row; its name is in the reason."""
     from onnx import TensorProto, helper

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.analysis.accuracy import GATE, Z_95, Accuracy, Gate, InvalidOutput, compare, sqnr_db
+from runner.analysis.embeddings import compare_embeddings
 from runner.analysis.tensors import compare_tensors
-from runner.protocol import OUTPUT_PREFIX
+from runner.protocol import EMBEDDING, OUTPUT_PREFIX
 
 Answers = Mapping[str, NDArray[Any]]
 
@@ -33,6 +34,8 @@ def compare_answers(own: Answers, reference: Answers) -> Accuracy:
     """
     if any(name.startswith(OUTPUT_PREFIX) for name in own):
         return compare_tensors(own, reference)
+    if EMBEDDING in own:
+        return compare_embeddings(own, reference)
     if "tokens" in own:
         return compare_generated(own, reference)
     if "spans" in own:

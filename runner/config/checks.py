@@ -22,7 +22,6 @@ from runner.config.schema import (
     RowConfig,
     RunConfig,
     Scenario,
-    Task,
     TrackingConfig,
     WeightsConfig,
     WeightsKind,
@@ -115,7 +114,7 @@ def _check_model(model: ModelConfig, precision: Precision) -> list[Mistake]:
         return []
     if model.is_python:
         return _check_plugin(model)
-    classifiers = model.task is not Task["tensors"]
+    classifiers = model.has_labels
     names = model_catalog.model_names(str(model.source), classifiers=classifiers)
     if not names:  # the library is not installed: the run ends as `unavailable`
         return []
@@ -223,8 +222,9 @@ def _check_weights(weights: WeightsConfig, model: ModelConfig) -> list[Mistake]:
     if weights.name is WeightsKind.own and not model.brings_weights:
         remedy = "Take weights=probe, pretrained, random or file"
         return [Mistake("weights", "own", "with model=file or model=python only", remedy)]
-    if weights.name is WeightsKind.probe and model.task is Task["tensors"]:
-        return [Mistake("weights", "probe", "random, pretrained or file with model.task=tensors", "A probe classifies")]
+    if weights.name is WeightsKind.probe and not model.has_labels:
+        allowed = f"random, pretrained or file with model.task={model.task}"
+        return [Mistake("weights", "probe", allowed, "A probe classifies")]
     if weights.name is not WeightsKind.file:
         if weights.path is None:
             return []

@@ -16,6 +16,7 @@ IMAGES = (DataKind.digits, DataKind.synthetic, DataKind.image_folder)
 DATA = {
     IMAGE_TASK: IMAGES,
     Task["tensors"]: (DataKind.synthetic,),
+    Task["embedding"]: (DataKind.synthetic,),
     Task["text-classification"]: (DataKind.sentences, DataKind.one_text, DataKind.text_file),
     Task["question-answering"]: (DataKind.questions, DataKind.text_file),
     Task["text-generation"]: (DataKind.passages, DataKind.one_text, DataKind.text_file),
@@ -40,8 +41,8 @@ def check_transformers_model(config: RunConfig) -> list[Mistake]:
     if model.brings_weights:
         return [*found, *_check_own_model(config)]
     if not model.is_transformers:
-        if model.task not in (IMAGE_TASK, Task["tensors"]):
-            allowed = f"{IMAGE_TASK} or tensors with source={model.source}"
+        if model.task is not IMAGE_TASK and model.has_labels:
+            allowed = f"{IMAGE_TASK}, tensors or embedding with source={model.source}"
             found.append(Mistake("model.task", str(model.task), allowed))
         if config.scope is not Scope.model:
             found.append(Mistake("scope", str(config.scope), "model, or a model with source=transformers"))
@@ -125,7 +126,7 @@ def _architecture_in(folder: Path) -> str | None:
 def _check_data_for_task(config: RunConfig) -> list[Mistake]:
     """Return the mistakes in the choice of data for a task, and in a text file."""
     data, task = config.data, config.model.task
-    takes_images = task is Task["tensors"] and not config.model.brings_weights
+    takes_images = not (config.model.has_labels or config.model.brings_weights)
     usable = IMAGES if takes_images else DATA[task]
     if data.name not in usable:
         return [Mistake("data", str(data.name), f"{', '.join(usable)} for {task}", f"Add data={usable[0]}")]

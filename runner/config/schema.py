@@ -24,10 +24,11 @@ Task = StrEnum(  # the functional form: a class body cannot define members with 
         "question-answering": "question-answering",
         "text-generation": "text-generation",
         "tensors": "tensors",
+        "embedding": "embedding",
     },
 )
 """What a model does, by the task names of Transformers' pipelines; `tensors`: outputs of no known meaning, compared
-with those of fp32."""
+with those of fp32; `embedding`: a vector for each sample, of which near ones are alike."""
 
 
 class Scope(StrEnum):
@@ -132,6 +133,11 @@ class ModelConfig:
     def is_file(self) -> bool:
         """Whether it is a file of the user: `path` and `shapes` then apply."""
         return self.source == "file"
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether its task has right answers; the outputs of others are compared with fp32 alone."""
+        return self.task not in (Task["tensors"], Task["embedding"])
 
     @property
     def is_python(self) -> bool:

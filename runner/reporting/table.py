@@ -157,8 +157,11 @@ def columns(rows: Sequence[Row]) -> list[Column]:
     if all(row.get("params.measure.check") == "True" for row in rows):
         ours = [column for column in ours if column.title not in MEASURED_TITLES]
         ours.insert(-1, CHECK_COLUMN)
-    if rows and all(row.get("params.model.task") == "tensors" for row in rows):
+    tasks = {row.get("params.model.task") for row in rows}
+    if tasks and tasks <= {"tensors", "embedding"}:
         ours = [column for column in ours if column.title not in CLASS_TITLES]
+    if tasks == {"embedding"}:
+        ours.insert(-3, Column("same neighbour %", _plain("agreement_top1", "{:.1f}", 100)))
     if any(number(row, name) is not None for row in rows for name in ("f1", "perplexity")):
         ours = [TASK_COLUMNS.get(column.title, column) for column in ours]
     if any(number(row, "tokens_per_s") is not None for row in rows):

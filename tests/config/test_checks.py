@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("hydra_context")
         (
             ["model.task=text-generation", "data=passages"],
             "model.task",
-            "image-classification or tensors with source=torchvision",
+            "image-classification, tensors or embedding with source=torchvision",
         ),
         (["model.task=tensors"], "weights", "random, pretrained or file with model.task=tensors"),
         (["model.path=mine.onnx"], "model.path", "only with model=file"),

@@ -36,18 +36,20 @@ DESCRIPTION = "description.json"
 class FileSubject(Subject):
     """A model file, in a folder of the cache under the name that backends and converters read."""
 
-    task = "tensors"
-
-    def __init__(self, name: str, folder: Path, description: Mapping[str, Any], filled: tuple[Port, ...]) -> None:
+    def __init__(
+        self, name: str, task: str, folder: Path, description: Mapping[str, Any], filled: tuple[Port, ...]
+    ) -> None:
         """Store the model's parts.
 
         Args:
             name: for messages.
+            task: tensors or embedding.
             folder: with links to the model's files.
             description: written by :func:`file_recipe`.
             filled: the inputs, with the shapes of the job.
         """
         self.name = name
+        self.task = task
         self._folder = folder
         self._digest: str = description["digest"]
         self._kind: str = description["kind"]
@@ -139,7 +141,7 @@ def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
     fixed = fixed_batch(filled)
     if fixed is not None and fixed != job.run.batch_size:
         raise BadInput(f"batch_size: received {job.run.batch_size}; allowed: {fixed}, which {job.subject.name} fixes")
-    subject = FileSubject(job.subject.name, folder, description, filled)
+    subject = FileSubject(job.subject.name, job.subject.task, folder, description, filled)
     return _synthetic(job.data, filled, ranges, fixed, job.run.seed), subject
 
 

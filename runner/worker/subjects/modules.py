@@ -22,12 +22,12 @@ SIGNATURE_FILE = "outputs.json"
 class ModuleSubject(Subject):
     """A module whose outputs have no known meaning."""
 
-    task = "tensors"
     forms = (MODULE,)
 
     def __init__(
         self,
         name: str,
+        task: str,
         build: Callable[[], nn.Module],
         digest: str,
         inputs: tuple[Port, ...],
@@ -38,12 +38,14 @@ class ModuleSubject(Subject):
 
         Args:
             name: for messages.
+            task: tensors or embedding.
             build: returns the module with its weights.
             digest: changes if what `build` returns does.
             inputs: the arguments of the module.
             positional: pass them by position instead of by name.
         """
         self.name = name
+        self.task = task
         self._build = build
         self._digest = digest
         self._positional = positional

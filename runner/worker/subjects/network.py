@@ -73,7 +73,7 @@ class Network(Subject):
 
 
 def open_network(library: object, job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
-    """Return the images of a job, and its network: a classifier, or with task=tensors any network that takes images.
+    """Return the images of a job, and its network: a classifier, or with another task any network that takes images.
 
     Args:
         library: a module with the functions of :class:`Library`.
@@ -87,7 +87,7 @@ def open_network(library: object, job: Job, fetch: Fetch) -> tuple[Dataset, Subj
     builder = cast("Library", library)  # a module; mypy does not see that one in sys.modules is a Library
     subject, seed = job.subject, job.run.seed
     dataset = open_dataset(job.data, subject.image_size, seed, fetch)
-    if subject.task == "tensors":
+    if subject.task != Network.task:
         return dataset, _open_module(builder, job, fetch)
     weights = open_weights(builder, subject, seed, dataset, fetch)
     return dataset, Network(builder, subject.source, subject.name, subject.image_size, weights)
@@ -103,9 +103,12 @@ def _open_module(library: Library, job: Job, fetch: Fetch) -> Subject:
     """
     subject = job.subject
     size = subject.image_size
-    weights = open_given_weights(library, subject, job.run.seed, classes=None)
-    digest = hashlib.sha256(json.dumps([subject.source, subject.name, weights.digest]).encode()).hexdigest()
+    classes = 0 if subject.task == "embedding" else None  # without a classifier, a network returns its features
+    weights = open_given_weights(library, subject, job.run.seed, classes)
+    digest = hashlib.sha256(
+        json.dumps([subject.source, subject.name, subject.task, weights.digest]).encode()
+    ).hexdigest()
     port = Port(IMAGES, "float32", (BATCH, 3, size, size))
-    found = ModuleSubject(subject.name, weights.module, digest, (port,), positional=True)
+    found = ModuleSubject(subject.name, subject.task, weights.module, digest, (port,), positional=True)
     found.find_outputs(fetch)
     return found

@@ -51,7 +51,9 @@ def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
     plugin = load_plugin(choice.name, choice.path)
     ports = _ports(plugin)
     source = PluginSamples(plugin, job.data.evaluation_samples + job.data.calibration_samples, seed)
-    subject = ModuleSubject(choice.name, partial(_build, plugin, choice, seed), _digest(plugin, choice, seed), ports)
+    subject = ModuleSubject(
+        choice.name, choice.task, partial(_build, plugin, choice, seed), _digest(plugin, choice, seed), ports
+    )
     subject.find_outputs(fetch)
     return split(source, job.data, seed), subject
 

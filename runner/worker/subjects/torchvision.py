@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from runner.protocol import Job
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset
-from runner.worker.failures import Unavailable
+from runner.worker.failures import Unavailable, Unsupported
 from runner.worker.subjects.network import open_network
 from runner.worker.subjects.subject import Subject
 
@@ -43,6 +43,8 @@ def build(name: str, image_size: int, classes: int | None) -> nn.Module:
             f"{name} needs operators of torchvision (nms, roi_align) that are built for another PyTorch: "
             "run pip install torchvision --index-url https://download.pytorch.org/whl/cpu"
         )
+    if classes == 0:
+        raise Unsupported(f"{name} of torchvision has no features without a classifier: take model=timm")
     # Otherwise networks for segmentation and detection would download a backbone.
     bare = {"weights_backbone": None} if "weights_backbone" in inspect.signature(builder).parameters else {}
     built: nn.Module = builder(weights=None, **bare, **counted, **sized)

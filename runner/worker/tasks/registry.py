@@ -6,7 +6,7 @@ from runner.protocol import Job
 from runner.worker.failures import Unsupported
 from runner.worker.subjects.checkpoints.checkpoint import Checkpoint
 from runner.worker.subjects.subject import Subject
-from runner.worker.tasks import base, classification, pipeline, question_answering, tensors, text_generation
+from runner.worker.tasks import base, classification, embedding, pipeline, question_answering, tensors, text_generation
 
 
 def open_task(job: Job, subject: Subject) -> base.Task:
@@ -31,6 +31,8 @@ def _plain_task(job: Job, subject: Subject) -> base.Task:
         return text_generation.Task(subject, job.subject.new_tokens)
     if subject.task == "tensors":
         return tensors.Task(subject)
+    if subject.task == "embedding":
+        return embedding.Task(subject)
     if subject.task == "question-answering":
         return question_answering.Task(subject)
     return classification.Task(subject)
