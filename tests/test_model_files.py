@@ -157,7 +157,7 @@ def test_a_network_of_a_library_as_tensors(run_program: RunProgram):
 
 @pytest.mark.slow
 def test_embeddings_of_a_network(run_program: RunProgram):
-    """Without a classifier a network returns its features; int8 turns them, the less the better a network is trained."""
+    """Without a classifier a network returns its features. int8 turns them: this network is not trained."""
     words = ("model=timm", "model.name=test_vit", "model.image_size=160", "model.task=embedding", "weights=random")
     done = run_program(*words, "backend=openvino", "precision=fp32,int8", "batch_size=2", *CHECKED)
     assert done.code == 0, done.out
