@@ -29,7 +29,13 @@ from tests.jobs import GROUPS, make_job
 
 EVERY_GROUP: dict[str, Any] = {
     **{"source": "transformers", "name": "tiny", "image_size": 64, "weights": "file", "weights_path": "/net.pt"},
-    **{"task": "text-classification", "model_id": "a/b", "architecture": "distilbert", "model_config": {"n_layers": 1}},
+    **{
+        "task": "text-classification",
+        "model_id": "a/b",
+        "revision": "main",
+        "architecture": "distilbert",
+        "model_config": {"n_layers": 1},
+    },
     **{"sequence_length": 16, "new_tokens": 5},
     **{"data": "one_text", "data_path": "/texts", "data_text": "fine", "evaluation_samples": 7},
     **{"calibration_samples": 9},

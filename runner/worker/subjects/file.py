@@ -44,7 +44,7 @@ class FileSubject(Subject):
         Args:
             name: for messages.
             task: tensors or embedding.
-            folder: with links to the model's files.
+            folder: with the files of the model.
             description: written by :func:`file_recipe`.
             filled: the inputs, with the shapes of the job.
         """
