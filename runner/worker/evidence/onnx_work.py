@@ -16,10 +16,20 @@ Extents = Mapping[str, tuple[int, ...]]
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 """Recurrent operators, and the products per hidden unit and step."""
-NOT_COUNTED = frozenset(
-    {"Attention", "MultiHeadAttention", "GroupQueryAttention", "QAttention", "Einsum", "DeformConv"}
+NOT_COUNTED = frozenset({"Attention", "Einsum", "DeformConv", "STFT", "DFT"})
+"""Operators of ONNX with products that this module cannot count: a graph with one has no known total."""
+STANDARD = frozenset({"", "ai.onnx"})
+"""Names of ONNX's own domain. An operator of another one may hide products: a graph with one has no known total, unless
+it is among COUNTERS or WITHOUT_PRODUCTS."""
+WITHOUT_PRODUCTS = frozenset(
+    {
+        *("Gelu", "FastGelu", "QuickGelu", "BiasGelu", "BiasAdd", "LayerNormalization", "SimplifiedLayerNormalization"),
+        *("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "QuantizeLinear", "DequantizeLinear"),
+        *("QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearConcat", "QLinearSoftmax"),
+        *("QLinearGlobalAveragePool", "QLinearAveragePool", "QLinearReduceMean", "EmbedLayerNormalization"),
+    }
 )
-"""Operators with products that this module cannot count: a graph with one has no known total."""
+"""Operators of other domains (ONNX Runtime's) that only work element by element, or look up and average."""
 
 
 def count(model: Any, inputs: Extents) -> float:
@@ -74,7 +84,7 @@ def _count(node: Any, known: Extents) -> float | None:
         return None
     counter = COUNTERS.get(node.op_type)
     if counter is None:
-        return 0.0
+        return 0.0 if node.domain in STANDARD or node.op_type in WITHOUT_PRODUCTS else None
     try:
         return float(counter(node, known))
     except (KeyError, IndexError):  # a shape that could not be inferred

@@ -55,7 +55,7 @@ def executed(precision: str, compiled: Any, work: LayerWork, *, expected: float)
             works.append(Work(PRECISIONS.get(executed_in, executed_in), amount, kernel))
         unfused += info["layerType"].astype(str) == "FakeQuantize"
     source = "OpenVINO's get_runtime_model()"
-    expected = max(expected, sum(work.macs.values()))
+    expected = max(expected, sum(work.macs.values())) if expected else 0.0  # an unknown total stays unknown
     return arithmetic.precision(
         precision, works, "multiply-accumulates", source, expected=expected, facts={"qdq": unfused}
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,11 @@ from runner.worker.subjects.subject import Port
 
 SUFFIX = ".onnx"
 BASELINE = "ort"
-QUANTISED = frozenset(
-    {
-        *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulNBits"),
-        *("QLinearConv", "QLinearMatMul", "QGemm", "MatMulInteger", "ConvInteger"),
-    }
+QUANTISED = re.compile(
+    r"QuantizeLinear|DequantizeLinear|DynamicQuantize\w+|QLinear\w+|QGemm|QAttention|QOrdered\w+|QMoE|QEmbed\w+"
+    r"|(?:MatMul|Conv)Integer\w*|MatMulNBits|MatMulBnb4|GatherBlockQuantized"
 )
-"""Operators of a graph that is quantised already."""
+"""Names of the operators of a graph that is quantised already, of ONNX and of ONNX Runtime."""
 
 
 def open_model(path: Path) -> ModelFile:
@@ -70,7 +69,7 @@ def _precision(graph: Any, sizes: list[tuple[int, int]]) -> str:
     """
     from onnx import TensorProto
 
-    if {node.op_type for part in _graphs(graph) for node in part.node} & QUANTISED:
+    if any(QUANTISED.fullmatch(node.op_type) for part in _graphs(graph) for node in part.node):
         return "int8"
     total = sum(size for _, size in sizes)
     for kind, name in ((TensorProto.FLOAT16, "fp16"), (TensorProto.BFLOAT16, "bf16")):
