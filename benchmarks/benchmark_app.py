@@ -21,12 +21,13 @@ from rich.table import Table
 
 from runner.analysis.statistics import Estimate, geometric_mean
 from runner.config import composition
+from runner.job import HOST_ENVIRONMENT, Job
 from runner.machine.facts import this_machine
 from runner.measuring.slices import throughput
 from runner.paths import PROJECT
 from runner.processes.launch import build_launch
 from runner.processes.worker import Worker
-from runner.protocol import HOST_ENVIRONMENT, Job, Load, Loaded, RunSlice, Slice, Warm, WarmUp
+from runner.protocol import Load, Loaded, RunSlice, Slice, Warm, WarmUp
 from runner.worker.build import gather, open_cache
 
 ROUNDS = 5

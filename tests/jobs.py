@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from typing import Any
 
-from runner.protocol import HOST_ENVIRONMENT, Data, Engine, Environment, Expectations, Job, RunSettings, Subject
+from runner.job import HOST_ENVIRONMENT, Data, Engine, Environment, Expectations, Job, RunSettings, Subject
 from runner.worker.artifacts.cache import Cache
 from runner.worker.build import open_cache
 

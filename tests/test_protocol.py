@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
+from runner.job import Environment, Job
 from runner.protocol import (
     UNKNOWN,
-    Environment,
     Failure,
     Finding,
     Hello,
-    Job,
     Load,
     Loaded,
     Observed,

@@ -15,8 +15,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from runner.job import HOST_ENVIRONMENT
 from runner.paths import environment_folder
-from runner.protocol import HOST_ENVIRONMENT
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 from runner.analysis.accuracy import Accuracy
 from runner.analysis.text_accuracy import compare_answers
 from runner.config.schema import RunConfig
+from runner.job import Job
 from runner.measuring.member import Member
-from runner.protocol import Job
 from runner.results.status import RunFailed, Status, attribute_failure_to
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from runner.config.model_catalog import file_of
 from runner.config.schema import SESSION_FIELDS, RunConfig
+from runner.job import HOST_ENVIRONMENT
 from runner.machine.environments import find_environment
 from runner.machine.facts import Machine, as_dict
 from runner.machine.libraries import find_library
 from runner.paths import PACKAGE, extra_backend_folders
-from runner.protocol import HOST_ENVIRONMENT
 
 SHOWING = frozenset({"reporting", "tracking", "commands"})
 """Folders of this package that show and record results."""

@@ -15,13 +15,14 @@ from pathlib import Path
 from runner.config import model_catalog
 from runner.config.labels import describe
 from runner.config.schema import RunConfig
+from runner.job import Data, Engine, Environment, Expectations, Job, RunSettings, Subject
 from runner.machine.environments import find_environment
 from runner.machine.facts import Machine
 from runner.machine.libraries import find_library
 from runner.paths import import_folder, library_prefix
 from runner.processes.placement import bind, share, threads_of
 from runner.processes.refusals import refuse
-from runner.protocol import BACKENDS_VARIABLE, Data, Engine, Environment, Expectations, Job, RunSettings, Subject
+from runner.protocol import BACKENDS_VARIABLE
 from runner.results.artifacts import cache_folder
 from runner.results.status import RunFailed, Status
 
@@ -234,7 +235,7 @@ def _build_job(config: RunConfig, threads: int | None, expectations: Expectation
 
 
 def _layout(config: RunConfig, machine: Machine) -> str:
-    """Return the expected address layout: a value of :class:`runner.protocol.Expectations`."""
+    """Return the expected address layout: a value of :class:`runner.job.Expectations`."""
     if not config.measure.fixed_layout:
         return "random"
     return "fixed" if machine.fixed_layout else "forbidden"

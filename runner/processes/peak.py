@@ -6,9 +6,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from runner.job import HOST_ENVIRONMENT
 from runner.processes import process_tree
 from runner.processes.launch import WorkerLaunch
-from runner.protocol import HOST_ENVIRONMENT, Load, Peaks, ProtocolError, decode, encode
+from runner.protocol import Load, Peaks, ProtocolError, decode, encode
 from runner.results.result import Measurement
 from runner.results.status import RunFailed, Status
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runner.protocol import HOST_ENVIRONMENT, Built, Failure, Job, Load, decode, encode
+from runner.job import HOST_ENVIRONMENT, Job
+from runner.protocol import Built, Failure, Load, decode, encode
 from runner.worker.artifacts.cache import Cache, Fetch, Missing
 from runner.worker.backends.base import Model, Probe, Runtime, Settings
 from runner.worker.converters.base import Order, artifact_recipe

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from runner.protocol import HOST_ENVIRONMENT, Job, Load, Peaks, decode, encode
+from runner.job import HOST_ENVIRONMENT, Job
+from runner.protocol import Load, Peaks, decode, encode
 from runner.worker.build import count_work, open_cache, with_artifacts
 from runner.worker.evidence.isa import cpu_flags, has_vnni
 from runner.worker.failures import JobFailure

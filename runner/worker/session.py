@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runner.job import Job
 from runner.protocol import (
     CONTRADICTED,
     VERIFIED,
     Evaluated,
     Failure,
     Finding,
-    Job,
     Loaded,
     Observe,
     Observed,

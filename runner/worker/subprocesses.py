@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from runner.protocol import Failure, Job, Load, Message, decode, encode
+from runner.job import Job
+from runner.protocol import Failure, Load, Message, decode, encode
 
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 

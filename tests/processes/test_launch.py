@@ -13,6 +13,7 @@ import pytest
 from runner.config.composition import compose_settings, typed
 from runner.config.labels import describe
 from runner.config.schema import RunConfig
+from runner.job import Expectations
 from runner.machine import libraries as machine_libraries
 from runner.machine.facts import Machine
 from runner.machine.topology import PhysicalCore, Topology
@@ -20,7 +21,7 @@ from runner.paths import PROJECT
 from runner.processes.launch import QUIET, WorkerLaunch, build_launch, build_launches
 from runner.processes.placement import bind, share
 from runner.processes.worker import Worker
-from runner.protocol import BACKENDS_VARIABLE, Expectations
+from runner.protocol import BACKENDS_VARIABLE
 from runner.results.status import RunFailed, Status
 
 THREE_CORES = Machine(

@@ -23,7 +23,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from runner.protocol import DIGEST_FILE, HOST_ENVIRONMENT
+from runner.job import HOST_ENVIRONMENT
+from runner.protocol import DIGEST_FILE
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from runner.protocol import AS_IS, HOST_ENVIRONMENT
+from runner.job import HOST_ENVIRONMENT
+from runner.protocol import AS_IS
 from runner.worker import converters
 from runner.worker.artifacts.cache import Fetch, Missing, Recipe
 from runner.worker.data.datasets import Dataset

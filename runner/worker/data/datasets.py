@@ -19,7 +19,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.protocol import BUNDLED_SAMPLES, IMAGE_SUFFIXES, Data
+from runner.job import Data
+from runner.protocol import BUNDLED_SAMPLES, IMAGE_SUFFIXES
 from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.failures import BadInput
 

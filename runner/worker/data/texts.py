@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.protocol import Data
+from runner.job import Data
 from runner.worker.data.datasets import Labels
 from runner.worker.data.sentences import Question, opinions, passages, questions
 from runner.worker.failures import BadInput

@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from runner.protocol import CONTRADICTED, UNKNOWN, VERIFIED, Expectations, Finding
+from runner.job import Expectations
+from runner.protocol import CONTRADICTED, UNKNOWN, VERIFIED, Finding
 from runner.worker.evidence.busy import Busy
 from runner.worker.evidence.isa import amx_permission, cpu_flags
 

@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.protocol import AS_IS, Data, Job
+from runner.job import Data, Job
+from runner.protocol import AS_IS
 from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.data.datasets import Dataset, split
 from runner.worker.data.tensors import SyntheticTensors, TensorSpec

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, cast
 
-from runner.protocol import Job
+from runner.job import Job
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset, open_dataset
 from runner.worker.subjects.modules import ModuleSubject

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.protocol import MODELS_GROUP, Job
-from runner.protocol import Subject as Choice
+from runner.job import Job
+from runner.job import Subject as Choice
+from runner.protocol import MODELS_GROUP
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset, split
 from runner.worker.data.tensors import DrawnSamples

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.protocol import Job
+from runner.job import Job
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset
 from runner.worker.failures import BadInput

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from runner.protocol import Job
+from runner.job import Job
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset
 from runner.worker.failures import Refused, gist

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.protocol import Job
+from runner.job import Job
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset
 from runner.worker.failures import Unavailable, Unsupported

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from runner.protocol import BUNDLED_SAMPLES, Data, Job
-from runner.protocol import Subject as Choice
+from runner.job import Data, Job
+from runner.job import Subject as Choice
+from runner.protocol import BUNDLED_SAMPLES
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset, open_dataset, split
 from runner.worker.data.texts import Encoder, open_texts

@@ -8,7 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from runner.protocol import BUNDLED_SAMPLES, Data, Subject
+from runner.job import Data, Subject
+from runner.protocol import BUNDLED_SAMPLES
 from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.data.datasets import FITTING_SAMPLES, Dataset, open_dataset
 from runner.worker.failures import BadInput, Unavailable

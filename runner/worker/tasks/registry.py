@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.protocol import Job
+from runner.job import Job
 from runner.worker.failures import Unsupported
 from runner.worker.subjects.checkpoints.checkpoint import Checkpoint
 from runner.worker.subjects.subject import Subject

@@ -16,10 +16,11 @@ import torch
 from threadpoolctl import threadpool_info
 
 from runner.analysis.accuracy import sqnr_db
+from runner.job import Job
 from runner.paths import PROJECT
 from runner.processes.launch import WorkerLaunch
 from runner.processes.worker import Worker
-from runner.protocol import Evaluate, Evaluated, Job, Load, Loaded
+from runner.protocol import Evaluate, Evaluated, Load, Loaded
 from runner.worker.backends.base import Settings
 from runner.worker.backends.torch_module import TorchModule
 from runner.worker.build import Gathered, gather, with_artifacts

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from runner.analysis.findings import contradictions, is_partly_quantised, lines, summary
+from runner.job import Job
 from runner.paths import PROJECT
 from runner.processes.launch import WorkerLaunch
 from runner.processes.worker import Worker
-from runner.protocol import CONTRADICTED, UNKNOWN, VERIFIED, Finding, Job, Load, Loaded, Observe, Observed
+from runner.protocol import CONTRADICTED, UNKNOWN, VERIFIED, Finding, Load, Loaded, Observe, Observed
 from runner.results.files import load
 from runner.results.status import Status
 from runner.worker.evidence import arithmetic, onednn, ort_profile, settings

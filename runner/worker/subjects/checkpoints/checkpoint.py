@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.job import Subject as Choice
 from runner.protocol import DIGEST_FILE
-from runner.protocol import Subject as Choice
 from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.data.datasets import FITTING_SAMPLES, Dataset
 from runner.worker.data.texts import TextBatch

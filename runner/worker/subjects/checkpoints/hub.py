@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from runner.protocol import Subject
+from runner.job import Subject
 from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.failures import BadInput, Unavailable
 from runner.worker.subjects.torchvision import declare_torchvision_operators

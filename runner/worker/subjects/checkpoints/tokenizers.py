@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from runner.protocol import Subject
+from runner.job import Subject
 from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.data.sentences import corpus
 from runner.worker.failures import BadInput
