@@ -49,7 +49,7 @@ machine: $(READY) ## What this machine is, which settings can work on it, its pe
 	@$(BIN)/runner machine $(ARGS)
 
 ui: $(READY) ## The MLflow UI over outputs/mlflow.db, on http://127.0.0.1:5000 (PORT=…)
-	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/outputs/mlflow.db --host 127.0.0.1 --port $(PORT)
+	$(BIN)/runner ui --port $(PORT)
 
 resume: $(READY) ## Continue the newest unfinished sweep (ARGS="budget=2h")
 	$(BIN)/runner resume $(ARGS)

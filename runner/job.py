@@ -17,12 +17,18 @@ class Subject:
     """A module of :mod:`runner.worker.subjects` with a function ``open_subject``."""
     name: str = "resnet50"
     """The architecture's name in the source's registry; for Transformers models, a name for messages only."""
-    image_size: int = 224
-    """Height and width of the square input, in pixels."""
+    image_size: int | None = 224
+    """Height and width of the square input, in pixels; None for the network's own."""
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    """What differs from the network's own preprocessing; see :class:`runner.config.schema.PreprocessingConfig`."""
+    classes: int | None = None
+    """Number of classes; None: that of the weights, or of the data."""
     weights: str = "random"
     """probe, pretrained, random or file; see :class:`runner.config.schema.WeightsKind`."""
     weights_path: str | None = None
     """Absolute path of the state_dict, with weights=file."""
+    weights_key: str | None = None
+    """Where in that file the state_dict is, with dots between levels; None: it is found."""
     task: str = "image-classification"
     """A value of :class:`runner.config.schema.Task`."""
     model_id: str | None = None
@@ -50,7 +56,15 @@ class Data:
     name: str = "digits"
     """A value of :class:`runner.config.schema.DataKind`."""
     path: str | None = None
-    """Absolute path of the folder of images or the file of texts, for data sets read from disk."""
+    """Absolute path of the folder of images or the file of texts or arrays, for data sets read from disk."""
+    labels: str | None = None
+    """Absolute path of a table with the labels of images."""
+    left_out: list[str] = field(default_factory=list)
+    """Paths, below the folder, of images that cannot be read."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """The file's columns by the names that a task knows: text, label, question, context, answers."""
+    logits: str | None = None
+    """The output whose values are scores of classes, with labels among arrays."""
     text: str | None = None
     """The text of every sample, with name=one_text."""
     evaluation_samples: int = 400

@@ -37,8 +37,6 @@ OUTPUT_PREFIX = "output:"
 """Prefix of a model's outputs among the answers of the task ``tensors``, before the output's name."""
 DIGEST_FILE = "digest.json"
 """File in each entry of the artifact cache with the entry's key and the digests of its files."""
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-"""Suffixes (lower case) of the files that an image folder reads."""
 BUNDLED_SAMPLES = {
     "digits": (1000, 797),
     "sentences": (1600, 800),
@@ -157,6 +155,8 @@ class Loaded:
     """Hash of the evaluation and calibration samples and their labels."""
     notes: list[str] = field(default_factory=list)
     """Remarks on the samples, for readers of the result."""
+    tokens_per_sample: float = 0.0
+    """Mean number of tokens in the timed texts, without padding; 0 unless they differ in length."""
 
 
 @dataclass(frozen=True)

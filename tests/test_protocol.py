@@ -36,6 +36,8 @@ EVERY_GROUP: dict[str, Any] = {
         "model_config": {"n_layers": 1},
     },
     **{"sequence_length": 16, "new_tokens": 5},
+    **{"preprocessing": {"crop": 1.0}, "classes": 7, "weights_key": "ema"},
+    **{"labels": "/labels.csv", "left_out": ["a.png"], "columns": {"text": "review"}, "logits": "scores"},
     **{"data": "one_text", "data_path": "/texts", "data_text": "fine", "evaluation_samples": 7},
     **{"calibration_samples": 9},
     **{"backend": "ort", "precision": "int8", "options": {"spinning": [True, None, {"a": 1.5}]}, "threads": 2},

@@ -32,6 +32,7 @@ LAYERS = (
     ("runner.analysis",),
     ("runner.machine",),
     ("runner.errors", "runner.exit_codes"),
+    ("runner.data_files",),
     ("runner.paths",),
     ("runner.protocol",),
     ("runner.job",),
@@ -56,11 +57,12 @@ WORKER_LAYERS = (
         "runner.worker.libraries",
         "runner.worker.subprocesses",
     ),
+    ("runner.data_files",),
     ("runner.protocol",),
     ("runner.job",),
     ("runner.codec",),
 )
-"""The worker wing likewise. The protocol and its codec are all that the two wings share."""
+"""The worker wing likewise. The protocol, its codec and the reading of data files are all that the two share."""
 
 RUNTIMES = {
     "torch", "torchvision", "transformers", "optimum", "tokenizers", "huggingface_hub", "torchao", "timm", "onnx",
@@ -170,7 +172,12 @@ def test_worker_imports_nothing_of_the_host(module):
     names = imports(WORKER[module])
     assert not {name.split(".")[0] for name in names} & HOST_ONLY
     ours = {name for name in names if name.startswith("runner.") and not name.startswith("runner.worker")}
-    assert {".".join(name.split(".")[:2]) for name in ours} <= {"runner.protocol", "runner.job", "runner.codec"}
+    assert {".".join(name.split(".")[:2]) for name in ours} <= {
+        "runner.protocol",
+        "runner.job",
+        "runner.codec",
+        "runner.data_files",
+    }
 
 
 def test_the_plugin_of_hydra_imports_neither():
@@ -186,6 +193,16 @@ def test_corridor_needs_only_the_standard_library():
     assert {name.split(".")[0] for name in names if not name.startswith(("runner.codec", "runner.job"))} <= set(
         sys.stdlib_module_names
     )
+
+
+def test_data_files_are_read_without_any_package():
+    """At the top of a module; what one format needs is imported where it is read."""
+    for name, file in MODULES.items():
+        if name.startswith("runner.data_files"):
+            top = [node for node in ast.parse(file.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+            found = {(node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name for node in top}
+            packages = {one.split(".")[0] for one in found}
+            assert packages <= {"__future__", "runner", *sys.stdlib_module_names}, name
 
 
 def test_only_tracking_imports_mlflow():

@@ -110,7 +110,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _expand(overrides: Sequence[str]) -> Sequence[Sequence[str]]:
     """Return the overrides of every run of a command line, as Hydra's own sweeper expands it."""
-    parsed = composition.parse(overrides)
+    parsed = composition.parse(composition.quote_words(overrides))
     composition.refuse_empty_globs(parsed)
     [jobs] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     return jobs

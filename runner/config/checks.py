@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from runner.config import backend_registry, model_catalog
 from runner.config.data_checks import check_transformers_model
+from runner.config.data_file_checks import check_data_files
 from runner.config.durations import seconds_of
 from runner.config.execution_checks import check_execution
 from runner.config.redaction import hide_in_text
 from runner.config.schema import (
     FOLDER_NAME,
     DataConfig,
-    DataKind,
     ModelConfig,
     Precision,
     RowConfig,
@@ -28,7 +29,10 @@ from runner.config.schema import (
 )
 from runner.errors import Mistake
 from runner.machine.facts import ISA_FLAGS, this_machine
-from runner.protocol import BUNDLED_SAMPLES, IMAGE_SUFFIXES
+from runner.protocol import BUNDLED_SAMPLES
+
+HUB_PREFIX = re.compile(r"hf[-_]hub:")
+"""How timm marks names of the Hugging Face Hub."""
 
 
 def check(config: RunConfig) -> list[Mistake]:
@@ -55,7 +59,8 @@ def _check_numbers(config: RunConfig) -> list[Mistake]:
         ("batch_size", config.batch_size, 0 if config.model.is_file else 1),
         ("seed", config.seed, 0),
         ("aa", config.aa, 0),
-        ("model.image_size", config.model.image_size, 8),
+        ("model.image_size", 8 if config.model.image_size is None else config.model.image_size, 8),
+        ("model.classes", 1 if config.model.classes is None else config.model.classes, 1),
         ("data.evaluation_samples", config.data.evaluation_samples, 1),
         ("data.calibration_samples", config.data.calibration_samples, 1),
         ("measure.replicates", measure.replicates, 2),
@@ -114,20 +119,40 @@ def _check_model(model: ModelConfig, precision: Precision) -> list[Mistake]:
         return []
     if model.is_python:
         return _check_plugin(model)
-    classifiers = model.has_labels
-    names = model_catalog.model_names(str(model.source), classifiers=classifiers)
+    return _check_library_name(model)
+
+
+def _check_library_name(model: ModelConfig) -> list[Mistake]:
+    """Return the mistake of a name that torchvision or timm does not have."""
+    source, classifiers = str(model.source), model.has_labels
+    names = model_catalog.model_names(source, classifiers=classifiers)
     if not names:  # the library is not installed: the run ends as `unavailable`
         return []
-    if model.name.split(".")[0] in names:  # timm appends a tag of pretrained weights after a dot
+    name, _, tag = model.name.partition(".")
+    if name in names and (not tag or source == "timm"):
+        return _check_tag(model, name, tag)
+    every = model_catalog.model_names(source, classifiers=False)
+    allowed = f"one of the {len(names)} {'classification ' if classifiers else ''}models of {source}"
+    if name in every:
+        return [Mistake("model.name", model.name, allowed, "It does not classify: add model.task=tensors")]
+    on_hub = HUB_PREFIX.match(model.name)
+    wanted = model.name[on_hub.end() :].rpartition("/")[2].partition(".")[0] if on_hub else name
+    near = ", ".join([wanted] if wanted in names else model_catalog.nearest(wanted, names)) or "none"
+    remedy = f"The nearest: {near}"
+    if on_hub:
+        remedy += ". Names of the Hub are for model=transformers model.id=OWNER/NAME"
+    return [Mistake("model.name", model.name, allowed, remedy)]
+
+
+def _check_tag(model: ModelConfig, name: str, tag: str) -> list[Mistake]:
+    """Return the mistake of a tag of published weights that timm does not have: timm appends it after a dot."""
+    known = model_catalog.pretrained_tags().get(name, ())
+    if not tag or tag in known:
         return []
-    near = ", ".join(model_catalog.nearest(model.name, names)) or "none"
+    near = model_catalog.nearest(tag, known) or known
+    allowed = ", ".join(f"{name}.{one}" for one in known) or f"{name}, which has no published weights"
     return [
-        Mistake(
-            "model.name",
-            model.name,
-            f"one of the {len(names)} {'classification ' if classifiers else ''}models of {model.source}",
-            f"The nearest: {near}",
-        )
+        Mistake("model.name", model.name, allowed, f"The nearest: {name}.{near[0]}" if near else "Leave out the tag")
     ]
 
 
@@ -226,14 +251,15 @@ def _check_weights(weights: WeightsConfig, model: ModelConfig) -> list[Mistake]:
         allowed = f"random, pretrained or file with model.task={model.task}"
         return [Mistake("weights", "probe", allowed, "A probe classifies")]
     if weights.name is not WeightsKind.file:
-        if weights.path is None:
-            return []
-        return [Mistake("weights.path", weights.path, "only with weights=file", "Add weights=file")]
+        for name, value in (("path", weights.path), ("key", weights.key)):
+            if value is not None:
+                return [Mistake(f"weights.{name}", value, "only with weights=file", "Add weights=file")]
+        return []
     if weights.path is None:
         return [Mistake("weights.path", None, "a file", "Add weights.path=model.safetensors")]
     if not Path(weights.path).is_file():
         return [Mistake("weights.path", weights.path, "a file that exists", "Check the path")]
-    if Path(weights.path).suffix not in model_catalog.WEIGHT_SUFFIXES:
+    if Path(weights.path).suffix.lower() not in model_catalog.WEIGHT_SUFFIXES:
         return [Mistake("weights.path", weights.path, f"a file ending in {', '.join(model_catalog.WEIGHT_SUFFIXES)}")]
     return []
 
@@ -253,40 +279,7 @@ def _check_sample_counts(data: DataConfig) -> list[Mistake]:
 
 
 def _check_data(config: RunConfig) -> list[Mistake]:
-    data = config.data
-    if data.name is DataKind.text_file:
-        return []  # checked in runner.config.data_checks
-    if mistakes := _check_sample_counts(data):
-        return mistakes
-    if data.name is not DataKind.image_folder:
-        if data.path is None:
-            return []
-        return [Mistake("data.path", data.path, "only with data=image_folder", "Add data=image_folder")]
-    if data.path is None:
-        return [Mistake("data.path", None, "a folder with one folder per class", "Add data.path=…")]
-    if not Path(data.path).is_dir():
-        return [Mistake("data.path", data.path, "a folder that exists", "Check the path")]
-    found = model_catalog.count_images(Path(data.path))
-    requested = data.evaluation_samples + data.calibration_samples
-    if found == 0:
-        return [
-            Mistake(
-                "data.path",
-                data.path,
-                f"a folder with one folder of images ({', '.join(IMAGE_SUFFIXES)}) per class",
-                "It contains no such image",
-            )
-        ]
-    if found < requested:
-        return [
-            Mistake(
-                "data.path",
-                data.path,
-                f"at least {requested} images (evaluation and calibration together)",
-                f"It contains {found}: lower data.evaluation_samples or data.calibration_samples",
-            )
-        ]
-    return []
+    return _check_sample_counts(config.data) or check_data_files(config)
 
 
 def _check_tracking(tracking: TrackingConfig) -> list[Mistake]:

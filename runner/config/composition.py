@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import is_dataclass
 from functools import cache
@@ -18,12 +19,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
+from runner.config import backend_registry
 from runner.config.schema import RunConfig
 from runner.errors import ConfigurationError, Mistake
 
 CONFIG_NAME = "config"
 INSTANTIATED = ("sweeper", "launcher", "callbacks", "job_logging", "hydra_logging")
 """Settings of Hydra that contain import paths."""
+_LIKE_A_NUMBER = re.compile(r"[+-]?[\d_]*\.?\d+(e[+-]?\d+)?|true|false|inf|nan", re.IGNORECASE)
+"""What Hydra reads as a number or as a truth value."""
+_PLAIN = re.compile(r"[\w./+-]+")
+"""A word in a sweep that stays as it is."""
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, MarkedYAMLError)
 """Exceptions that Hydra, OmegaConf and the YAML parser raise for a user's mistake."""
 
@@ -128,6 +134,48 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     return OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(list(overrides))
+
+
+def quote(key: str, value: str) -> str:
+    """Return an assignment whose value Hydra takes as it is, whatever characters it has."""
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)  # before the closing quote, too
+    return f'{key}="{escaped}"'
+
+
+def quote_words(overrides: Sequence[str]) -> list[str]:
+    """Return overrides in which numbers are words where the field is one: a name, a path, a commit.
+
+    Hydra would read the commit 1234e5 as 123400000.0, and the list of cores 1 as a number.
+    """
+    words = _word_fields(RunConfig)
+    options = {
+        f"backend.options.{name}"
+        for backend in backend_registry.backends().values()
+        for name, option in backend.options.items()
+        if "str" in option.types and not {"int", "float"} & set(option.types)
+    }
+    return [_quote_word(text) if text.partition("=")[0].lstrip("+") in words | options else text for text in overrides]
+
+
+def _quote_word(text: str) -> str:
+    key, _, value = text.partition("=")
+    parts = [part.strip() for part in value.split(",")]
+    if not all(_PLAIN.fullmatch(part) for part in parts):
+        return text
+    return f"{key}={','.join(quote('', part)[1:] if _LIKE_A_NUMBER.fullmatch(part) else part for part in parts)}"
+
+
+@cache
+def _word_fields(schema: type, prefix: str = "") -> frozenset[str]:
+    """Return the dotted names of a schema's fields that hold text."""
+    found: set[str] = set()
+    for name, kind in get_type_hints(schema).items():
+        if is_dataclass(kind) and isinstance(kind, type):
+            found |= _word_fields(kind, f"{prefix}{name}.")
+        elif kind in (str, str | None):
+            found.add(f"{prefix}{name}")
+    return frozenset(found)
 
 
 def refuse_empty_globs(overrides: Sequence[Override]) -> None:

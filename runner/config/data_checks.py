@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -15,21 +14,13 @@ IMAGE_TASK = Task["image-classification"]
 IMAGES = (DataKind.digits, DataKind.synthetic, DataKind.image_folder)
 DATA = {
     IMAGE_TASK: IMAGES,
-    Task["tensors"]: (DataKind.synthetic,),
-    Task["embedding"]: (DataKind.synthetic,),
+    Task["tensors"]: (DataKind.synthetic, DataKind.arrays),
+    Task["embedding"]: (DataKind.synthetic, DataKind.arrays),
     Task["text-classification"]: (DataKind.sentences, DataKind.one_text, DataKind.text_file),
     Task["question-answering"]: (DataKind.questions, DataKind.text_file),
     Task["text-generation"]: (DataKind.passages, DataKind.one_text, DataKind.text_file),
 }
 """Data sets that each task can use; a mistake suggests the first."""
-COLUMNS = {
-    Task["text-classification"]: ("text", "label"),
-    Task["question-answering"]: ("question", "context", "answers"),
-    Task["text-generation"]: ("text",),
-}
-"""Columns that a text file must have, by task."""
-FILES = (".csv", ".jsonl")
-"""Suffixes of text files."""
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 """A model name on the Hugging Face Hub: at most one slash, no leading dot (huggingface_hub, validate_repo_id)."""
 
@@ -135,46 +126,4 @@ def _check_data_for_task(config: RunConfig) -> list[Mistake]:
             return [Mistake("data.text", data.text, "a non-empty text", "Add 'data.text=…'")]
     elif data.text is not None:
         return [Mistake("data.text", data.text, "only with data=one_text", "Add data=one_text")]
-    return _check_text_file(config, task) if data.name is DataKind.text_file else []
-
-
-def _check_text_file(config: RunConfig, task: Task) -> list[Mistake]:
-    path = config.data.path
-    allowed = f"a {' or '.join(FILES)} file with the columns {', '.join(COLUMNS[task])}"
-    if path is None:
-        return [Mistake("data.path", None, allowed, "Add data.path=…")]
-    file = Path(path)
-    if not file.is_file() or file.suffix not in FILES:
-        return [Mistake("data.path", path, allowed, "Check the path")]
-    try:
-        columns, count = _columns(file)
-    except (ValueError, csv.Error, UnicodeDecodeError) as error:
-        return [Mistake("data.path", path, allowed, f"Its first line cannot be read: {error}")]
-    missing = [name for name in COLUMNS[task] if name not in columns]
-    if missing:
-        remedy = f"Missing: {', '.join(missing)}. Its columns: {', '.join(columns)}"
-        return [Mistake("data.path", path, allowed, remedy)]
-    requested = config.data.evaluation_samples + config.data.calibration_samples
-    if count < requested:
-        allowed = f"at least {requested} records (evaluation and calibration together)"
-        remedy = f"It contains {count}: lower data.evaluation_samples or data.calibration_samples"
-        return [Mistake("data.path", path, allowed, remedy)]
     return []
-
-
-def _columns(file: Path) -> tuple[list[str], int]:
-    """Return the columns of a text file, and its number of records.
-
-    Raises:
-        ValueError: the first line of a .jsonl file is not a JSON object, or the file is not UTF-8.
-        csv.Error: a .csv file cannot be parsed.
-    """
-    with file.open(encoding="utf-8", newline="") as stream:
-        if file.suffix == ".csv":
-            reader = csv.DictReader(stream)
-            return list(reader.fieldnames or ()), sum(1 for _ in reader)
-        lines = [line for line in stream if line.strip()]
-        first = json.loads(lines[0]) if lines else {}
-        if not isinstance(first, dict):
-            raise ValueError("not a JSON object")
-        return list(first), len(lines)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from enum import Enum
 
@@ -19,7 +20,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 from runner.config.checks import check
-from runner.config.composition import COMPOSITION_ERRORS, compose_settings, flatten, parse, typed
+from runner.config.composition import COMPOSITION_ERRORS, compose_settings, flatten, parse, quote, typed
 from runner.config.schema import RunConfig
 from runner.errors import ConfigurationError, Mistake
 
@@ -114,12 +115,25 @@ def _assignments(overrides: Sequence[str], mistakes: list[Mistake]) -> Iterable[
         try:
             override = parse([text])[0]
         except HydraException as error:
-            mistakes.append(_explain(text.partition("=")[0], text.partition("=")[2], error))
+            mistakes.append(_unreadable(text, error))
             continue
         if override.is_sweep_override() and override.is_discrete_sweep():
             yield from (f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator())
         else:
             yield text
+
+
+def _unreadable(text: str, error: HydraException) -> Mistake:
+    """Return the mistake of a word that Hydra's grammar does not contain, with the quoted form to paste."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        return Mistake("command line", text, "GROUP=OPTION or FIELD=VALUE", "See runner --help")
+    quoted = quote(key, value)
+    try:
+        parse([quoted])
+    except HydraException:  # the mistake is in the key
+        return _explain(key, value, error)
+    return Mistake(key.lstrip("+~"), value, "a value that Hydra can read", f"Quote it: {shlex.quote(quoted)}")
 
 
 def _explain(key: str, value: str | None, error: Exception) -> Mistake:

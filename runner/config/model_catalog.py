@@ -12,20 +12,36 @@ from pathlib import Path
 
 from runner.config.schema import ModelConfig
 from runner.paths import SUBJECTS, extra_model_folders
-from runner.protocol import IMAGE_SUFFIXES, MODELS_GROUP
+from runner.protocol import MODELS_GROUP
 
-WEIGHT_SUFFIXES = (".pt", ".pth", ".safetensors")
+WEIGHT_SUFFIXES = (".pt", ".pth", ".safetensors", ".ckpt", ".tar", ".bin")
 """Suffixes of weight files that weights=file reads."""
 
 _OPENER = re.compile(r"^def open_subject\(", re.MULTILINE)
 """The function that makes a module a source of models."""
 _REGISTERED = re.compile(r"^@register_model(?:\([^)]*\))?\n(?:[@ )].*\n)*def (\w+)\(", re.MULTILINE)
 
+_TAGGED = re.compile(r"""^\s+["'](\w+)\.(\w+)["']\s*:""", re.MULTILINE)
+"""An entry of the dictionaries with timm's published weights: architecture and tag."""
+
 
 @cache
 def sources() -> list[str]:
     """Return the sources of models, by name."""
     return [file.stem for file in sorted(SUBJECTS.glob("*.py")) if _OPENER.search(file.read_text(encoding="utf-8"))]
+
+
+@cache
+def pretrained_tags() -> dict[str, tuple[str, ...]]:
+    """Return the tags of published weights of timm's architectures, by architecture; empty if it is not installed."""
+    spec = importlib.util.find_spec("timm")
+    if spec is None or spec.origin is None:
+        return {}
+    found: dict[str, list[str]] = {}
+    for file in sorted((Path(spec.origin).parent / "models").glob("*.py")):
+        for name, tag in _TAGGED.findall(file.read_text(encoding="utf-8")):
+            found.setdefault(name, []).append(tag)
+    return {name: tuple(dict.fromkeys(tags)) for name, tags in found.items()}
 
 
 @cache
@@ -98,8 +114,3 @@ def architectures() -> frozenset[str]:
 def tasks_of(architecture: str) -> list[str]:
     """Return the tasks that an architecture supports."""
     return [task for task, known in _architectures_by_task().items() if architecture in known]
-
-
-def count_images(folder: Path) -> int:
-    """Return the number of images in the class folders of `folder`; hidden folders are skipped."""
-    return sum(1 for path in folder.glob("[!.]*/*") if path.suffix.lower() in IMAGE_SUFFIXES)

@@ -95,6 +95,27 @@ class DataKind(StrEnum):
     passages = "passages"
     one_text = "one_text"
     text_file = "text_file"
+    arrays = "arrays"
+
+
+@dataclass
+class PreprocessingConfig:
+    """How pictures become inputs.
+
+    null: as the network's library, or the folder of the model, says for its weights. For weights=probe and random,
+    which have seen no pictures, these are ImageNet's usual constants.
+    """
+
+    mean: list[float] | None = None
+    """Of red, green and blue, on a scale from 0 to 1."""
+    std: list[float] | None = None
+    """Standard deviations, likewise."""
+    crop: float | None = None
+    """Share of the shorter side that the square in the centre keeps: 0.875 is 224 of 256 pixels."""
+    squash: bool | None = None
+    """true: resize both sides, whatever the picture's proportions, instead of the shorter one."""
+    interpolation: str | None = None
+    """nearest, box, bilinear, hamming, bicubic or lanczos."""
 
 
 @dataclass
@@ -105,8 +126,14 @@ class ModelConfig:
     """Module in runner/worker/subjects that opens the model: the library that defines the architecture."""
     name: str = MISSING
     """Name under which `source` registers the architecture, for example resnet50."""
-    image_size: int = 224
-    """Height and width of the input in pixels. Smaller images are faster; some architectures accept only one size."""
+    image_size: int | None = None
+    """Height and width of the input in pixels; null: the network's own, 224 for most. Smaller images are faster; some
+    architectures accept only one size."""
+    preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
+    """What differs from the network's own preprocessing of pictures."""
+    classes: int | None = None
+    """Number of classes; null: that of the weights, or of the data. Set it for weights=random, or if a file of weights
+    does not show it."""
     task: Task = Task["image-classification"]
     """What the model does. Models of torchvision and timm support image-classification only."""
     path: str | None = None
@@ -243,7 +270,10 @@ class WeightsConfig:
     name: WeightsKind = MISSING
     """Origin of the weights. Use pretrained or file for an accuracy verdict on your model."""
     path: str | None = None
-    """With name=file: a state_dict (.pt or .pth, loaded with weights_only=True) or a .safetensors file."""
+    """With name=file: a file that torch.save wrote (.pt, .pth, .ckpt, .tar, .bin; read with weights_only=True), or a
+    .safetensors file. Wrappers and prefixes of training scripts are removed."""
+    key: str | None = None
+    """Where in the file the state_dict is, such as ema, with dots between levels. null: it is found."""
 
 
 @dataclass
@@ -251,9 +281,21 @@ class DataConfig:
     """Images or texts for two disjoint sets: int8 calibration and accuracy evaluation."""
 
     name: DataKind = MISSING
-    """Origin of the samples. Use image_folder or text_file for accuracy on your data."""
+    """Origin of the samples. Use image_folder, text_file or arrays for accuracy on your data."""
     path: str | None = None
-    """With name=image_folder: a folder that contains one folder of images per class. With name=text_file: a file."""
+    """With name=image_folder: a folder of pictures. With name=text_file: a table (.csv, .tsv, .jsonl, .json, .parquet).
+    With name=arrays: a file of NumPy (.npz, .npy)."""
+    labels: str | None = None
+    """With name=image_folder: a table with a file and a label in each record. null: the single table in the folder, or
+    the folders in it, of which each is a class."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """With name=text_file: the file's columns by the names text, label, question, context and answers, where they
+    differ."""
+    logits: str | None = None
+    """With name=arrays and labels among them: the output whose values are scores of classes. null: the only one that
+    can be."""
+    max_broken: float = 0.01
+    """With name=image_folder: the largest share of pictures that may be unreadable. They are left out and named."""
     text: str | None = None
     """With name=one_text: the text of every sample."""
     evaluation_samples: int = 400

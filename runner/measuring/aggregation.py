@@ -70,6 +70,7 @@ def aggregate(plan: Plan, member: Member, block: str) -> Measurement:
         round_throughput=[math.exp(one.candidate_log) for one in rounds],
         noise_floor=floor,
         **_token_times(rounds, plan.config),
+        tokens_per_sample=member.loaded.tokens_per_sample if member.loaded else 0.0,
         minor_faults_per_batch=_faults_per_batch(rounds),
         rounds_contaminated=len(contaminated),
         disturbances=worst(one.noise for one in contaminated).disturbances() if contaminated else [],

@@ -9,6 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from runner.config.composition import compose_settings
 from runner.config.data_checks import DATA
 from runner.config.schema import Task
+from runner.data_files.arrays import describe_arrays
+from runner.data_files.errors import UnreadableData
 from runner.errors import Mistake
 from runner.machine.memory import available_mib
 from runner.processes.inspection import inspect
@@ -37,6 +39,11 @@ def apply_file(settings: DictConfig) -> list[Mistake]:
     found = inspect(Path(path), shapes)
     if isinstance(found, Mistake):
         return [found]
+    if found.problem and settings.data.name == "arrays" and (filled := _shapes_of_arrays(settings, found, shapes)):
+        settings.model.shapes = filled
+        found = inspect(Path(path), filled)
+        if isinstance(found, Mistake):
+            return [found]
     if settings.model.name == "file":
         settings.model.name = Path(path).stem
     if mistakes := _memory(settings, found):
@@ -45,6 +52,26 @@ def apply_file(settings: DictConfig) -> list[Mistake]:
     if found.kind == "checkpoint":
         return _as_transformers(settings, found)
     return [*_open_extent(found), *_batch(settings, found)]
+
+
+def _shapes_of_arrays(settings: DictConfig, found: Inspected, given: list[str]) -> list[str]:
+    """Return the shapes of the inputs that a file leaves open, as the arrays of the data have them; [] if they do not.
+
+    The check of the data, which follows, reports what is wrong with the arrays.
+    """
+    try:
+        arrays = describe_arrays(Path(settings.data.path or ""))
+        named = {port.name: arrays.find(port.name, len(found.inputs)) for port in found.inputs}
+    except (UnreadableData, OSError):
+        return []
+    own = []
+    for port in found.inputs:
+        is_open = any(isinstance(extent, str) for extent in port.shape)
+        if is_open and not any(shape.strip("\"' ").startswith(port.name) for shape in given):
+            batch = port.shape[0] if isinstance(port.shape[0], int) else "batch"
+            extents = ",".join(map(str, (batch, *named[port.name].shape[1:])))
+            own.append(f'"{port.name}"[{extents}]')
+    return [*given, *own]
 
 
 def _memory(settings: DictConfig, found: Inspected) -> list[Mistake]:

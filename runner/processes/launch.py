@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from runner.config import model_catalog
+from runner.config.data_file_checks import broken_pictures
 from runner.config.labels import describe
 from runner.config.schema import RunConfig
 from runner.job import Data, Engine, Environment, Expectations, Job, RunSettings, Subject
@@ -30,9 +31,13 @@ ALLOWED = frozenset(
     {
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
         # Network and model-hub access, which weights=pretrained needs.
-        *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+        *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "all_proxy"),
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-        *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "TORCH_HOME"),
+        *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "HF_TOKEN_PATH", "TORCH_HOME"),
+        # Their older names, which the hub's library still reads.
+        *("HUGGINGFACE_HUB_CACHE", "HUGGING_FACE_HUB_TOKEN", "TRANSFORMERS_CACHE"),
+        # Where the libraries of an interpreter are that is not the system's.
+        "LD_LIBRARY_PATH",
     }
 )
 ALLOWED_PREFIXES = ("LC_",)
@@ -194,8 +199,11 @@ def _build_job(config: RunConfig, threads: int | None, expectations: Expectation
         source=str(config.model.source),
         name=config.model.name,
         image_size=config.model.image_size,
+        preprocessing={name: value for name, value in asdict(config.model.preprocessing).items() if value is not None},
+        classes=config.model.classes,
         weights=str(config.weights.name),
         weights_path=_absolute(config.weights.path),
+        weights_key=config.weights.key,
         task=str(config.model.task),
         model_id=_folder_or_name(config.model.id),
         revision=config.model.revision,
@@ -209,6 +217,10 @@ def _build_job(config: RunConfig, threads: int | None, expectations: Expectation
     data = Data(
         name=str(config.data.name),
         path=_absolute(config.data.path),
+        labels=_absolute(config.data.labels),
+        left_out=broken_pictures(config),
+        columns=dict(config.data.columns),
+        logits=config.data.logits,
         text=config.data.text,
         evaluation_samples=config.data.evaluation_samples,
         calibration_samples=config.data.calibration_samples,

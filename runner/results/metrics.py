@@ -71,7 +71,7 @@ def metrics(result: Result) -> dict[str, float]:
             "minor_faults_per_batch": measured.minor_faults_per_batch,
             "first_token_ms": measured.first_token_ms,
             "token_ms": measured.token_ms,
-            "tokens_per_s": measured.throughput.value * measured.new_tokens or None,
+            "tokens_per_s": measured.throughput.value * (measured.new_tokens or measured.tokens_per_sample) or None,
         }
     if result.accuracy is not None:
         accuracy = result.accuracy

@@ -76,6 +76,8 @@ class Measurement:
     own_costs: list[str] = field(default_factory=list)
     """Costs that the candidate caused itself, such as throttling by its control group's quota: the numbers include
     them."""
+    tokens_per_sample: float = 0.0
+    """Mean number of tokens in the timed texts, without padding, if they differ in length; otherwise 0."""
 
 
 @dataclass(frozen=True)

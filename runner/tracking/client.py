@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runner.config.schema import TrackingConfig
+from runner.tracking.relocation import artifact_location, relocate
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+DATABASE = "mlflow.db"
+"""The local store, in the output folder."""
 SWEEP_TAG = "sweep"
 """Tag of all runs of a sweep: the name of its folder, for people."""
 SWEEP_ID_TAG = "sweep_id"
@@ -63,7 +66,7 @@ class TrackingError(Exception):
 
 def tracking_uri(config: TrackingConfig, output_dir: Path) -> str:
     """Return the store's URI: the configuration's, else MLFLOW_TRACKING_URI, else sqlite in the output folder."""
-    return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{output_dir.absolute() / 'mlflow.db'}"
+    return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{output_dir.absolute() / DATABASE}"
 
 
 def open_client(uri: str) -> MlflowClient:
@@ -101,14 +104,16 @@ def open_experiment(client: MlflowClient, name: str, output_dir: Path, uri: str)
     """
     from mlflow.exceptions import MlflowException
 
+    local = uri.startswith("sqlite:")
+    if local and uri == tracking_uri(TrackingConfig(), output_dir):
+        relocate(output_dir.absolute() / DATABASE)
     found = client.get_experiment_by_name(name)
     if found is not None:
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
     # With a local database MLflow would put artifacts into the current folder; a server has its own location.
-    local = uri.startswith("sqlite:")
-    location = (output_dir.absolute() / "mlartifacts").as_uri() if local else None
+    location = artifact_location(output_dir) if local else None
     try:
         return str(client.create_experiment(name, artifact_location=location))
     except MlflowException:

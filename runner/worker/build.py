@@ -12,7 +12,7 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,8 @@ from runner.worker.tasks.registry import open_task
 
 T = TypeVar("T")
 
+VARIED_BATCHES = 8
+"""Batches that are timed in turn if texts differ in length: their mean is that of 64 texts at the usual batch of 8."""
 NOT_FOR_BUILDING = ("LD_PRELOAD", "OMP_", "KMP_", "GLIBC_TUNABLES", "MALLOC_", "THP_")
 """Prefixes of environment variables that are under measurement: artifacts must not depend on them."""
 
@@ -49,6 +51,8 @@ class Gathered:
     """What the runtime loads."""
     samples: Any
     """The first batch of the evaluation samples."""
+    others: Sequence[Any]
+    """Further batches, if they differ in length: they are timed in turn."""
     macs: float
     """Multiply-accumulates of that batch; 0 if they are not known."""
     synthetic: bool = False
@@ -67,7 +71,19 @@ class Gathered:
         )
         if self.settings.precision in ("int8", "int8_dynamic") and not has_vnni():
             remarks.append("a bit of each int8 product is left free: this processor adds pairs of them in 16 bits")
+        source, own = self.dataset.source, self.subject.classes
+        if source.labels is not None and own is not None and own != source.classes:
+            remarks.append(
+                f"accuracy is agreement with fp32: the data have {source.classes} classes, and the model has {own}"
+            )
         return [*self.subject.notes, *remarks]
+
+    @property
+    def tokens_per_sample(self) -> float:
+        """Mean number of tokens in the timed texts, without padding; 0 if all batches have one length."""
+        masks = [self.subject.inputs(batch).get("attention_mask") for batch in (self.samples, *self.others)]
+        counted = [float(mask.sum()) / len(mask) for mask in masks if mask is not None]
+        return sum(counted) / len(counted) if self.others and counted else 0.0
 
     @property
     def probe(self) -> Probe:
@@ -115,7 +131,15 @@ def gather(job: Job, fetch: Fetch) -> Gathered:
     )
     macs = read_work(fetch(work_recipe(task, subject, shapes))) * job.run.batch_size
     synthetic = job.data.name == "synthetic"
-    return Gathered(settings, runtime, dataset, subject, task, model, samples, macs, synthetic)
+    others = [] if subject.signature.is_fixed else _further(dataset, job.run.batch_size)
+    return Gathered(settings, runtime, dataset, subject, task, model, samples, others, macs, synthetic)
+
+
+def _further(dataset: Dataset, batch_size: int) -> list[Any]:
+    """Return the full batches after the first, up to VARIED_BATCHES in all."""
+    full = len(dataset.evaluation) // batch_size
+    samples = dataset.evaluation[batch_size : min(full, VARIED_BATCHES) * batch_size]
+    return [samples for samples, _ in dataset.batches(samples, batch_size)]
 
 
 def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:

@@ -89,7 +89,7 @@ class Session:
             raise Unsupported(
                 "with one request in flight scenario=async is scenario=sync: take scenario=sync, or more threads"
             )
-        self._steps = [parts.task.bind(parts.runtime, parts.samples) for _ in range(requests)]
+        self._steps = [self._bind() for _ in range(requests)]
         self._steps[0]()
         inferred = time.monotonic()
         return Loaded(
@@ -100,8 +100,15 @@ class Session:
             rebuilt=making.kinds,
             weights_digest=parts.subject.digest,
             data_digest=parts.dataset.digest,
+            tokens_per_sample=parts.tokens_per_sample,
             notes=[*parts.dataset.source.notes(parts.dataset.evaluation), *parts.notes],
         )
+
+    def _bind(self) -> Step:
+        """Return the step of one request in flight: a batch, or several in turn if they differ in length."""
+        parts = self._parts
+        steps = [parts.task.bind(parts.runtime, samples) for samples in (parts.samples, *parts.others)]
+        return timing.Rotation(steps) if parts.others else steps[0]
 
     def warm_up(self, request: WarmUp) -> Warm:
         """Run untimed batches until the speed is steady, or is that of an earlier process."""

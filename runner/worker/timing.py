@@ -31,6 +31,31 @@ FAULT_IN_ITERATIONS = 10
 """Maximum batches of a warm-up whose end speed is known. Runtimes that optimise while they run need two or three."""
 
 
+class Rotation:
+    """A step that runs another batch at each call: several in turn, for batches that differ in length."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        """Store a step for each batch."""
+        self._steps = list(steps)
+        self._next = 0
+
+    @property
+    def period(self) -> int:
+        """Number of batches."""
+        return len(self._steps)
+
+    def __call__(self) -> object:
+        """Run the next batch."""
+        step = self._steps[self._next]
+        self._next = (self._next + 1) % len(self._steps)
+        return step()
+
+
+def period_of(step: Step) -> int:
+    """Return after how many calls a step repeats itself; only whole periods can be compared."""
+    return step.period if isinstance(step, Rotation) else 1
+
+
 @contextmanager
 def garbage_collector_off() -> Iterator[None]:
     """Disable the cyclic garbage collector during a timed phase, as :mod:`timeit` does."""
@@ -124,7 +149,7 @@ def run_steps(
             stamps = time_it(step)
         finally:
             enough.set()  # also if the step fails: the others must end
-        while not all(other.is_set() for other in done):
+        while not all(other.is_set() for other in done) or (len(stamps) - 1) % period_of(step):
             step()
             stamps.append(clock())
         return stamps, untimed
@@ -135,14 +160,15 @@ def run_steps(
 
 
 def run_for(step: Step, *, minimum_ns: int, minimum_iterations: int, clock: Clock = time.monotonic_ns) -> list[int]:
-    """Run batches until a minimum time and a minimum number are reached.
+    """Run batches until a minimum time and a minimum number are reached, and whole periods of the step.
 
     Returns:
         The clock before the first batch and after each batch, in nanoseconds: batches + 1 stamps.
     """
     stamps = [clock()]
     end = stamps[0] + minimum_ns
-    while len(stamps) <= minimum_iterations or stamps[-1] < end:
+    period = period_of(step)
+    while len(stamps) <= minimum_iterations or stamps[-1] < end or (len(stamps) - 1) % period:
         step()
         stamps.append(clock())
     return stamps

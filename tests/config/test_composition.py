@@ -27,6 +27,7 @@ NEEDS = {
     "data=questions": ["model=roberta_squad2"],
     "data=passages": ["model=gpt2"],
     "data=one_text": ["model=distilbert", "data.text=fine"],
+    "data=arrays": ["model=file", "data.path=arrays.npz"],
     "data=text_file": ["model=distilbert", "data.path=texts.csv"],
 }
 """Overrides that an option requires."""

@@ -10,6 +10,7 @@ import pytest
 from runner.worker.timing import (
     WINDOW_ITERATIONS,
     WINDOW_NS,
+    Rotation,
     Settling,
     fault_in,
     garbage_collector_off,
@@ -151,3 +152,22 @@ def test_exception_of_a_thread_is_raised():
 
     with pytest.raises(KeyError, match="step"):
         run_steps([fail, fail], minimum_ns=0, minimum_iterations=1)
+
+
+def test_a_rotation_is_timed_in_whole_periods():
+    """Batches of 1, 2 and 6 ns: whatever the minimum, each counts equally often."""
+    now = 0
+
+    def step_of(duration: int):
+        def step() -> None:
+            nonlocal now
+            now += duration
+
+        return step
+
+    rotation = Rotation([step_of(1), step_of(2), step_of(6)])
+    for minimum in (1, 4, 9, 10):
+        stamps = run_for(rotation, minimum_ns=minimum, minimum_iterations=1, clock=lambda: now)
+        durations = sorted(after - before for before, after in itertools.pairwise(stamps))
+        assert durations == sorted([1, 2, 6] * (len(durations) // 3))
+        assert len(durations) == (3 if minimum <= 9 else 6)

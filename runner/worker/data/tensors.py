@@ -15,12 +15,12 @@ from runner.worker.data.datasets import Labels
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input."""
+    """One input, or one output."""
 
     name: str
     dtype: str
     shape: tuple[int | None, ...]
-    """Extents; None where the batch is."""
+    """Extents; None where the batch is, and in outputs where the extent is not known."""
     low: float | None = None
     """Lower end of the values; None for the default: normally distributed, or for integers 0 and 1."""
     high: float | None = None
@@ -33,6 +33,7 @@ class DrawnSamples(ABC):
     classes = 0
     labels: Labels | None = None
     answers: Sequence[tuple[str, ...]] | None = None
+    left_out: frozenset[int] = frozenset()
 
     def __init__(self, count: int, seed: int) -> None:
         """Store the number of samples and the seed."""

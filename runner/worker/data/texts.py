@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runner.data_files.errors import UnreadableData
+from runner.data_files.labels import OtherLabels, number_labels
+from runner.data_files.tables import read_table, records_for
 from runner.job import Data
 from runner.worker.data.datasets import Labels
 from runner.worker.data.sentences import Question, opinions, passages, questions
@@ -92,6 +94,8 @@ class Encoder:
 class Texts:
     """A source of texts for a data set."""
 
+    left_out: frozenset[int] = frozenset()
+
     def __init__(
         self,
         items: Sequence[Any],
@@ -100,6 +104,7 @@ class Texts:
         labels: Sequence[int] | None = None,
         answers: Sequence[tuple[str, ...]] | None = None,
         classes: int = 2,
+        notes: tuple[str, ...] = (),
     ) -> None:
         """Store the texts.
 
@@ -109,12 +114,14 @@ class Texts:
             labels: a class per text; None if the texts have none.
             answers: all right answers to each question, an empty tuple if there are none; None without questions.
             classes: number of classes.
+            notes: on the file, for readers of the result.
         """
         self._items = items
         self._encoder = encoder
         self.labels: Labels | None = None if labels is None else np.array(labels, np.int64)
         self.answers = answers
         self.classes = classes
+        self._notes = notes
 
     def __len__(self) -> int:
         """Return the number of texts."""
@@ -139,18 +146,20 @@ class Texts:
         return f"{self._encoder.length or 'all'} tokens"
 
     def notes(self, indices: Sequence[int]) -> list[str]:
-        """Return a note with the number of truncated texts among `indices`; no note if there are none."""
+        """Return what was concluded about the file, and how many texts among `indices` are truncated."""
         cut = sum(self._encoder.is_cut(self._items[index]) for index in indices)
-        return [f"{cut} of {len(indices)} texts exceed the model's limit and were truncated"] if cut else []
+        truncated = [f"{cut} of {len(indices)} texts exceed the model's limit and were truncated"] if cut else []
+        return [*self._notes, *truncated]
 
 
-def open_texts(data: Data, seed: int, encoder: Encoder) -> Texts:
+def open_texts(data: Data, seed: int, encoder: Encoder, model: Mapping[int, str] | None = None) -> Texts:
     """Return the texts of a data set.
 
     Args:
         data: which texts.
         seed: of generated texts.
         encoder: makes the tokens; its task and length choose the texts too.
+        model: names of the model's classes by number; None for a model that takes those of the data.
 
     Raises:
         BadInput: the data set has no texts for the task, or a file of texts is not usable.
@@ -165,7 +174,7 @@ def open_texts(data: Data, seed: int, encoder: Encoder) -> Texts:
     if data.name == "one_text" and data.text is not None:
         return Texts([data.text] * (data.evaluation_samples + data.calibration_samples), encoder)
     if data.name == "text_file" and data.path is not None:
-        return _read(Path(data.path), encoder.task, encoder)
+        return _read(data, encoder, model)
     raise BadInput(f"data={data.name} has no text for {encoder.task}")
 
 
@@ -177,57 +186,37 @@ class Passages(Texts):
         return []
 
 
-def _question_texts(items: Sequence[Question], encoder: Encoder) -> Texts:
+def _question_texts(items: Sequence[Question], encoder: Encoder, notes: tuple[str, ...] = ()) -> Texts:
     texts = [{"question": one.question, "context": one.context} for one in items]
-    return Texts(texts, encoder, answers=[one.answers for one in items])
+    return Texts(texts, encoder, answers=[one.answers for one in items], notes=notes)
 
 
-def _read(path: Path, task: str, encoder: Encoder) -> Texts:
-    """Return the texts of a CSV file or a file of JSON lines. The host checks the columns before launch.
+def _read(data: Data, encoder: Encoder, model: Mapping[int, str] | None) -> Texts:
+    """Return the texts of a file, as :mod:`runner.data_files` reads it.
 
     SQuAD's nested answers (``{"text": [...], "answer_start": [...]}``) are accepted.
 
     Raises:
-        BadInput: a record has an empty field or an invalid label, or is not JSON.
+        BadInput: the file cannot be read, or a record has an empty field or a label that is no class of the model.
     """
-    records = _records(path)
-    needed = ("question", "context") if task == "question-answering" else ("text",)
-    for number, record in enumerate(records, 1):
-        if task == "question-answering" and record.get("answers") is None:
-            raise BadInput(f"data.path={path}: record {number} has no answers: give an empty list if there are none")
-        for column in needed:
-            if not str(record.get(column) or "").strip():
-                raise BadInput(f"data.path={path}: record {number} has an empty {column}: fill it in or remove it")
-    if task == "question-answering":
-        return _question_texts(
-            [Question(str(one["question"]), str(one["context"]), _answers(one.get("answers"))) for one in records],
-            encoder,
-        )
-    texts = [str(one["text"]) for one in records]
-    if task != "text-classification":
-        return Texts(texts, encoder)
+    assert data.path is not None
     try:
-        labels = [int(one["label"]) for one in records]
-    except (KeyError, ValueError, TypeError) as error:
-        raise BadInput(f"data.path={path}: a label is not a whole number ({error}); allowed: from 0") from error
-    if min(labels) < 0:
-        raise BadInput(f"data.path={path}: a label is {min(labels)}; allowed: whole numbers from 0")
-    return Texts(texts, encoder, labels=labels, classes=max(2, max(labels) + 1))
-
-
-def _records(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        if path.suffix == ".csv":
-            return list(csv.DictReader(stream))
-        records = []
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                records.append(dict(json.loads(line)))
-            except (ValueError, TypeError) as error:
-                raise BadInput(f"data.path={path}: line {number} is not a JSON object: fix or remove it") from error
-        return records
+        table = read_table(Path(data.path))
+        records = records_for(table, encoder.task, data.columns)
+        if encoder.task == "question-answering":
+            found = [Question(str(one["question"]), str(one["context"]), _answers(one["answers"])) for one in records]
+            return _question_texts(found, encoder, table.notes)
+        texts = [str(one["text"]) for one in records]
+        if encoder.task != "text-classification":
+            return Texts(texts, encoder, notes=table.notes)
+        labels = number_labels([one["label"] for one in records], model)
+    except OtherLabels as error:
+        notes = (*table.notes, f"accuracy is agreement with fp32: {error}")
+        return Texts(texts, encoder, classes=len(model or ()), notes=notes)
+    except (UnreadableData, OSError) as error:
+        raise BadInput(f"data.path={data.path}: {error}") from error
+    notes = (*table.notes, *labels.notes)
+    return Texts(texts, encoder, labels=labels.numbers, classes=max(2, labels.classes), notes=notes)
 
 
 def _answers(value: Any) -> tuple[str, ...]:
@@ -235,9 +224,9 @@ def _answers(value: Any) -> tuple[str, ...]:
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise BadInput(f"answers are not valid JSON ({value[:40]}): write the data set as JSON lines") from error
+            raise UnreadableData(f"answers are not JSON ({value[:40]}): write the data set as JSON lines") from error
     if isinstance(value, dict):
         value = value.get("text", [])
     if isinstance(value, str):
         value = [value] if value else []
-    return tuple(map(str, value or ()))
+    return tuple(str(one["text"]) if isinstance(one, dict) and "text" in one else str(one) for one in value or ())

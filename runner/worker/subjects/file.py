@@ -8,22 +8,33 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.job import Data, Job
+from runner.job import Job
 from runner.protocol import AS_IS
 from runner.worker.artifacts.cache import Fetch, Recipe
-from runner.worker.data.datasets import Dataset, split
-from runner.worker.data.tensors import SyntheticTensors, TensorSpec
+from runner.worker.data.arrays import class_output, open_tensors
+from runner.worker.data.datasets import Dataset
 from runner.worker.failures import BadInput, Unsupported
 from runner.worker.subjects.files import program
 from runner.worker.subjects.files.formats import open_file
 from runner.worker.subjects.files.model_file import ModelFile, fixed_batch
 from runner.worker.subjects.files.shapes import Range, apply
 from runner.worker.subjects.structures import flatten
-from runner.worker.subjects.subject import BATCH, CHECKPOINT, FILES, Batch, Form, Port, Signature, Subject
+from runner.worker.subjects.subject import (
+    CHECKPOINT,
+    CLASSIFICATION,
+    FILES,
+    Batch,
+    Form,
+    Port,
+    Signature,
+    Subject,
+    spec_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -143,27 +154,16 @@ def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
     if fixed is not None and fixed != job.run.batch_size:
         raise BadInput(f"batch_size: received {job.run.batch_size}; allowed: {fixed}, which {job.subject.name} fixes")
     subject = FileSubject(job.subject.name, job.subject.task, folder, description, filled)
-    return _synthetic(job.data, filled, ranges, fixed, job.run.seed), subject
+    specs = [spec_of(port, *_ends(ranges.get(port.name))) for port in filled]
+    outputs = [spec_of(port) for port in subject.signature.outputs]
+    dataset = open_tensors(job.data, specs, outputs, job.run.seed)
+    if dataset.source.labels is not None:
+        subject.task, subject.logits = CLASSIFICATION, class_output(outputs, job.data.logits).name
+    return replace(dataset, fixed_batch=fixed), subject
 
 
-def _synthetic(
-    data: Data, ports: tuple[Port, ...], ranges: Mapping[str, Range], fixed: int | None, seed: int
-) -> Dataset:
-    """Return synthetic inputs.
-
-    Raises:
-        BadInput: other data are requested.
-    """
-    if data.name != "synthetic":
-        raise BadInput(f"data={data.name}: a model file takes data=synthetic")
-    specs = []
-    for port in ports:
-        limits = ranges.get(port.name)
-        shape = tuple(None if extent == BATCH else int(extent) for extent in port.shape)
-        specs.append(TensorSpec(port.name, port.dtype, shape, *((limits.low, limits.high) if limits else ())))
-    source = SyntheticTensors(specs, data.evaluation_samples + data.calibration_samples, seed)
-    found = split(source, data, seed)
-    return Dataset(source, found.evaluation, found.training, found.calibration_samples, fixed)
+def _ends(limits: Range | None) -> tuple[float | None, float | None]:
+    return (limits.low, limits.high) if limits else (None, None)
 
 
 def file_recipe(path: Path) -> Recipe:

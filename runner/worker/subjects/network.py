@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from runner.job import Job
+from runner.job import Subject as Choice
 from runner.worker.artifacts.cache import Fetch
-from runner.worker.data.datasets import Dataset, open_dataset
+from runner.worker.data.datasets import Dataset
+from runner.worker.data.images import open_images
+from runner.worker.data.preprocessing import Preprocessing, imagenet
 from runner.worker.subjects.modules import ModuleSubject
 from runner.worker.subjects.subject import BATCH, MODULE, Batch, Port, Signature, Subject
-from runner.worker.subjects.weights import Library, Weights, open_given_weights, open_weights
+from runner.worker.subjects.weights import Library, Weights, class_names, open_given_weights, open_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,6 +45,7 @@ class Network(Subject):
         self.name = name
         self._image_size = image_size
         self._weights = weights
+        self.notes = weights.notes
         self.signature = Signature(
             inputs=(Port(IMAGES, "float32", (BATCH, 3, image_size, image_size)),),
             outputs=(Port(LOGITS, "float32", (BATCH, weights.classes or "classes")),),
@@ -85,12 +90,30 @@ def open_network(library: object, job: Job, fetch: Fetch) -> tuple[Dataset, Subj
         Missing: from `fetch`.
     """
     builder = cast("Library", library)  # a module; mypy does not see that one in sys.modules is a Library
+    preparation = preprocessing_of(builder, job.subject)
+    # From here on the size is known, also if it is the network's own.
+    job = replace(job, subject=replace(job.subject, image_size=preparation.size))
     subject, seed = job.subject, job.run.seed
-    dataset = open_dataset(job.data, subject.image_size, seed, fetch)
     if subject.task != Network.task:
-        return dataset, _open_module(builder, job, fetch)
+        return open_images(job.data, preparation, seed, fetch), _open_module(builder, job, fetch)
+    names = class_names(builder, subject, fetch)
+    dataset = open_images(job.data, preparation, seed, fetch, names)
     weights = open_weights(builder, subject, seed, dataset, fetch)
-    return dataset, Network(builder, subject.source, subject.name, subject.image_size, weights)
+    found = Network(builder, subject.source, subject.name, preparation.size, weights)
+    found.classes = len(names) if names else None
+    return dataset, found
+
+
+def preprocessing_of(library: Library, subject: Choice) -> Preprocessing:
+    """Return how pictures are prepared: as the network's library does, unless the weights have not seen any pictures.
+
+    Args:
+        library: defines the network.
+        subject: the network, with the size of its input if it is not the network's own, and what else is changed.
+    """
+    own = library.preprocessing(subject.name).at(subject.image_size)
+    trained = subject.weights in ("pretrained", "file")
+    return (own if trained else imagenet(own.size)).changed(subject.preprocessing)
 
 
 def _open_module(library: Library, job: Job, fetch: Fetch) -> Subject:
@@ -102,13 +125,14 @@ def _open_module(library: Library, job: Job, fetch: Fetch) -> Subject:
         Missing: from `fetch`.
     """
     subject = job.subject
-    size = subject.image_size
+    size = subject.image_size or 0
     classes = 0 if subject.task == "embedding" else None  # without a classifier, a network returns its features
-    weights = open_given_weights(library, subject, job.run.seed, classes)
+    weights = open_given_weights(library, subject, job.run.seed, classes, fetch)
     digest = hashlib.sha256(
         json.dumps([subject.source, subject.name, subject.task, weights.digest]).encode()
     ).hexdigest()
     port = Port(IMAGES, "float32", (BATCH, 3, size, size))
     found = ModuleSubject(subject.name, subject.task, weights.module, digest, (port,), positional=True)
+    found.notes = weights.notes
     found.find_outputs(fetch)
     return found

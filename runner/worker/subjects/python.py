@@ -24,12 +24,13 @@ from runner.job import Job
 from runner.job import Subject as Choice
 from runner.protocol import MODELS_GROUP
 from runner.worker.artifacts.cache import Fetch
+from runner.worker.data.arrays import class_output, open_tensors
 from runner.worker.data.datasets import Dataset, split
 from runner.worker.data.tensors import DrawnSamples
 from runner.worker.failures import BadInput, gist
 from runner.worker.subjects.modules import ModuleSubject
-from runner.worker.subjects.subject import BATCH, Port, Subject
-from runner.worker.subjects.weights import read_state
+from runner.worker.subjects.state_dicts import load_into, read_state, shapes_of
+from runner.worker.subjects.subject import BATCH, CLASSIFICATION, Port, Subject, spec_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,12 +52,18 @@ def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
     choice, seed = job.subject, job.run.seed
     plugin = load_plugin(choice.name, choice.path)
     ports = _ports(plugin)
-    source = PluginSamples(plugin, job.data.evaluation_samples + job.data.calibration_samples, seed)
     subject = ModuleSubject(
         choice.name, choice.task, partial(_build, plugin, choice, seed), _digest(plugin, choice, seed), ports
     )
     subject.find_outputs(fetch)
-    return split(source, job.data, seed), subject
+    if job.data.name != "arrays":
+        source = PluginSamples(plugin, job.data.evaluation_samples + job.data.calibration_samples, seed)
+        return split(source, job.data, seed), subject
+    outputs = [spec_of(port) for port in subject.signature.outputs]
+    dataset = open_tensors(job.data, [spec_of(port) for port in ports], outputs, seed)
+    if dataset.source.labels is not None:
+        subject.task, subject.logits = CLASSIFICATION, class_output(outputs, job.data.logits).name
+    return dataset, subject
 
 
 def load_plugin(name: str, path: str | None) -> Plugin:
@@ -101,7 +108,9 @@ def _build(plugin: Plugin, choice: Choice, seed: int) -> nn.Module:
     try:
         module = plugin.build(**choice.model_config)
         if choice.weights == "file" and choice.weights_path is not None:
-            module.load_state_dict(read_state(Path(choice.weights_path)))
+            path = Path(choice.weights_path)
+            state = read_state(path, choice.weights_key, shapes_of(module))
+            load_into(module, state, f"weights.path={path} does not fit {plugin.name}")
     except (TypeError, RuntimeError) as error:
         raise BadInput(f"model.name: {plugin.name} cannot be built: {gist(error)}") from error
     return module
@@ -110,7 +119,7 @@ def _build(plugin: Plugin, choice: Choice, seed: int) -> nn.Module:
 def _digest(plugin: Plugin, choice: Choice, seed: int) -> str:
     path = choice.weights_path
     weights = hashlib.sha256(Path(path).read_bytes()).hexdigest() if choice.weights == "file" and path else ""
-    content = [plugin.name, plugin.digest, choice.model_config, seed, weights]
+    content = [plugin.name, plugin.digest, choice.model_config, seed, weights, choice.weights_key]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from runner.job import Job
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset
+from runner.worker.data.tensors import TensorSpec
 from runner.worker.failures import BadInput
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ Batch = Mapping[str, NDArray[Any]]
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of a model's inputs by name."""
 
+CLASSIFICATION = "image-classification"
+"""The task of a model with an output of scores for classes, whatever its inputs are."""
 BATCH, TOKENS = "batch", "tokens"
 """Symbols for extents that a signature leaves open."""
 
@@ -103,6 +106,10 @@ class Subject(ABC):
     """The forms that it comes in, best first."""
     notes: tuple[str, ...] = ()
     """Remarks on where it comes from, for readers of the result."""
+    logits: str = "logits"
+    """The output with scores of classes, of a model that classifies."""
+    classes: int | None = None
+    """Number of classes that its weights were trained for; None if they take those of the data."""
     signature: Signature
 
     @property
@@ -185,6 +192,18 @@ def _extents(port: Port, batch: int, shape: tuple[int, ...]) -> tuple[int, ...]:
         extent if isinstance(extent, int) else batch if extent == BATCH else given
         for extent, given in zip(port.shape, shape, strict=True)
     )
+
+
+def spec_of(port: Port, low: float | None = None, high: float | None = None) -> TensorSpec:
+    """Return a port as a data set takes it.
+
+    Args:
+        port: of the model's signature.
+        low: lower end of synthetic values; None for the default.
+        high: upper end.
+    """
+    shape = tuple(extent if isinstance(extent, int) else None for extent in port.shape)
+    return TensorSpec(port.name, port.dtype, shape, low, high)
 
 
 def select(batch: Batch, ports: Iterable[Collection[str]]) -> dict[str, NDArray[Any]]:

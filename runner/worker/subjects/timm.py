@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runner.job import Job
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset
+from runner.worker.data.preprocessing import Preprocessing
 from runner.worker.failures import Refused, gist
 from runner.worker.subjects.network import open_network
 from runner.worker.subjects.subject import Subject
@@ -15,6 +19,10 @@ from runner.worker.subjects.torchvision import declare_torchvision_operators
 
 if TYPE_CHECKING:
     from torch import nn
+
+IMAGENET_CLASSES = 1000
+RELATIVES = 6
+"""Architectures that are tried if a file of weights does not fit."""
 
 
 def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
@@ -60,6 +68,53 @@ def pretrained(name: str) -> nn.Module:
 
     module: nn.Module = timm.create_model(name, pretrained=True)
     return module.eval()
+
+
+def preprocessing(name: str) -> Preprocessing:
+    """Return the preprocessing of an architecture's pretrained_cfg, as timm's create_transform reads it."""
+    declare_torchvision_operators()
+    from timm.data.config import resolve_data_config
+
+    settings = _settings(name)
+    found: dict[str, Any] = resolve_data_config(pretrained_cfg=settings)  # type: ignore[no-untyped-call]  # no types
+    size = int(found["input_size"][-1])
+    return Preprocessing(
+        size=size,
+        resized=math.floor(size / found["crop_pct"]),
+        squash=found["crop_mode"] == "squash",
+        interpolation=found["interpolation"],
+        mean=tuple(found["mean"]),
+        std=tuple(found["std"]),
+        origin="timm's pretrained_cfg",
+    )
+
+
+def class_names(name: str) -> Mapping[int, str]:
+    """Return the names of the classes of the published weights: WordNet's for the 1,000 of ImageNet."""
+    count = int(_settings(name).get("num_classes", 1000))
+    return imagenet_classes() if count == IMAGENET_CLASSES else {number: f"class {number}" for number in range(count)}
+
+
+def imagenet_classes() -> Mapping[int, str]:
+    """Return ImageNet's 1,000 classes as WordNet ids, the names of its folders."""
+    from timm.data.imagenet_info import ImageNetInfo
+
+    return dict(enumerate(ImageNetInfo().label_names()))  # type: ignore[no-untyped-call]  # timm has no types
+
+
+def relatives(name: str) -> Sequence[str]:
+    """Return the architectures most similar to one by name."""
+    import timm
+
+    others = [other for other in timm.list_models() if other != name.split(".", maxsplit=1)[0]]
+    return difflib.get_close_matches(name.split(".", maxsplit=1)[0], others, n=RELATIVES, cutoff=0.5)
+
+
+def _settings(name: str) -> dict[str, Any]:
+    import timm
+
+    found = timm.models.get_pretrained_cfg(name)
+    return dict(found.to_dict()) if found else {}  # type: ignore[no-untyped-call]  # timm has no types
 
 
 def _is_resized(name: str, image_size: int) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import sys
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +13,18 @@ from typing import TYPE_CHECKING, Any
 from runner.job import Job
 from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset
+from runner.worker.data.preprocessing import Preprocessing, imagenet
 from runner.worker.failures import Unavailable, Unsupported
 from runner.worker.subjects.network import open_network
 from runner.worker.subjects.subject import Subject
 
 if TYPE_CHECKING:
     from torch import nn
+
+DEFAULT_SIZE = 224
+"""Height and width of the input, in pixels, for networks that have no size of their own."""
+RELATIVES = 6
+"""Architectures that are tried if a file of weights does not fit."""
 
 
 def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
@@ -62,6 +70,45 @@ def pretrained(name: str) -> nn.Module:
 
     built: nn.Module = models.get_model(name, weights="DEFAULT")
     return built.eval()
+
+
+def preprocessing(name: str) -> Preprocessing:
+    """Return the preprocessing of an architecture's best published weights, as ``weights.transforms()`` says."""
+    found = _published(name)
+    transforms: Any = found.transforms() if found else None
+    if not hasattr(transforms, "crop_size"):  # networks that do not classify, and those without published weights
+        return imagenet(DEFAULT_SIZE)
+    return Preprocessing(
+        size=int(transforms.crop_size[0]),
+        resized=int(transforms.resize_size[0]),
+        interpolation=transforms.interpolation.value,
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        origin="torchvision's weights.transforms()",
+    )
+
+
+def class_names(name: str) -> Mapping[int, str]:
+    """Return the names of the classes of the published weights."""
+    found = _published(name)
+    return dict(enumerate(found.meta["categories"])) if found else {}
+
+
+def relatives(name: str) -> Sequence[str]:
+    """Return the architectures most similar to one by name."""
+    declare_torchvision_operators()
+    from torchvision import models
+
+    others = [other for other in models.list_models(module=models) if other != name]
+    return difflib.get_close_matches(name, others, n=RELATIVES, cutoff=0.5)
+
+
+def _published(name: str) -> Any:
+    """Return the best published weights of an architecture; None if there are none."""
+    declare_torchvision_operators()
+    from torchvision import models
+
+    return getattr(models.get_model_weights(name), "DEFAULT", None)
 
 
 def _has_operators() -> bool:

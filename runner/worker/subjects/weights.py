@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,16 +13,20 @@ from typing import TYPE_CHECKING, Protocol
 from runner.job import Data, Subject
 from runner.protocol import BUNDLED_SAMPLES
 from runner.worker.artifacts.cache import Fetch, Recipe
-from runner.worker.data.datasets import FITTING_SAMPLES, Dataset, open_dataset
+from runner.worker.data.datasets import FITTING_SAMPLES, Dataset
+from runner.worker.data.images import open_images
+from runner.worker.data.preprocessing import Preprocessing, imagenet
 from runner.worker.failures import BadInput, Unavailable
+from runner.worker.subjects import state_dicts
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 PROBE_VERSION = 2
 """Part of the cache key. Increment it when the way of making probes changes: cached ones become invalid."""
-STATE_FILE = "state.pt"
+FILE_VERSION = 1
+"""The same for the reading of files of weights."""
+STATE_FILE, FACTS_FILE = "state.pt", "weights.json"
 
 
 class Library(Protocol):
@@ -36,6 +42,15 @@ class Library(Protocol):
             OSError: they are not in the hub's cache, and the download failed.
         """
 
+    def preprocessing(self, name: str) -> Preprocessing:
+        """Return how the library prepares pictures for an architecture, at the architecture's own size."""
+
+    def class_names(self, name: str) -> Mapping[int, str]:
+        """Return the names of the classes of the published weights, by number."""
+
+    def relatives(self, name: str) -> Sequence[str]:
+        """Return the architectures most similar to one by name, the most similar first."""
+
 
 class Weights(Protocol):
     """A source of a network's weights."""
@@ -48,8 +63,27 @@ class Weights(Protocol):
     def classes(self) -> int | None:
         """Number of outputs; None for the library's default."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was concluded about them, for readers of the result."""
+
     def module(self) -> nn.Module:
         """Return the network with these weights, in evaluation mode, in fp32."""
+
+
+def class_names(library: Library, subject: Subject, fetch: Fetch) -> Mapping[int, str] | None:
+    """Return the names of a network's classes by number; None if its weights take the classes of the data.
+
+    Raises:
+        BadInput: the file of weights does not fit.
+        Missing: from `fetch`.
+    """
+    if subject.weights == "pretrained":
+        return library.class_names(subject.name)
+    count = subject.classes
+    if subject.weights == "file":
+        count = open_given_weights(library, subject, 0, None, fetch).classes
+    return None if count is None else {number: f"class {number}" for number in range(count)}
 
 
 def open_weights(library: Library, subject: Subject, seed: int, dataset: Dataset, fetch: Fetch) -> Weights:
@@ -66,31 +100,35 @@ def open_weights(library: Library, subject: Subject, seed: int, dataset: Dataset
         BadInput: the kind of weights is unknown.
     """
     if subject.weights != "probe":
-        return open_given_weights(library, subject, seed, dataset.source.classes)
-    labelled = dataset if dataset.source.labels is not None else _digits(subject.image_size, seed, fetch)
+        return open_given_weights(library, subject, seed, dataset.source.classes, fetch)
+    labelled = dataset if dataset.source.labels is not None else _digits(subject.image_size or 0, seed, fetch)
     folder = fetch(probe_recipe(library, subject, seed, labelled))
     fresh = Fresh(library, subject, seed, labelled.source.classes)
     return FileWeights(fresh, folder / STATE_FILE, _digest(folder / STATE_FILE))
 
 
-def open_given_weights(library: Library, subject: Subject, seed: int, classes: int | None) -> Weights:
+def open_given_weights(library: Library, subject: Subject, seed: int, classes: int | None, fetch: Fetch) -> Weights:
     """Return weights that depend on no data.
 
     Args:
         library: builds the network.
         subject: the network.
         seed: of random weights.
-        classes: number of outputs; None for the library's default.
+        classes: number of outputs; None for the library's default. A file and `model.classes` say it themselves.
+        fetch: gets the file as it was read.
 
     Raises:
-        BadInput: the kind of weights is unknown.
+        BadInput: the kind of weights is unknown, or the file does not fit.
+        Missing: from `fetch`.
     """
-    fresh = Fresh(library, subject, seed, classes)
     if subject.weights == "random":
-        return RandomWeights(fresh, f"random, seed {seed}, {classes} classes")
+        count = subject.classes or classes
+        return RandomWeights(Fresh(library, subject, seed, count), f"random, seed {seed}, {count} classes")
     if subject.weights == "file" and subject.weights_path is not None:
-        path = Path(subject.weights_path)
-        return FileWeights(fresh, path, _digest(path))
+        folder = fetch(file_recipe(library, subject))
+        facts = json.loads((folder / FACTS_FILE).read_text())
+        fresh = Fresh(library, subject, seed, facts["classes"])
+        return FileWeights(fresh, folder / STATE_FILE, facts["digest"], tuple(facts["notes"]))
     if subject.weights == "pretrained":
         # Which weights a library publishes under a name depends on its version: the environment is part of every key.
         return PretrainedWeights(library, subject.name, f"pretrained {version(subject.source)}")
@@ -101,7 +139,7 @@ def _digits(image_size: int, seed: int, fetch: Fetch) -> Dataset:
     """Return the digits, all of them: they fit the probe if the job's own images have no labels."""
     training, evaluation = BUNDLED_SAMPLES["digits"]
     digits = Data("digits", evaluation_samples=evaluation, calibration_samples=training)
-    return open_dataset(digits, image_size, seed, fetch)
+    return open_images(digits, imagenet(image_size), seed, fetch)
 
 
 def _digest(path: Path) -> str:
@@ -124,7 +162,7 @@ class Fresh:
         import torch
 
         torch.manual_seed(self.seed)
-        return self.builder.build(self.subject.name, self.subject.image_size, self.classes)
+        return self.builder.build(self.subject.name, self.subject.image_size or 0, self.classes)
 
 
 @dataclass(frozen=True)
@@ -133,6 +171,7 @@ class RandomWeights:
 
     fresh: Fresh
     digest: str
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int | None:
@@ -152,6 +191,7 @@ class PretrainedWeights:
     name: str
     digest: str
     classes: None = None
+    notes: tuple[str, ...] = ()
 
     def module(self) -> nn.Module:
         """Return the network with the published weights.
@@ -170,11 +210,12 @@ class PretrainedWeights:
 
 @dataclass(frozen=True)
 class FileWeights:
-    """A state_dict in a file."""
+    """A state_dict in the cache, whose names are those of the network."""
 
     fresh: Fresh
     path: Path
     digest: str
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int | None:
@@ -182,47 +223,90 @@ class FileWeights:
         return self.fresh.classes
 
     def module(self) -> nn.Module:
-        """Return the network with the file's weights.
+        """Return the network with these weights."""
+        import torch
 
-        Raises:
-            BadInput: the file is damaged, contains anything but tensors, or belongs to another network.
-        """
         module = self.fresh.module()
-        state = read_state(self.path)
-        try:
-            module.load_state_dict(state)
-        except RuntimeError as error:  # PyTorch's error for missing, unexpected and misshaped tensors
-            lines = [line.strip() for line in str(error).splitlines()[1:3]]
-            raise BadInput(
-                f"weights.path={self.path} does not fit {self.fresh.subject.name} with {self.classes} classes: "
-                f"{' '.join(lines)[:200]}"
-            ) from error
+        module.load_state_dict(torch.load(self.path, map_location="cpu", weights_only=True), strict=False)
         return module
 
 
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a .safetensors file, or of a state_dict saved by torch.save.
+def file_recipe(library: Library, subject: Subject) -> Recipe:
+    """Return the recipe of a file of weights, as the network takes them: its own names, no wrapper and no prefix."""
+    path = Path(subject.weights_path or "")
+    try:
+        digest = _digest(path)
+    except OSError as error:
+        raise BadInput(f"weights.path={path} cannot be read: {error.strerror}") from error
+
+    def build(folder: Path) -> None:
+        import torch
+
+        state, classes = read_weights(library, subject)
+        torch.save(state.tensors, folder / STATE_FILE)
+        facts = {"digest": f"{digest} {subject.weights_key} {classes}", "classes": classes, "notes": state.notes}
+        (folder / FACTS_FILE).write_text(json.dumps(facts))
+
+    key = {
+        "source": subject.source,
+        "name": subject.name,
+        "image_size": subject.image_size,
+        "task": subject.task,
+        "classes": subject.classes,
+        "file": digest,
+        "key": subject.weights_key,
+        "version": FILE_VERSION,
+    }
+    return Recipe("weights", key, build)
+
+
+def read_weights(library: Library, subject: Subject) -> tuple[state_dicts.StateDict, int | None]:
+    """Return the tensors of a file that fit a network, and its number of classes; None for the library's default.
 
     Raises:
-        BadInput: the file is damaged, or contains anything but tensors: a pickle may contain code, so it is rejected.
+        BadInput: the file is damaged, or does not fit; the message has the first keys that differ, and the
+            architecture that would fit if there is one.
     """
+    path = Path(subject.weights_path or "")
+    # Without a classifier, as for features, all numbers of classes are the same.
+    default = 0 if subject.task == "embedding" else None
+    wanted = _shapes(library, subject, subject.name, default)
+    state = state_dicts.read_state(path, subject.weights_key, wanted)
+    classes = default
+    if default is None:
+        other = _shapes(library, subject, subject.name, 7)
+        found = state_dicts.classes_of(state, wanted, other)
+        classes = subject.classes or found
+        wanted = other if classes == 7 else _shapes(library, subject, subject.name, classes)
+    elif default == 0:
+        head = [name for name in state.tensors if name not in wanted]
+        state = state_dicts.without(state, head if len(head) <= state_dicts.MAX_HEAD else [])
+    if wrong := state_dicts.differences(state, wanted):
+        many = f" with {classes} classes" if classes else ""
+        what = f"weights.path={path} does not fit {subject.name}{many}"
+        raise BadInput(f"{what}: {state_dicts.some(wrong)}{_better(library, subject, state)}")
+    return state, classes
+
+
+def _better(library: Library, subject: Subject, state: state_dicts.StateDict) -> str:
+    """Return the advice to take another architecture, the first relative that fits a file; empty if none does."""
+    for name in library.relatives(subject.name):
+        try:
+            wanted, other = (_shapes(library, subject, name, count) for count in (None, 7))
+            classes = state_dicts.classes_of(state, wanted, other)
+            if not state_dicts.differences(state, _shapes(library, subject, name, classes)):
+                return f". It fits {name}: take model.name={name}"
+        except Exception:  # noqa: S112 -- a relative that cannot be built at this size fits nothing
+            continue
+    return ""
+
+
+def _shapes(library: Library, subject: Subject, name: str, classes: int | None) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of an architecture's parameters and buffers."""
     import torch
 
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each kind of damage has its own exception: zip, pickle, EOF, safetensors, …
-        first_line = str(error).strip().splitlines()[0][:160] if str(error).strip() else ""
-        raise BadInput(
-            f"weights.path={path} is damaged or not a state_dict of tensors ({type(error).__name__}: {first_line}): "
-            f"save it again with torch.save(model.state_dict(), …) or as .safetensors"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise BadInput(f"weights.path={path} holds no state_dict: save model.state_dict(), not the model")
-    return state
+    with torch.device("meta"):
+        return state_dicts.shapes_of(library.build(name, subject.image_size or 0, classes))
 
 
 def probe_recipe(library: Library, subject: Subject, seed: int, dataset: Dataset) -> Recipe:

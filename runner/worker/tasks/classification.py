@@ -14,4 +14,4 @@ class Task(base.Task):
 
     def answers(self, runtime: Runtime, samples: Any) -> Answers:
         """Return ``logits``: batch × classes, float32."""
-        return {"logits": runtime.outputs(self._subject.inputs(samples))["logits"]}
+        return {"logits": runtime.outputs(self._subject.inputs(samples))[self._subject.logits]}

@@ -10,7 +10,9 @@ from PIL import Image
 
 from runner.analysis.accuracy import compare
 from runner.worker.artifacts.cache import Cache
-from runner.worker.data.datasets import IMAGENET_MEAN, IMAGENET_STD, Dataset, open_dataset
+from runner.worker.data.datasets import Dataset
+from runner.worker.data.images import open_images
+from runner.worker.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, imagenet
 from runner.worker.failures import BadInput
 from tests.jobs import cache_of, change_job, make_job
 from tests.worker.backends.test_backends import PROBE, infer, opened
@@ -31,7 +33,7 @@ def open_data(cache):
     def opened(kind: str = "digits", **changed) -> Dataset:
         few = make_job(data=kind, image_size=SIZE, evaluation_samples=40, calibration_samples=16)
         job = change_job(few, **changed)
-        return open_dataset(job.data, job.subject.image_size, job.run.seed, cache.get)
+        return open_images(job.data, imagenet(job.subject.image_size), job.run.seed, cache.get)
 
     return opened
 
@@ -169,7 +171,7 @@ def test_image_folder_digest_covers_the_bytes_of_the_files(open_data, folder):
     data = open_folder(open_data, folder)
     before = data.digest
     assert open_folder(open_data, folder).digest == before
-    name = data.source._files[data.evaluation[2]]
+    name = data.source._pictures.files[data.evaluation[2]]
     with Image.open(name) as picture:
         picture.putpixel((3, 3), (1, 2, 3))
         picture.save(name)

@@ -13,7 +13,7 @@ def test_code_in_weights_is_never_executed(tmp_path):
     import torch
 
     from runner.worker.failures import BadInput
-    from runner.worker.subjects.weights import read_state
+    from runner.worker.subjects.state_dicts import read_state
 
     class Malicious:
         def __reduce__(self):
@@ -23,7 +23,7 @@ def test_code_in_weights_is_never_executed(tmp_path):
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Malicious()))
     for name in ("weights.pt", "plain.pt"):
         with pytest.raises(BadInput, match="not a state_dict of tensors"):
-            read_state(tmp_path / name)
+            read_state(tmp_path / name, None, {})
     assert not (tmp_path / "executed").exists()
 
 
@@ -34,13 +34,13 @@ def test_truncated_weights(tmp_path, suffix):
     from safetensors.torch import save_file
 
     from runner.worker.failures import BadInput
-    from runner.worker.subjects.weights import read_state
+    from runner.worker.subjects.state_dicts import read_state
 
     path = tmp_path / f"weights{suffix}"
     state = {"weight": torch.ones(100, 100)}
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
-    assert torch.equal(read_state(path)["weight"], state["weight"])
+    assert torch.equal(read_state(path, None, {}).tensors["weight"], state["weight"])
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(BadInput, match=f"weights.path={path}") as caught:
-        read_state(path)
+        read_state(path, None, {})
     assert "\n" not in str(caught.value)

@@ -18,9 +18,9 @@ from runner.worker.data.texts import TextBatch
 from runner.worker.failures import BadInput, Unsupported
 from runner.worker.subjects.checkpoints.hub import fetch_model, fresh_config, origin
 from runner.worker.subjects.checkpoints.tokenizers import open_tokenizer, tokenizer_recipe
+from runner.worker.subjects.state_dicts import load_into, read_state, shapes_of
 from runner.worker.subjects.subject import BATCH, CHECKPOINT, MODULE, Batch, Form, Port, Signature, Subject
 from runner.worker.subjects.torchvision import declare_torchvision_operators
-from runner.worker.subjects.weights import read_state
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -182,7 +182,8 @@ def checkpoint_recipe(subject: Choice, seed: int, dataset: Dataset, fetch: Fetch
     if subject.weights == "probe":
         key["training"] = [dataset.digest_of(dataset.training[:FITTING_SAMPLES]), subject.sequence_length]
     if subject.weights == "file" and subject.weights_path is not None:
-        key["file"] = hashlib.sha256(Path(subject.weights_path).read_bytes()).hexdigest()
+        with Path(subject.weights_path).open("rb") as stream:
+            key["file"] = [hashlib.file_digest(stream, "sha256").hexdigest(), subject.weights_key]
 
     def build(folder: Path) -> None:
         opened = open_tokenizer(fetch(tokenizer)) if tokenizer else None
@@ -221,12 +222,9 @@ def _make(subject: Choice, seed: int, tokenizer: Any, dataset: Dataset, commit: 
 
         make_probe(module, subject.task, dataset, seed)
     if subject.weights == "file" and subject.weights_path is not None:
-        try:
-            module.load_state_dict(read_state(Path(subject.weights_path)))
-        except RuntimeError as error:  # PyTorch's error for missing, unexpected and misshaped tensors
-            wrong = " ".join(line.strip() for line in str(error).splitlines()[1:3])[:200]
-            path, architecture = subject.weights_path, subject.architecture
-            raise BadInput(f"weights.path={path} does not fit {architecture}: {wrong}") from error
+        path = Path(subject.weights_path)
+        state = read_state(path, subject.weights_key, shapes_of(module))
+        load_into(module, state, f"weights.path={path} does not fit {subject.architecture}")
     return module
 
 

@@ -91,7 +91,7 @@ def fresh_config(subject: Subject, tokenizer: Any, classes: int) -> Any:
     """
     fields: dict[str, Any] = {"num_labels": classes}
     if tokenizer is None:
-        fields["image_size"] = subject.image_size
+        fields["image_size"] = subject.image_size  # known by then: see published.picture_preparation
     else:
         marks = {"pad": tokenizer.pad_token_id, "bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id}
         fields |= {f"{name}_token_id": number for name, number in marks.items() if number is not None}
