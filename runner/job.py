@@ -79,6 +79,8 @@ class Engine:
     """A module of :mod:`runner.worker.backends` or of a folder in BACKENDS_VARIABLE."""
     precision: str = "fp32"
     """A value of :class:`runner.config.schema.Precision`."""
+    steering: dict[str, Any] = field(default_factory=dict)
+    """What was changed of the quantiser: the fields of :class:`runner.config.schema.PrecisionConfig` that are set."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the backend's constructor."""
     memory_format: str = "contiguous"

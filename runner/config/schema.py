@@ -49,6 +49,9 @@ class Precision(StrEnum):
     bf16 = "bf16"
     int8 = "int8"
     """8-bit weights and activations; the ranges of activations are calibrated once."""
+    int8_accuracy = "int8_accuracy"
+    """The same, but operations that cost too much accuracy remain in floating point, until the loss on training samples
+    is at most 1 % (NNCF's accuracy control)."""
     int8_dynamic = "int8_dynamic"
     """8-bit weights and activations; the ranges of activations are computed in every inference, without calibration."""
     int8_weights = "int8_weights"
@@ -210,6 +213,17 @@ class PrecisionConfig:
 
     name: Precision = MISSING
     """Lower precision is faster on processors that support it, and can cost accuracy."""
+    ignore: list[str] = field(default_factory=list)
+    """Operations that int8 leaves in floating point: their names, which may have * and ?, or types such as Softmax."""
+    calibration: str | None = None
+    """How int8 takes the ranges of activations from the calibration samples: minmax, percentile or entropy. null: the
+    quantiser's own way."""
+    preset: str | None = None
+    """performance: symmetric ranges of activations, which some processors compute faster; mixed: asymmetric ones where
+    values have one sign, which is more accurate. null: the quantiser's own choice."""
+    model_type: str | None = None
+    """transformer or other: whether the quantiser treats attention specially. null: it does if the graph has a
+    softmax."""
 
 
 @dataclass

@@ -15,7 +15,7 @@ from runner.config.schema import RunConfig
 from runner.machine.facts import this_machine
 from runner.measuring.slices import Round, by_replicate
 from runner.processes.instances import Instances
-from runner.processes.launch import WorkerLaunch, build_launches
+from runner.processes.launch import UNRECORDED, WorkerLaunch, build_launches
 from runner.protocol import Evaluate, Evaluated, Finding, Loaded, Observe, Observed, RunSlice, Slice, Warm, WarmUp
 from runner.results.files import write_json
 
@@ -238,5 +238,12 @@ def note_launches(folder: Path, name: str, launches: Sequence[WorkerLaunch]) -> 
     Raises:
         OSError: the disk is full, or the folder is not writable.
     """
-    note = [{"argv": launch.argv, "env": launch.env, "job": asdict(launch.job)} for launch in launches]
+    note = [
+        {
+            "argv": launch.argv,
+            "env": {name: "not recorded" if name in UNRECORDED else value for name, value in launch.env.items()},
+            "job": asdict(launch.job),
+        }
+        for launch in launches
+    ]
     write_json(folder / f"launch-{name}.json", hide(note))

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 from runner.config import model_catalog
@@ -36,11 +37,13 @@ ALLOWED = frozenset(
         *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "HF_TOKEN_PATH", "TORCH_HOME"),
         # Their older names, which the hub's library still reads.
         *("HUGGINGFACE_HUB_CACHE", "HUGGING_FACE_HUB_TOKEN", "TRANSFORMERS_CACHE"),
-        # Where the libraries of an interpreter are that is not the system's.
-        "LD_LIBRARY_PATH",
     }
 )
 ALLOWED_PREFIXES = ("LC_",)
+LIBRARY_PATH = "LD_LIBRARY_PATH"
+"""Passed only if this process needs it: it could put another OpenMP or C++ library under measurement."""
+UNRECORDED = frozenset({"HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", LIBRARY_PATH})
+"""Variables whose values are in no record."""
 
 QUIET = {
     "PYTHONUNBUFFERED": "1",  # the log is complete even if the process dies
@@ -129,6 +132,8 @@ def build_environment(config: RunConfig, ambient: Mapping[str, str], preload: Se
         preload: libraries for LD_PRELOAD.
     """
     env = {name: value for name, value in ambient.items() if name in ALLOWED or name.startswith(ALLOWED_PREFIXES)}
+    if _needs(ambient.get(LIBRARY_PATH, "")):
+        env[LIBRARY_PATH] = ambient[LIBRARY_PATH]
     env |= QUIET
     if extra := ambient.get(BACKENDS_VARIABLE):  # a worker has another current folder
         env[BACKENDS_VARIABLE] = os.pathsep.join(str(Path(folder).absolute()) for folder in extra.split(os.pathsep))
@@ -229,6 +234,7 @@ def _build_job(config: RunConfig, threads: int | None, expectations: Expectation
     engine = Engine(
         backend=config.backend.name,
         precision=str(config.precision.name),
+        steering={name: value for name, value in asdict(config.precision).items() if name != "name" and value},
         options=dict(config.backend.options),
         memory_format=str(config.memory_format),
         threads=threads,
@@ -244,6 +250,22 @@ def _build_job(config: RunConfig, threads: int | None, expectations: Expectation
         environments={one.name: Environment(str(one.python), one.digest) for one in (find_environment(None), own)},
     )
     return Job(subject, data, engine, run, expectations)
+
+
+def _needs(library_path: str) -> bool:
+    """Return whether this process has loaded a library from a folder of LD_LIBRARY_PATH: its workers then must, too."""
+    folders = tuple(f"{folder.rstrip('/')}/" for folder in library_path.split(":") if folder)
+    return bool(folders) and any(path.startswith(folders) for path in mapped_files())
+
+
+@cache
+def mapped_files() -> frozenset[str]:
+    """Return the files that this process has mapped."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:  # no /proc, for example on macOS
+        return frozenset()
+    return frozenset(line.split(maxsplit=5)[5] for line in lines if "/" in line)
 
 
 def _layout(config: RunConfig, machine: Machine) -> str:

@@ -16,6 +16,7 @@ BF16_SETS = ("AVX-512 BF16", "AMX BF16")
 NEAREST = {
     "bf16": ("int8", "fp32"),
     "int8": ("int8_dynamic", "bf16"),
+    "int8_accuracy": ("int8",),
     "int8_dynamic": ("int8",),
     "int8_weights": ("int8_dynamic", "int8"),
     "int4_weights": ("int8_weights", "int8_dynamic", "int8"),

@@ -21,7 +21,16 @@ USUAL = {
     "scenario": "sync",
 }
 """Default option of each setting: a row should beat the row that differs only by having the default."""
-PRECISIONS = {"fp32": 0, "bf16": 1, "int8_weights": 1, "int8_dynamic": 2, "int4_weights": 2, "int8": 3, "as_is": 0}
+PRECISIONS = {
+    "fp32": 0,
+    "bf16": 1,
+    "int8_weights": 1,
+    "int8_dynamic": 2,
+    "int4_weights": 2,
+    "int8": 3,
+    "int8_accuracy": 3,
+    "as_is": 0,
+}
 """Expected order of speed, slow to fast; precisions with the same rank are not compared."""
 HARDWARE = {
     "int8": ("AVX-512 VNNI", "AVX-VNNI", "AMX INT8"),

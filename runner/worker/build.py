@@ -65,11 +65,11 @@ class Gathered:
     @property
     def notes(self) -> list[str]:
         """Remarks on how the model was made, for readers of the result."""
-        calibrated = self.settings.precision == "int8" and self.synthetic
+        calibrated = self.settings.precision in ("int8", "int8_accuracy") and self.synthetic
         remarks = (
             ["int8 is calibrated on synthetic values: its accuracy says nothing about your data"] if calibrated else []
         )
-        if self.settings.precision in ("int8", "int8_dynamic") and not has_vnni():
+        if self.settings.precision in ("int8", "int8_accuracy", "int8_dynamic") and not has_vnni():
             remarks.append("a bit of each int8 product is left free: this processor adds pairs of them in 16 bits")
         source, own = self.dataset.source, self.subject.classes
         if source.labels is not None and own is not None and own != source.classes:
@@ -107,6 +107,7 @@ def gather(job: Job, fetch: Fetch) -> Gathered:
     engine = job.engine
     settings = Settings(
         precision=engine.precision,
+        partial=bool(engine.steering.get("ignore")) or engine.precision == "int8_accuracy",
         batch_size=job.run.batch_size,
         threads=engine.threads,
         memory_format=engine.memory_format,
@@ -121,7 +122,7 @@ def gather(job: Job, fetch: Fetch) -> Gathered:
     samples, _ = next(dataset.batches(dataset.evaluation, job.run.batch_size))
     example = subject.inputs(samples)
     shapes = shapes_of(example)
-    form, recipe = artifact_recipe(accepted, Order(subject, dataset, shapes, accepted[0]), fetch)
+    form, recipe = artifact_recipe(accepted, Order(subject, dataset, shapes, accepted[0], engine.steering), fetch)
     model = Model(
         subject,
         form,

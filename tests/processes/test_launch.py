@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from runner.config.composition import compose_settings, typed
 from runner.config.labels import describe
@@ -18,6 +19,7 @@ from runner.machine import libraries as machine_libraries
 from runner.machine.facts import Machine
 from runner.machine.topology import PhysicalCore, Topology
 from runner.paths import PROJECT
+from runner.processes import launch as launching
 from runner.processes.launch import QUIET, WorkerLaunch, build_launch, build_launches
 from runner.processes.placement import bind, share
 from runner.processes.worker import Worker
@@ -99,6 +101,14 @@ def test_only_the_allow_list_reaches_a_worker(backend):
     assert {name: value for name, value in noisy.env.items() if name not in own} == HARMLESS
     assert set(noisy.env) & set(HARMFUL) == {"PYTHONPATH", "PYTHONHASHSEED"}
     assert (noisy.env["PYTHONPATH"], noisy.env["PYTHONHASHSEED"]) == (str(PROJECT), "0")
+
+
+def test_a_library_path_that_this_process_needs_reaches_a_worker(monkeypatch):
+    """An interpreter outside the system's folders could not start without it."""
+    monkeypatch.setattr(launching, "mapped_files", lambda: frozenset({"/opt/python/lib/libpython3.11.so"}))
+    needed = "/elsewhere:/opt/python/lib"
+    assert launched(ambient=HARMLESS | {"LD_LIBRARY_PATH": needed}).env["LD_LIBRARY_PATH"] == needed
+    assert "LD_LIBRARY_PATH" not in launched(ambient=HARMLESS | {"LD_LIBRARY_PATH": "/opt/pytho"}).env
 
 
 def test_layout_is_fixed_or_random():
@@ -327,6 +337,8 @@ def test_equal_configurations_give_equal_launches():
 def test_paths_are_absolute(tmp_path, monkeypatch):
     """A worker has another current folder, so it must not get relative paths."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "images" / "a.png")
     launch = launched(
         *("output_dir=mine", "weights=file", "weights.path=net.pt", "data=image_folder", "data.path=images"),
         ambient=HARMLESS | {BACKENDS_VARIABLE: "one:/two"},

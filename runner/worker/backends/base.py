@@ -42,6 +42,8 @@ class Settings:
     """``sync``: one batch at a time. ``async``: enough concurrent batches to keep all cores busy."""
     cores: int
     """Cores that the process may use."""
+    partial: bool = False
+    """Whether it was requested that int8 leaves a part in floating point."""
 
     @property
     def threads_per_request(self) -> int | None:

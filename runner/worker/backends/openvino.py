@@ -23,6 +23,7 @@ PROPERTIES: dict[str, dict[str, str]] = {
     "fp32": {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"},
     "bf16": {"INFERENCE_PRECISION_HINT": "bf16", "KV_CACHE_PRECISION": "bf16", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"},
     "int8": {"INFERENCE_PRECISION_HINT": "f32"},
+    "int8_accuracy": {"INFERENCE_PRECISION_HINT": "f32"},
     "int8_weights": {"INFERENCE_PRECISION_HINT": "f32"},
     "int4_weights": {"INFERENCE_PRECISION_HINT": "f32"},
     "as_is": {"INFERENCE_PRECISION_HINT": "f32"},
@@ -44,6 +45,7 @@ class Runtime(base.Runtime):
         "fp32": (IR, ONNX),
         "bf16": (IR, ONNX),
         "int8": (Form("ir", "int8"),),
+        "int8_accuracy": (Form("ir", "int8_accuracy"),),
         "int8_weights": (Form("ir", "int8_weights"),),
         "int4_weights": (Form("ir", "int4_weights"),),
         "as_is": (Form("ir", "as_is"), Form("onnx", "as_is")),
@@ -162,7 +164,11 @@ class Runtime(base.Runtime):
         """Return the precision of the compiled model's layers, or that of the weights if only these are compressed."""
         if self._precision in WEIGHTS_ONLY:
             return [openvino_graph.weights_precision(self._precision, self._source, self._compiled)]
-        return [openvino_graph.executed(self._precision, self._compiled, self._work, expected=probe.macs)]
+        partial = self._settings.partial
+        found = openvino_graph.executed(
+            self._precision, self._compiled, self._work, expected=probe.macs, partial=partial
+        )
+        return [found]
 
 
 @contextmanager

@@ -180,7 +180,8 @@ class Runtime(base.Runtime):
             events = json.loads(Path(self._session.end_profiling()).read_text())
             graph = onnx.load(Path(folder) / FILES["onnx"], load_external_data=False).graph
             weights = ort_profile.weight_shapes(graph)
-            return [ort_profile.precision(self._precision, events, weights, expected=probe.macs)]
+            partial = self._settings.partial
+            return [ort_profile.precision(self._precision, events, weights, expected=probe.macs, partial=partial)]
 
 
 def best_plan(flags: frozenset[str]) -> str:

@@ -6,12 +6,14 @@ artifact of the cache: its key contains the key of what it was made from, so tha
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import logging
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +24,7 @@ from runner.worker import converters
 from runner.worker.artifacts.cache import Fetch, Missing, Recipe
 from runner.worker.data.datasets import Dataset
 from runner.worker.evidence.isa import has_vnni
-from runner.worker.failures import JobFailure, Unsupported, gist
+from runner.worker.failures import JobFailure, Refused, Unsupported, gist
 from runner.worker.subjects.subject import Form, Shapes, Subject
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ class Order:
     """Shapes of the inputs of a batch, for the extents that the signature leaves open."""
     form: Form
     """The form to make."""
+    steering: Mapping[str, Any] = field(default_factory=dict)
+    """What was changed of a quantiser: see :attr:`runner.job.Engine.steering`."""
 
 
 class Converter(ABC):
@@ -50,6 +54,8 @@ class Converter(ABC):
     """The forms that it reads, best first."""
     environment: ClassVar[str] = HOST_ENVIRONMENT
     """The environment whose interpreter runs it."""
+    steered_by: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """The fields of :attr:`Order.steering` that have an effect, with their values; () for any."""
     version: ClassVar[int] = 1
     """Part of the cache key. Increment it when the way of converting changes: cached artifacts become invalid."""
 
@@ -92,6 +98,31 @@ def calibration_key(order: Order, alternative: str) -> dict[str, Any]:
     if order.subject.task == "text-generation":
         raise Unsupported(alternative)
     return {"calibration": order.dataset.digest_of(order.dataset.calibration)}
+
+
+def chosen(wanted: Sequence[str], types_by_name: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the names and the types of a graph's operations that `precision.ignore` lists.
+
+    Args:
+        wanted: names, which may have * and ?, or types.
+        types_by_name: the types of the graph's operations, by name.
+
+    Raises:
+        Refused: one matches nothing; the remedy names the nearest.
+    """
+    names: list[str] = []
+    types: list[str] = []
+    for word in wanted:
+        if word in types_by_name.values():
+            types.append(word)
+        elif found := [name for name in types_by_name if name == word or fnmatchcase(name, word)]:
+            names += found
+        else:
+            known = [*dict.fromkeys(types_by_name.values()), *types_by_name]
+            near = difflib.get_close_matches(word, known, n=3, cutoff=0.3) or known[:3]
+            allowed = "names of operations of the graph, with * and ?, or their types"
+            raise Refused("precision.ignore", word, allowed, f"Nothing matches; the nearest: {', '.join(near)}")
+    return names, types
 
 
 def range_key() -> dict[str, Any]:
@@ -145,7 +176,24 @@ def artifact_recipe(accepted: Sequence[Form], order: Order, fetch: Fetch) -> tup
             f"{order.subject.name} comes as {comes}, nothing converts that to {names}: take another backend"
         )
     form = min(ways, key=lambda way: way[0])[1]
+    _refuse_steering(form, order)
     return form, _recipe(form, order, fetch)
+
+
+def _refuse_steering(form: Form, order: Order) -> None:
+    """Refuse settings of a quantiser that would have no effect: a row must not claim them.
+
+    Raises:
+        Unsupported: the last step to the form knows no such setting, or not this value.
+    """
+    step = None if form in order.subject.forms else _step(form, order.subject.forms)
+    known = step.converter.steered_by if step else {}
+    who = step.converter.name if step else f"a model that comes as {form}"
+    for name, value in order.steering.items():
+        if name not in known:
+            raise Unsupported(f"precision.{name} has no effect on {who}: leave it out, or take another backend")
+        if known[name] and value not in known[name]:
+            raise Unsupported(f"{who} has no precision.{name}={value}: take {' or '.join(known[name])}")
 
 
 def _recipe(form: Form, order: Order, fetch: Fetch) -> Recipe | None:
@@ -155,7 +203,7 @@ def _recipe(form: Form, order: Order, fetch: Fetch) -> Recipe | None:
         return None
     step = _step(form, subject.forms)
     assert step is not None
-    converter, wanted = step.converter, Order(subject, order.dataset, order.shapes, form)
+    converter, wanted = step.converter, replace(order, form=form)
     source = _recipe(step.source, order, fetch)
 
     def build(target: Path) -> None:
@@ -175,6 +223,8 @@ def _recipe(form: Form, order: Order, fetch: Fetch) -> Recipe | None:
         "version": converter.version,
         **converter.key(wanted),
     }
+    if converter.steered_by and order.steering:
+        key["steering"] = dict(order.steering)
     return Recipe(str(form), key, build, converter.environment)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from runner.worker.converters import base
-from runner.worker.converters.base import Order, calibration_key, range_key
+from runner.worker.converters.base import Order, calibration_key, chosen, range_key
 from runner.worker.converters.optimum_onnx import copy_configuration
 from runner.worker.evidence.isa import has_vnni
+from runner.worker.failures import Unsupported
 from runner.worker.subjects.subject import FILES, MAX_ONNX_BYTES, ONNX, Batch, Form
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,11 @@ class Converter(base.Converter):
     name = "ONNX Runtime's quantiser"
     sources = (ONNX,)
     version = 4
+    steered_by: ClassVar = {
+        "ignore": (),
+        "calibration": ("minmax", "percentile", "entropy"),
+        "model_type": ("transformer", "other"),
+    }
 
     def makes(self, form: Form) -> bool:
         """Return whether the form is a graph in static int8."""
@@ -43,11 +49,20 @@ class Converter(base.Converter):
         """Write ``model.onnx``."""
         assert source is not None
         batches = (order.subject.inputs(samples) for samples in order.dataset.calibration_batches())
-        quantise(source / FILES["onnx"], target / FILES["onnx"], batches, reduce_range=not has_vnni())
+        quantise(source / FILES["onnx"], target / FILES["onnx"], batches, reduce_range=not has_vnni(), **order.steering)
         copy_configuration(source, target)
 
 
-def quantise(source: Path, target: Path, batches: Iterable[Batch], *, reduce_range: bool) -> None:
+def quantise(
+    source: Path,
+    target: Path,
+    batches: Iterable[Batch],
+    *,
+    reduce_range: bool,
+    ignore: Sequence[str] = (),
+    calibration: str = "minmax",
+    model_type: str | None = None,
+) -> None:
     """Write a static int8 model in QDQ format: unsigned activations, and signed weights per channel.
 
     In a graph with attention, only the matrix products are quantised, both inputs of each, also where both are
@@ -59,14 +74,25 @@ def quantise(source: Path, target: Path, batches: Iterable[Batch], *, reduce_ran
         target: the file to write.
         batches: the calibration data.
         reduce_range: quantise weights to 7 bits.
+        ignore: operations that stay in fp32, by name or type; see :func:`runner.worker.converters.base.chosen`.
+        calibration: minmax, percentile or entropy.
+        model_type: transformer or other; None: a graph with a softmax has attention.
+
+    Raises:
+        Refused: a word of `ignore` matches nothing.
+        Unsupported: the quantiser found nothing to quantise.
     """
     import onnx
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     prepared = target.with_name("prepared.onnx")
     prepare(source, prepared)
     graph = onnx.load(prepared, load_external_data=False).graph
-    attention = any(node.op_type == "Softmax" for node in graph.node)
+    softmax = any(node.op_type == "Softmax" for node in graph.node)
+    attention = softmax if model_type is None else model_type == "transformer"
+    methods = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
+    names, types = chosen(ignore, {node.name: node.op_type for node in graph.node})
+    names += [node.name for node in graph.node if node.op_type in types]
     linear = ["Conv", "MatMul", "Gemm"]
     quantize_static(
         prepared,
@@ -77,10 +103,14 @@ def quantise(source: Path, target: Path, batches: Iterable[Batch], *, reduce_ran
         reduce_range=reduce_range,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
+        calibrate_method=getattr(CalibrationMethod, methods[calibration]),
+        nodes_to_exclude=names,
         op_types_to_quantize=linear if attention else None,
         extra_options={"OpTypesToExcludeOutputQuantization": linear} if attention else {},
         use_external_data_format=is_large(source),
     )
+    if not any(node.op_type == "QuantizeLinear" for node in onnx.load(target, load_external_data=False).graph.node):
+        raise Unsupported("ONNX Runtime's quantiser found nothing to quantise in the graph: take precision=fp32")
     for file in target.parent.glob(f"{prepared.name}*"):  # with its weights beside it
         file.unlink()
 

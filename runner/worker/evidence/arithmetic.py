@@ -11,6 +11,7 @@ REQUIRED_SHARE = {
     "fp32": 0.999,
     "bf16": 0.8,
     "int8": 0.8,
+    "int8_accuracy": 0.8,
     "int8_dynamic": 0.8,
     "int8_weights": 0.8,
     "int4_weights": 0.8,
@@ -19,7 +20,7 @@ REQUIRED_SHARE = {
 """Minimum share of the work of convolutions and matrix products in the requested precision. fp32 is the reference for
 accuracy, so all of it must be fp32; a quantiser may skip operations that it does not support. A file as it is requests
 nothing: what executed is shown."""
-EXECUTED_AS = {"int8_dynamic": "int8"}
+EXECUTED_AS = {"int8_dynamic": "int8", "int8_accuracy": "int8"}
 """Precisions that execute in the arithmetic of another one."""
 MIN_OBSERVED_SHARE = 0.9
 """Minimum share of a network's known work that must be observed: libraries do not report every kernel."""
@@ -27,7 +28,7 @@ REMEDIES = {
     "fp32": "the runtime lowered the precision: set its precision hint",
     "bf16": "the runtime computed in fp32, this processor may lack bf16 arithmetic: take precision=fp32",
     **dict.fromkeys(
-        ("int8", "int8_dynamic", "int8_weights", "int4_weights"),
+        ("int8", "int8_accuracy", "int8_dynamic", "int8_weights", "int4_weights"),
         "the quantiser skipped too many operations: see its log, or take precision=bf16",
     ),
 }
@@ -52,6 +53,7 @@ def precision(
     source: str,
     *,
     expected: float,
+    partial: bool = False,
     facts: Mapping[str, float] | None = None,
 ) -> Finding:
     """Report the executed precision.
@@ -62,6 +64,7 @@ def precision(
         unit: unit of the amounts, for the message.
         source: source of the observation.
         expected: the model's total work in the same unit, counted apart from the runtime; 0 if unknown.
+        partial: whether it was requested that a part remains in floating point: any share is then as requested.
         facts: additional numbers for the finding.
 
     Returns:
@@ -79,7 +82,8 @@ def precision(
     observed = ", ".join(f"{_percent(share)} {name}" for name, share in ranked)
     observed += f" of {unit}, {len(works)} operations" + (f" ({', '.join(kernels[:4])})" if kernels else "")
     unobserved = max(0.0, 1 - total / expected) if expected else 1.0
-    if shares.get(EXECUTED_AS.get(requested, requested), 0.0) < REQUIRED_SHARE[requested]:
+    share = shares.get(EXECUTED_AS.get(requested, requested), 0.0)
+    if share == 0.0 < REQUIRED_SHARE[requested] or (share < REQUIRED_SHARE[requested] and not partial):
         state = CONTRADICTED
     else:
         state = VERIFIED if 1 - unobserved >= MIN_OBSERVED_SHARE else UNKNOWN

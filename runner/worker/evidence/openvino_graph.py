@@ -30,7 +30,7 @@ class LayerWork:
     """For each name that a compiled layer may have, the name of its operation."""
 
 
-def executed(precision: str, compiled: Any, work: LayerWork, *, expected: float) -> Finding:
+def executed(precision: str, compiled: Any, work: LayerWork, *, expected: float, partial: bool = False) -> Finding:
     """Return the precision of a compiled model's compute-intensive layers.
 
     Args:
@@ -38,6 +38,7 @@ def executed(precision: str, compiled: Any, work: LayerWork, *, expected: float)
         compiled: the compiled model.
         work: of the model before compilation.
         expected: multiply-accumulates of the model in the same unit, counted apart from OpenVINO; 0 if unknown.
+        partial: whether a part was requested to remain in floating point.
     """
     works, unfused = [], 0
     remaining = dict(work.macs)
@@ -56,9 +57,8 @@ def executed(precision: str, compiled: Any, work: LayerWork, *, expected: float)
         unfused += info["layerType"].astype(str) == "FakeQuantize"
     source = "OpenVINO's get_runtime_model()"
     expected = max(expected, sum(work.macs.values())) if expected else 0.0  # an unknown total stays unknown
-    return arithmetic.precision(
-        precision, works, "multiply-accumulates", source, expected=expected, facts={"qdq": unfused}
-    )
+    unit, facts = "multiply-accumulates", {"qdq": float(unfused)}
+    return arithmetic.precision(precision, works, unit, source, expected=expected, partial=partial, facts=facts)
 
 
 def count_work(model: Any) -> LayerWork:

@@ -48,7 +48,9 @@ def weight_shapes(graph: Any) -> dict[str, list[int]]:
     return found
 
 
-def precision(requested: str, events: Sequence[Event], weights: Mapping[str, list[int]], *, expected: float) -> Finding:
+def precision(
+    requested: str, events: Sequence[Event], weights: Mapping[str, list[int]], *, expected: float, partial: bool = False
+) -> Finding:
     """Report the executed precision of convolutions and matrix products, and the number of unfused Q/DQ nodes.
 
     Kernels whose multiply-accumulates cannot be counted are part of what was not observed.
@@ -58,6 +60,7 @@ def precision(requested: str, events: Sequence[Event], weights: Mapping[str, lis
         events: the profiler's events of one batch.
         weights: shapes of the convolutions' weights, see :func:`weight_shapes`.
         expected: multiply-accumulates of the batch, counted apart from ONNX Runtime; 0 if they are not known.
+        partial: whether a part was requested to remain in floating point.
     """
     kernels = [event for event in events if event["name"].endswith("_kernel_time")]
     unfused = [event for event in kernels if event["args"]["op_name"] in ("QuantizeLinear", "DequantizeLinear")]
@@ -70,7 +73,8 @@ def precision(requested: str, events: Sequence[Event], weights: Mapping[str, lis
         if (count := _multiply_accumulates(event, weights)) is not None
     ]
     source = "ONNX Runtime's profiler"
-    return arithmetic.precision(requested, works, "multiply-accumulates", source, expected=expected, facts=facts)
+    unit = "multiply-accumulates"
+    return arithmetic.precision(requested, works, unit, source, expected=expected, partial=partial, facts=facts)
 
 
 def _tensors(event: Event, which: str) -> list[Tensor]:
