@@ -157,6 +157,8 @@ class Loaded:
     """Remarks on the samples, for readers of the result."""
     tokens_per_sample: float = 0.0
     """Mean number of tokens in the timed texts, without padding; 0 unless they differ in length."""
+    no_gate: str = ""
+    """Why there is no verdict of the gate: the accuracy says nothing about trained weights; empty if it does."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,23 @@ class Inspect:
 
 
 @dataclass(frozen=True)
+class CheckNetwork:
+    """Check a network of a library before a launch; answered by :class:`Network`, :class:`Mistaken` or Failure."""
+
+    job: Job
+    """Its subject and its cache count."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network can be built, takes the size of its input, and its file of weights fits."""
+
+    image_size: int
+    classes: int | None
+    """Number of classes of a file of weights; None for others."""
+
+
+@dataclass(frozen=True)
 class PortInfo:
     """An input or output of a model."""
 
@@ -325,6 +344,8 @@ class Failure:
 
 Message: TypeAlias = (
     Load
+    | CheckNetwork
+    | Network
     | WarmUp
     | RunSlice
     | Observe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from runner.analysis.accuracy import Accuracy, InvalidOutput
 from runner.analysis.findings import contradictions, is_partly_quantised
@@ -13,7 +13,7 @@ from runner.measuring.aggregation import aggregate
 from runner.measuring.member import Member
 from runner.measuring.reference import References
 from runner.measuring.round_log import write_rounds
-from runner.protocol import Finding
+from runner.protocol import Finding, Loaded
 from runner.results.plan import Plan
 from runner.results.result import Measurement, Result
 from runner.results.status import RunFailed, Status
@@ -110,7 +110,7 @@ class Row:
             fingerprint=self.plan.fingerprint,
             settings=self.plan.settings,
             measurement=measurement,
-            accuracy=None if failure else self.accuracy,
+            accuracy=None if failure or not self.accuracy else without_gate(self.accuracy, loaded),
             accuracy_failure=self.accuracy_failure,
             evidence_failure=self.evidence_failure,
             phases=phases,
@@ -127,7 +127,7 @@ class Row:
             digests={"weights": loaded.weights_digest, "data": loaded.data_digest} if loaded else {},
             packages=environment.versions,
             environment=f"{environment.name} {environment.digest}",
-            notes=[*(loaded.notes if loaded else []), *unwritten],
+            notes=[*(loaded.notes if loaded else []), *filter(None, [loaded.no_gate if loaded else ""]), *unwritten],
             exception=failure.exception if failure else "",
             log_tail=failure.log_tail if failure else "",
         )
@@ -140,6 +140,13 @@ class Row:
             return aggregate(self.plan, self.member, block), failure
         except RunFailed as other:  # the instances of a round did not overlap
             return None, failure or other
+
+
+def without_gate(accuracy: Accuracy, loaded: Loaded | None) -> Accuracy:
+    """Return an accuracy without a verdict if it says nothing about trained weights."""
+    if loaded is None or not loaded.no_gate:
+        return accuracy
+    return replace(accuracy, gate=None, gate_certain=False, gate_samples=None)
 
 
 def refuse_baseline(found: Sequence[Finding]) -> None:

@@ -19,6 +19,7 @@ from runner.machine.facts import this_machine
 from runner.planning.ablation import parts_of
 from runner.planning.fingerprint import fingerprint
 from runner.planning.model_files import apply_file
+from runner.planning.networks import NetworkChecks
 from runner.planning.roles import Roles, derive_roles
 from runner.results.plan import SELF_COMPARISON, WHOLE, Plan
 
@@ -37,11 +38,13 @@ def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
     """
     mistakes: list[Mistake] = []
     composed: list[Roles] = []
+    networks = NetworkChecks()
     for overrides in jobs:
         settings = compose_settings(overrides)
         found = [*unknown_fields(settings), *apply_file(settings)]
         config = typed(settings)
         found += check(config) if not found else []
+        found += networks.check(config) if not found else []
         if not found:
             roles, found = derive_roles(settings, config)
             composed.append(roles)

@@ -1,4 +1,4 @@
-"""Describe a model file in a process of its own: only the worker's wing imports what reads one."""
+"""Ask about a model in a process of its own: only the worker's wing imports what reads one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runner.errors import Mistake
 from runner.paths import import_folder
-from runner.protocol import Failure, Inspect, Inspected, Mistaken, ProtocolError, decode, encode
+from runner.protocol import Failure, Inspect, Inspected, Message, Mistaken, ProtocolError, decode, encode
 
 TIMEOUT_S = 600.0
 """Limit for reading a file of many GB from a slow disk, in seconds."""
@@ -39,9 +39,20 @@ def _inspect(
     path: Path, shapes: tuple[str, ...], forms: tuple[tuple[str, str], ...], _size: int, _time_ns: int
 ) -> Inspected | Mistake:
     """Inspect a file once, for all rows of a sweep; size and time tell whether it has changed."""
+    answer = ask(Inspect(str(path), list(shapes), [list(form) for form in forms]))
+    if isinstance(answer, Mistaken):
+        return Mistake(answer.field, answer.received, answer.allowed, answer.remedy)
+    if isinstance(answer, Failure):
+        return Mistake("model.path", str(path), "a model file that can be read", answer.reason)
+    assert isinstance(answer, Inspected)
+    return answer
+
+
+def ask(question: Message) -> Message:
+    """Return the answer of a process of its own to a question about a model; a failure if it dies."""
     with tempfile.TemporaryDirectory(prefix="runner-inspect-") as folder:
         request, reply = Path(folder) / "request", Path(folder) / "reply"
-        request.write_bytes(encode(Inspect(str(path), list(shapes), [list(form) for form in forms])))
+        request.write_bytes(encode(question))
         command = [sys.executable, "-P", "-m", "runner.worker.inspect", str(request), str(reply)]
         stderr = ""
         try:
@@ -49,16 +60,10 @@ def _inspect(
                 command, env=_environment(), capture_output=True, text=True, check=False, timeout=TIMEOUT_S
             )
             stderr = done.stderr
-            answer = decode(reply.read_bytes())
+            return decode(reply.read_bytes())
         except (OSError, subprocess.TimeoutExpired, ProtocolError) as error:
             last = (stderr.strip().splitlines() or [str(error)])[-1]
-            return Mistake("model.path", str(path), "a model file that can be read", f"Reading it ended with: {last}")
-    if isinstance(answer, Mistaken):
-        return Mistake(answer.field, answer.received, answer.allowed, answer.remedy)
-    if isinstance(answer, Failure):
-        return Mistake("model.path", str(path), "a model file that can be read", answer.reason)
-    assert isinstance(answer, Inspected)
-    return answer
+            return Failure("failed", f"Reading it ended with: {last}")
 
 
 def _environment() -> dict[str, str]:

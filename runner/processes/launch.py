@@ -118,7 +118,7 @@ def build_launch(config: RunConfig, machine: Machine, ambient: Mapping[str, str]
     return WorkerLaunch(
         argv=[*fixed, *bound, *(launcher or [str(python)]), "-m", "runner.worker"],
         env=env,
-        job=_build_job(config, threads, expectations),
+        job=build_job(config, threads, expectations),
         label=describe(config),
     )
 
@@ -199,7 +199,14 @@ def find_preload(choice: str, libraries: Sequence[str], install: str) -> list[Pa
     return [found]
 
 
-def _build_job(config: RunConfig, threads: int | None, expectations: Expectations) -> Job:
+def build_job(config: RunConfig, threads: int | None = None, expectations: Expectations | None = None) -> Job:
+    """Return the job of a configuration.
+
+    Args:
+        config: the configuration.
+        threads: compute threads of the process; None for the runtime's default.
+        expectations: what the worker verifies; None for nothing.
+    """
     subject = Subject(
         source=str(config.model.source),
         name=config.model.name,
@@ -249,7 +256,7 @@ def _build_job(config: RunConfig, threads: int | None, expectations: Expectation
         cache_dir=str(cache_folder(config)),
         environments={one.name: Environment(str(one.python), one.digest) for one in (find_environment(None), own)},
     )
-    return Job(subject, data, engine, run, expectations)
+    return Job(subject, data, engine, run, expectations or Expectations())
 
 
 def _needs(library_path: str) -> bool:

@@ -8,20 +8,33 @@ from runner.analysis.statistics import Verdict
 from runner.results.metrics import DASH, Row, number, word
 from runner.results.result import Result
 
+SEPARATOR = "; "
+"""Between the remarks of a row, as :func:`runner.results.metrics.tags` joins them."""
 MIN_FP32_SQNR_DB = 60.0
 """Lowest ratio at which two runtimes in fp32 agree: 24 bits give about 140 dB, and a deep network loses up to half."""
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """Return the lines for rows without a number, with remarks, or with an uncertain number, with a remedy."""
-    return [f"{word(row, 'label')}: {line}" for row in rows for line in _of_row(row)]
+    """Return the lines for rows without a number, with remarks, or with an uncertain number, with a remedy.
+
+    A remark that several rows share is one line.
+    """
+    remarks: dict[str, list[str]] = {}
+    for row in rows:
+        for remark in filter(None, word(row, "notes").removeprefix(DASH).split(SEPARATOR)):
+            remarks.setdefault(remark, []).append(word(row, "label"))
+    lines = [f"{_names(labels, len(rows))}: {remark}" for remark, labels in remarks.items()]
+    return [*lines, *(f"{word(row, 'label')}: {line}" for row in rows for line in _of_row(row))]
+
+
+def _names(labels: Sequence[str], rows: int) -> str:
+    return "all rows" if 1 < rows == len(labels) else ", ".join(labels)
 
 
 def _of_row(row: Row) -> Iterator[str]:
     prefixes = {
         "reason": f"{word(row, 'status')}: ",
         "row_reason": f"{word(row, 'row_verdict')}: ",
-        "notes": "",
         "accuracy_failure": "no accuracy: ",
         "evidence_failure": "no evidence: ",
         "own_costs": "the numbers include that ",

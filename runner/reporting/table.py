@@ -121,7 +121,7 @@ TOKEN_COLUMNS = (
     Column("first token ms", _plain("first_token_ms", "{:.1f}")),
     Column("ms per token", _plain("token_ms", "{:.2f}")),
 )
-"""Columns of rows that generate text, shown after the latency."""
+"""Columns of rows that generate text, shown after the latency; the first also for texts that differ in length."""
 TASK_COLUMNS = {
     "top-1": Column("quality", _quality),
     "Δ pp (95 % interval)": Column("Δ (95 % interval)", _delta_of_task),
@@ -158,7 +158,8 @@ def columns(rows: Sequence[Row]) -> list[Column]:
         ours = [column for column in ours if column.title not in MEASURED_TITLES]
         ours.insert(-1, CHECK_COLUMN)
     tasks = {row.get("params.model.task") for row in rows}
-    if tasks and tasks <= {"tensors", "embedding"}:
+    labelled = any(number(row, "accuracy_top1") is not None for row in rows)  # arrays may have labels
+    if tasks and tasks <= {"tensors", "embedding"} and not labelled:
         ours = [column for column in ours if column.title not in CLASS_TITLES]
     if tasks == {"embedding"}:
         ours.insert(-3, Column("same neighbour %", _plain("agreement_top1", "{:.1f}", 100)))
@@ -166,7 +167,8 @@ def columns(rows: Sequence[Row]) -> list[Column]:
         ours = [TASK_COLUMNS.get(column.title, column) for column in ours]
     if any(number(row, "tokens_per_s") is not None for row in rows):
         after = [column.title for column in ours].index("p99 ms") + 1
-        ours[after:after] = TOKEN_COLUMNS
+        generated = any(number(row, "first_token_ms") is not None for row in rows)
+        ours[after:after] = TOKEN_COLUMNS if generated else TOKEN_COLUMNS[:1]
     if not any(word(row, "table") != DASH for row in rows):
         return ours
     named = {column.title: index for index, column in enumerate(ours)}

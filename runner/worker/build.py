@@ -32,6 +32,9 @@ from runner.worker.tasks.registry import open_task
 
 T = TypeVar("T")
 
+MIN_PROBE_SQNR_DB = 12.0
+"""Lowest SQNR in int8, in dB and apart from any runtime, at which the losses of a probe stand for those of trained
+weights: a choice. Below it, noise of a quarter of the signal's amplitude decides the answers."""
 VARIED_BATCHES = 8
 """Batches that are timed in turn if texts differ in length: their mean is that of 64 texts at the usual batch of 8."""
 NOT_FOR_BUILDING = ("LD_PRELOAD", "OMP_", "KMP_", "GLIBC_TUNABLES", "MALLOC_", "THP_")
@@ -77,6 +80,17 @@ class Gathered:
                 f"accuracy is agreement with fp32: the data have {source.classes} classes, and the model has {own}"
             )
         return [*self.subject.notes, *remarks]
+
+    @property
+    def no_gate(self) -> str:
+        """Why the accuracy says nothing about trained weights; empty if it does."""
+        sqnr_db = self.subject.int8_sqnr_db
+        if sqnr_db is None or sqnr_db >= MIN_PROBE_SQNR_DB or not self.settings.precision.startswith("int8"):
+            return ""
+        return (
+            f"no verdict of the gate: in int8 the probe keeps {sqnr_db:.1f} dB in any runtime, less than "
+            f"{MIN_PROBE_SQNR_DB:g}, and does not stand for trained weights: take weights=pretrained or file"
+        )
 
     @property
     def tokens_per_sample(self) -> float:

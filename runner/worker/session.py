@@ -101,6 +101,7 @@ class Session:
             weights_digest=parts.subject.digest,
             data_digest=parts.dataset.digest,
             tokens_per_sample=parts.tokens_per_sample,
+            no_gate=parts.no_gate,
             notes=[*parts.dataset.source.notes(parts.dataset.evaluation), *parts.notes],
         )
 

@@ -142,7 +142,7 @@ class ImageFolder(ImageSource):
         self._notes = [*found.notes, preprocessing.note]
         if left_out:
             shown = ", ".join(data.left_out[:3]) + (", …" if len(left_out) > 3 else "")
-            self._notes.append(f"{len(left_out)} pictures cannot be read and were left out: {shown}")
+            self._notes.append(f"left out because they cannot be read, {len(left_out)} in all: {shown}")
         self.labels: Labels | None = None
         self.classes = len(model) if model else 0
         if found.labels is not None:

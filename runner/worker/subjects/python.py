@@ -110,7 +110,7 @@ def _build(plugin: Plugin, choice: Choice, seed: int) -> nn.Module:
         if choice.weights == "file" and choice.weights_path is not None:
             path = Path(choice.weights_path)
             state = read_state(path, choice.weights_key, shapes_of(module))
-            load_into(module, state, f"weights.path={path} does not fit {plugin.name}")
+            load_into(module, state, path, plugin.name)
     except (TypeError, RuntimeError) as error:
         raise BadInput(f"model.name: {plugin.name} cannot be built: {gist(error)}") from error
     return module

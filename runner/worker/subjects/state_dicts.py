@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.worker.failures import BadInput
+from runner.worker.failures import Refused
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+FIELD = "weights.path"
+ALLOWED = "a file of torch.save(model.state_dict(), …), or a .safetensors file"
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params")
 """Names under which training scripts store the state_dict, best first."""
 NO_WEIGHTS = ("optimizer", "optimizers", "optimizer_state_dict", "optimizer_states", "lr_schedulers", "scaler")
@@ -58,10 +60,10 @@ def read_state(path: Path, key: str | None, wanted: Shapes) -> StateDict:
         wanted: the shapes of the network's parameters and buffers, by name.
 
     Raises:
-        BadInput: the file is damaged, or contains code or no state_dict.
+        Refused: the file is damaged, or contains code or no state_dict.
     """
     if not path.stat().st_size:
-        raise BadInput(f"weights.path={path} is empty: save the weights again")
+        raise Refused(FIELD, path, ALLOWED, "It is empty: save the weights again")
     content = _load(path)
     tensors, place = _unwrap(content, key, path)
     names = {name.replace(COMPILED, ""): tensor for name, tensor in tensors.items()}
@@ -94,10 +96,10 @@ def _load(path: Path) -> Any:
     except Exception as error:  # each kind of damage has its own exception: zip, pickle, EOF, safetensors, …
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         telling = next((line for line in lines if "GLOBAL" in line), lines[0] if lines else "")
-        raise BadInput(
-            f"weights.path={path} is damaged or not a state_dict of tensors ({type(error).__name__}: {telling[:160]}): "
-            "save it again with torch.save(model.state_dict(), …) or as .safetensors"
-        ) from error
+        remedy = (
+            f"It is damaged, or not a state_dict of tensors ({type(error).__name__}: {telling[:160]}): save it again"
+        )
+        raise Refused(FIELD, path, ALLOWED, remedy) from error
 
 
 def _harmless() -> list[Any]:
@@ -118,13 +120,13 @@ def _unwrap(content: Any, key: str | None, path: Path) -> tuple[dict[str, Tensor
     """Return the state_dict within what a file holds, and its place: empty if it is all of it.
 
     Raises:
-        BadInput: there is none, or not at the requested place.
+        Refused: there is none, or not at the requested place.
     """
     if key is not None:
         for part in key.split("."):
             if not isinstance(content, Mapping) or part not in content:
                 known = _list(list(content), 12) if isinstance(content, Mapping) else "nothing"
-                raise BadInput(f"weights.key: received {key}; allowed: a key of {path}. It holds {known}")
+                raise Refused("weights.key", key, f"a key of {path}", f"It holds {known}")
             content = content[part]
     found = _search(content, LEVELS)
     if found is not None:
@@ -132,7 +134,7 @@ def _unwrap(content: Any, key: str | None, path: Path) -> tuple[dict[str, Tensor
         return state, ".".join([*([key] if key else []), *place])
     named = isinstance(content, Mapping)
     what = f"It holds {_list(list(content), 8)}" if named else f"It holds a {type(content).__name__}"
-    raise BadInput(f"weights.path={path} holds no state_dict: save model.state_dict(), not the model. {what}")
+    raise Refused(FIELD, path, ALLOWED, f"{what}: save model.state_dict(), not the model")
 
 
 def _search(content: Any, levels: int) -> tuple[dict[str, Tensor], list[str]] | None:
@@ -177,19 +179,20 @@ def _prefix(names: Mapping[str, Any], wanted: Shapes) -> str:
     return best if ends.get(best, 0) > ends.get("", 0) else ""
 
 
-def load_into(module: torch.nn.Module, state: StateDict, what: str) -> None:
+def load_into(module: torch.nn.Module, state: StateDict, path: Path, name: str) -> None:
     """Load a file's tensors into a network.
 
     Args:
         module: the network.
         state: the file.
-        what: the file and the network, for the message.
+        path: of the file, for the message.
+        name: of the network, likewise.
 
     Raises:
-        BadInput: they do not fit; the message has the first keys that differ.
+        Refused: they do not fit; the message has the first keys that differ.
     """
     if wrong := differences(state, shapes_of(module)):
-        raise BadInput(f"{what}: {some(wrong)}")
+        raise Refused(FIELD, path, f"weights of {name}", some(wrong))
     module.load_state_dict(state.tensors, strict=False)  # strict would miss the counters of batch norm
 
 

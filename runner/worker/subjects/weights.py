@@ -16,13 +16,15 @@ from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.data.datasets import FITTING_SAMPLES, Dataset
 from runner.worker.data.images import open_images
 from runner.worker.data.preprocessing import Preprocessing, imagenet
-from runner.worker.failures import BadInput, Unavailable
+from runner.worker.failures import BadInput, Refused, Unavailable
 from runner.worker.subjects import state_dicts
 
 if TYPE_CHECKING:
     from torch import nn
 
-PROBE_VERSION = 2
+JUDGED_SAMPLES = 32
+"""Images on which a probe is judged: others than those that fit it, if there are so many."""
+PROBE_VERSION = 3
 """Part of the cache key. Increment it when the way of making probes changes: cached ones become invalid."""
 FILE_VERSION = 1
 """The same for the reading of files of weights."""
@@ -104,7 +106,8 @@ def open_weights(library: Library, subject: Subject, seed: int, dataset: Dataset
     labelled = dataset if dataset.source.labels is not None else _digits(subject.image_size or 0, seed, fetch)
     folder = fetch(probe_recipe(library, subject, seed, labelled))
     fresh = Fresh(library, subject, seed, labelled.source.classes)
-    return FileWeights(fresh, folder / STATE_FILE, _digest(folder / STATE_FILE))
+    sqnr_db = json.loads((folder / FACTS_FILE).read_text())["int8_sqnr_db"]
+    return FileWeights(fresh, folder / STATE_FILE, _digest(folder / STATE_FILE), int8_sqnr_db=sqnr_db)
 
 
 def open_given_weights(library: Library, subject: Subject, seed: int, classes: int | None, fetch: Fetch) -> Weights:
@@ -172,6 +175,8 @@ class RandomWeights:
     fresh: Fresh
     digest: str
     notes: tuple[str, ...] = ()
+    int8_sqnr_db: float | None = None
+    """What int8 leaves of a probe, by :mod:`runner.worker.subjects.probes.fake_int8`; None for other weights."""
 
     @property
     def classes(self) -> int | None:
@@ -216,6 +221,8 @@ class FileWeights:
     path: Path
     digest: str
     notes: tuple[str, ...] = ()
+    int8_sqnr_db: float | None = None
+    """What int8 leaves of a probe, by :mod:`runner.worker.subjects.probes.fake_int8`; None for other weights."""
 
     @property
     def classes(self) -> int | None:
@@ -283,8 +290,8 @@ def read_weights(library: Library, subject: Subject) -> tuple[state_dicts.StateD
         state = state_dicts.without(state, head if len(head) <= state_dicts.MAX_HEAD else [])
     if wrong := state_dicts.differences(state, wanted):
         many = f" with {classes} classes" if classes else ""
-        what = f"weights.path={path} does not fit {subject.name}{many}"
-        raise BadInput(f"{what}: {state_dicts.some(wrong)}{_better(library, subject, state)}")
+        remedy = f"{state_dicts.some(wrong)}{_better(library, subject, state)}"
+        raise Refused(state_dicts.FIELD, path, f"weights of {subject.name}{many}", remedy)
     return state, classes
 
 
@@ -323,10 +330,13 @@ def probe_recipe(library: Library, subject: Subject, seed: int, dataset: Dataset
     def build(folder: Path) -> None:
         import torch
 
-        from runner.worker.subjects.probe import make_probe
+        from runner.worker.subjects.probes.fake_int8 import fake_int8_sqnr_db
+        from runner.worker.subjects.probes.image_probe import make_probe
 
         module = Fresh(library, subject, seed, classes).module()
         torch.save(make_probe(module, dataset, classes, seed), folder / STATE_FILE)
+        images = torch.from_numpy(dataset.source.batch(dataset.training[-JUDGED_SAMPLES:]))
+        (folder / FACTS_FILE).write_text(json.dumps({"int8_sqnr_db": fake_int8_sqnr_db(module, images)}))
 
     key = {
         "source": subject.source,

@@ -214,7 +214,7 @@ def test_probe_is_reproducible(open_data):
     import torch
 
     from runner.worker.subjects import torchvision
-    from runner.worker.subjects.probe import make_probe
+    from runner.worker.subjects.probes.image_probe import make_probe
 
     def make(seed: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(5)
@@ -231,9 +231,9 @@ def test_probe_rejects_a_network_without_a_linear_classifier():
     """The last layer with one output per class is the classifier; without one, the error names the remedy."""
     from torch import nn
 
-    from runner.worker.subjects.probe import find_classifier
+    from runner.worker.subjects.probes.image_probe import find_classifiers
 
     head = nn.Conv2d(4, 10, 1)
-    assert find_classifier(nn.Sequential(nn.Conv2d(3, 4, 3), head), 10) is head
+    assert find_classifiers(nn.Sequential(nn.Conv2d(3, 4, 3), head), 10) == [head]
     with pytest.raises(ValueError, match="needs a linear classifier with 10 outputs: take weights=random"):
-        find_classifier(nn.Sequential(nn.Conv2d(3, 10, 3), nn.Linear(10, 9)), 10)
+        find_classifiers(nn.Sequential(nn.Conv2d(3, 10, 3), nn.Linear(10, 9)), 10)

@@ -218,13 +218,13 @@ def _make(subject: Choice, seed: int, tokenizer: Any, dataset: Dataset, commit: 
     torch.manual_seed(seed)
     module = auto_class(subject.task).from_config(fresh_config(subject, tokenizer, dataset.source.classes)).eval()
     if subject.weights == "probe":
-        from runner.worker.subjects.checkpoints.language_probe import make_probe
+        from runner.worker.subjects.probes.language_probe import make_probe
 
         make_probe(module, subject.task, dataset, seed)
     if subject.weights == "file" and subject.weights_path is not None:
         path = Path(subject.weights_path)
         state = read_state(path, subject.weights_key, shapes_of(module))
-        load_into(module, state, f"weights.path={path} does not fit {subject.architecture}")
+        load_into(module, state, path, str(subject.architecture))
     return module
 
 

@@ -46,9 +46,9 @@ def make_probe(module: Any, task: str, dataset: Dataset, seed: int) -> None:
     """
     torch.manual_seed(seed)
     if task == "image-classification":
-        from runner.worker.subjects import probe
+        from runner.worker.subjects.probes import image_probe
 
-        state = probe.make_probe(_Pixels(module), dataset, dataset.source.classes, seed)
+        state = image_probe.make_probe(_Pixels(module), dataset, dataset.source.classes, seed)
         module.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
     elif task == "text-classification":
         _fit_classifier(module, dataset)

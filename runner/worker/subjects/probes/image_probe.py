@@ -62,33 +62,61 @@ def make_probe(module: nn.Module, dataset: Dataset, classes: int, seed: int) -> 
         ValueError: the network has no linear classifier.
     """
     torch.manual_seed(seed)
-    classifier = find_classifier(module, classes)
+    classifiers = find_classifiers(module, classes)
     normalised = any(isinstance(layer, _BatchNorm) for layer in module.modules())
     indices = dataset.training[: FITTING_SAMPLES if normalised else TRANSFORMER_FITTING_SAMPLES]
     setting = dataset.training[: SETTLING_SAMPLES if normalised else TRANSFORMER_SETTLING_SAMPLES]
     with torch.no_grad():
         settling = torch.from_numpy(dataset.source.batch(setting))
         set_backbone(module, settling, torch.Generator().manual_seed(seed))
-        features = collect_features(module, classifier, dataset, indices)
-        fit_classifier(classifier, features, torch.from_numpy(dataset.labels(indices)), classes)
+        features = collect_features(module, classifiers, dataset, indices)
+        labels = torch.from_numpy(dataset.labels(indices))
+        for classifier in classifiers:
+            fit_classifier(classifier, features[classifier], labels, classes)
+            _lift(classifier, module, settling[:BATCH])
     return module.state_dict()
 
 
-def find_classifier(module: nn.Module, classes: int) -> nn.Linear | nn.Conv2d:
-    """Return the last linear layer or 1 × 1 convolution with one output per class.
+def find_classifiers(module: nn.Module, classes: int) -> list[nn.Linear | nn.Conv2d]:
+    """Return the linear layers or 1 × 1 convolutions that give the scores of classes: the last, and its twins.
+
+    A network that was distilled has a second head for its teacher, of the same kind and beside the first: the output is
+    the mean of both.
 
     Raises:
         ValueError: there is none.
     """
-    found = [
-        layer
-        for layer in module.modules()
+    found = {
+        name: layer
+        for name, layer in module.named_modules()
         if (isinstance(layer, nn.Linear) and layer.out_features == classes)
         or (isinstance(layer, nn.Conv2d) and layer.out_channels == classes and layer.kernel_size == (1, 1))
-    ]
+    }
     if not found:
         raise ValueError(f"weights=probe needs a linear classifier with {classes} outputs: take weights=random")
-    return found[-1]
+    last = list(found)[-1]
+    parent = last.rpartition(".")[0]
+    twins = [name for name in found if name.rpartition(".")[0] == parent and _alike(found[name], found[last])]
+    return [found[name] for name in twins]
+
+
+def _alike(one: nn.Module, other: nn.Module) -> bool:
+    shapes = [tuple(layer.weight.shape) for layer in (one, other) if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    return type(one) is type(other) and len(set(shapes)) == 1
+
+
+def _lift(classifier: nn.Linear | nn.Conv2d, module: nn.Module, images: Tensor) -> None:
+    """Raise the bias of a convolution so that all its scores are positive: SqueezeNet has a ReLU behind it.
+
+    Equal amounts for all classes change neither the choice nor the softmax.
+    """
+    if not isinstance(classifier, nn.Conv2d) or classifier.bias is None:
+        return
+    lowest: list[float] = []
+    hook = classifier.register_forward_hook(lambda _, __, scores: lowest.append(float(scores.min())))
+    module(images)
+    hook.remove()
+    classifier.bias.add_(max(0.0, -min(lowest)))
 
 
 def set_backbone(module: nn.Module, images: Tensor, generator: torch.Generator) -> None:
@@ -217,16 +245,24 @@ def align_filters(layer: nn.Conv2d, inputs: Tensor, *, whiten: bool, generator: 
     layer.weight.copy_(weight.transpose(1, 2).reshape(layer.weight.shape))
 
 
-def collect_features(module: nn.Module, classifier: nn.Module, dataset: Dataset, indices: Sequence[int]) -> Tensor:
-    """Return the classifier's input: samples × features, float64."""
-    arrived: list[Tensor] = []
-    hook = classifier.register_forward_pre_hook(lambda _, inputs: arrived.append(inputs[0].flatten(1)))
-    features = []
+def collect_features(
+    module: nn.Module, classifiers: Sequence[nn.Module], dataset: Dataset, indices: Sequence[int]
+) -> dict[nn.Module, Tensor]:
+    """Return the input of each classifier: samples × features, float64. Features at several places are averaged."""
+    arrived: dict[nn.Module, Tensor] = {}
+
+    def keep(classifier: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        arrived[classifier] = inputs[0].mean((2, 3)) if inputs[0].ndim == 4 else inputs[0].flatten(1)
+
+    hooks = [classifier.register_forward_pre_hook(keep) for classifier in classifiers]
+    features: dict[nn.Module, list[Tensor]] = {classifier: [] for classifier in classifiers}
     for images, count in dataset.batches(indices, BATCH):
         module(torch.from_numpy(images))
-        features.append(arrived.pop()[:count].double())
-    hook.remove()
-    return torch.cat(features)
+        for classifier in classifiers:
+            features[classifier].append(arrived[classifier][:count].double())
+    for hook in hooks:
+        hook.remove()
+    return {classifier: torch.cat(parts) for classifier, parts in features.items()}
 
 
 def fit_classifier(classifier: nn.Linear | nn.Conv2d, features: Tensor, labels: Tensor, classes: int) -> None:

@@ -1,0 +1,1 @@
+"""Weights that need no training, and react to quantisation much as trained ones do; and how well they do so."""
