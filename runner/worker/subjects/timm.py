@@ -15,12 +15,11 @@ from runner.worker.data.preprocessing import Preprocessing
 from runner.worker.failures import Refused, gist
 from runner.worker.subjects.network import open_network
 from runner.worker.subjects.subject import Subject
-from runner.worker.subjects.torchvision import declare_torchvision_operators
+from runner.worker.subjects.torchvision import IMAGENET_CLASSES, declare_torchvision_operators, imagenet_classes
 
 if TYPE_CHECKING:
     from torch import nn
 
-IMAGENET_CLASSES = 1000
 RELATIVES = 6
 """Architectures that are tried if a file of weights does not fit."""
 
@@ -72,10 +71,9 @@ def pretrained(name: str) -> nn.Module:
 
 def preprocessing(name: str) -> Preprocessing:
     """Return the preprocessing of an architecture's pretrained_cfg, as timm's create_transform reads it."""
-    declare_torchvision_operators()
+    settings = _settings(name)
     from timm.data.config import resolve_data_config
 
-    settings = _settings(name)
     found: dict[str, Any] = resolve_data_config(pretrained_cfg=settings)  # type: ignore[no-untyped-call]  # no types
     size = int(found["input_size"][-1])
     return Preprocessing(
@@ -95,13 +93,6 @@ def class_names(name: str) -> Mapping[int, str]:
     return imagenet_classes() if count == IMAGENET_CLASSES else {number: f"class {number}" for number in range(count)}
 
 
-def imagenet_classes() -> Mapping[int, str]:
-    """Return ImageNet's 1,000 classes as WordNet ids, the names of its folders."""
-    from timm.data.imagenet_info import ImageNetInfo
-
-    return dict(enumerate(ImageNetInfo().label_names()))  # type: ignore[no-untyped-call]  # timm has no types
-
-
 def relatives(name: str) -> Sequence[str]:
     """Return the architectures most similar to one by name."""
     import timm
@@ -111,6 +102,8 @@ def relatives(name: str) -> Sequence[str]:
 
 
 def _settings(name: str) -> dict[str, Any]:
+    """Return the pretrained_cfg of an architecture."""
+    declare_torchvision_operators()
     import timm
 
     found = timm.models.get_pretrained_cfg(name)

@@ -21,6 +21,7 @@ from runner.worker.subjects.subject import Subject
 if TYPE_CHECKING:
     from torch import nn
 
+IMAGENET_CLASSES = 1000
 DEFAULT_SIZE = 224
 """Height and width of the input, in pixels, for networks that have no size of their own."""
 RELATIVES = 6
@@ -89,9 +90,18 @@ def preprocessing(name: str) -> Preprocessing:
 
 
 def class_names(name: str) -> Mapping[int, str]:
-    """Return the names of the classes of the published weights."""
+    """Return the names of the classes of the published weights: WordNet's for the 1,000 of ImageNet."""
     found = _published(name)
-    return dict(enumerate(found.meta["categories"])) if found else {}
+    names = found.meta["categories"] if found else []
+    return imagenet_classes() if len(names) == IMAGENET_CLASSES else dict(enumerate(names))
+
+
+def imagenet_classes() -> Mapping[int, str]:
+    """Return ImageNet's 1,000 classes as WordNet ids, the names of its folders; timm lists them."""
+    declare_torchvision_operators()  # timm imports torchvision
+    from timm.data.imagenet_info import ImageNetInfo
+
+    return dict(enumerate(ImageNetInfo().label_names()))  # type: ignore[no-untyped-call]  # timm has no types
 
 
 def relatives(name: str) -> Sequence[str]:

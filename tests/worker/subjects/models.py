@@ -52,6 +52,20 @@ def one_convolution(path: Path, batch: int | str = 3) -> Path:
     return save(path, nodes, [image], [_value("means", TensorProto.FLOAT, [batch, 4])], stored)
 
 
+def classifier(path: Path) -> Path:
+    """Write a classifier of signals (batch × steps × 6): `scores` (batch × 2), and `total` (batch)."""
+    weights = np.random.default_rng(0).standard_normal((6, 2)).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["signal", "weights"], ["projected"]),
+        helper.make_node("ReduceMean", ["projected", "steps"], ["scores"], keepdims=0),
+        helper.make_node("ReduceSum", ["projected", "both"], ["total"], keepdims=0),
+    ]
+    stored = {"weights": weights, "steps": np.array([1], np.int64), "both": np.array([1, 2], np.int64)}
+    signal = _value("signal", TensorProto.FLOAT, ["batch", "steps", 6])
+    outputs = [_value("scores", TensorProto.FLOAT, ["batch", 2]), _value("total", TensorProto.FLOAT, ["batch"])]
+    return save(path, nodes, [signal], outputs, stored)
+
+
 def _value(name: str, kind: int, shape: list[int | str]) -> Any:
     return helper.make_tensor_value_info(name, kind, shape)
 
