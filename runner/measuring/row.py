@@ -108,6 +108,7 @@ class Row:
             status=failure.status if failure else Status.ok,
             reason=failure.reason if failure else "",
             fingerprint=self.plan.fingerprint,
+            baseline_fingerprint=self.plan.baseline_fingerprint,
             settings=self.plan.settings,
             measurement=measurement,
             accuracy=None if failure or not self.accuracy else without_gate(self.accuracy, loaded),

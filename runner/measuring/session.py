@@ -29,6 +29,7 @@ from runner.processes.launch import build_launches
 from runner.processes.peak import measure_peaks
 from runner.processes.process_tree import Reaper
 from runner.protocol import Peaks
+from runner.reporting.answer import answer
 from runner.reporting.conclusions import (
     calibration_line,
     conclusions,
@@ -158,6 +159,7 @@ def conclude(session: Session, sweep: Sweep, made: dict[int, Result]) -> Conclus
         *self_comparison_line(sweep.self_comparison),
         *guarded("calibration", lambda: _calibrate(plans, made)),
         *progress_lines(plans, made, reused, folder.name, interrupted=sweep.interrupted),
+        *guarded("answer", lambda: answer([made[number] for number in sorted(made)])),
     ]
     rows = [row(made[number]) for number in sorted(made)]
     baseline = [] if session.config.measure.check else [f"baseline: {_baselines(plans)}"]

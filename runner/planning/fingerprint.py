@@ -55,7 +55,7 @@ def fingerprint(roles: Sequence[RunConfig], machine: Machine, *, repetition: str
 
 def _paths(config: RunConfig) -> tuple[str | None, ...]:
     """Return the files and folders that a configuration names."""
-    return config.weights.path, config.data.path, config.model.id, file_of(config.model)
+    return config.weights.path, config.data.path, config.data.labels, config.model.id, file_of(config.model)
 
 
 def _measured(config: RunConfig) -> dict[str, Any]:

@@ -96,6 +96,7 @@ def _plan(roles: Roles, label: str, *, part: str = "") -> Plan:
         yaml=yaml.safe_dump(hide(container), sort_keys=False, allow_unicode=True),
         label=label,
         fingerprint=fingerprint(list(roles), this_machine(), repetition=label if part else ""),
+        baseline_fingerprint=fingerprint([roles.baseline], this_machine()),
         part=part,
     )
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import log
 
-from runner.analysis.statistics import Estimate, Verdict, geometric_mean, judge
+from runner.analysis.statistics import Estimate, Verdict
 from runner.config.labels import describe
 from runner.config.schema import RunConfig
 from runner.machine.facts import Machine
@@ -28,7 +27,6 @@ def conclusions(plans: Sequence[Plan], made: Mapping[int, Result], machine: Mach
     return [
         *guarded("diagnosis", lambda: diagnosis.lines(ended, results, machine)),
         *guarded("ablation", lambda: contributions.lines(plans, [made.get(number) for number in range(len(plans))])),
-        *guarded("comparison of the fastest", lambda: fastest_lines(results)),
         *guarded("noise floor", lambda: raised_floors(ended, results)),
         *forbidden_layout(ended, machine),
     ]
@@ -40,30 +38,6 @@ def guarded(what: str, conclude: Callable[[], list[str]]) -> list[str]:
         return conclude()
     except Exception as error:
         return [f"no {what}: {type(error).__name__}: {error}"]
-
-
-def fastest_lines(results: Sequence[Result]) -> list[str]:
-    """Return by how much the fastest run is faster than the next, paired within the replicates that both have.
-
-    Nothing is returned if they were not measured side by side.
-    """
-    measured = [(result, result.shown) for result in results if result.shown and not result.settings.get("aa")]
-    ranked = sorted(measured, key=lambda one: one[1].speedup.value, reverse=True)[:2]
-    if len(ranked) < 2:
-        return []
-    (fastest, first), (other, second) = ranked
-    if not first.block or first.block != second.block:
-        return []
-    mine, others = ({one.number: log(one.speedup) for one in found.replicates} for found in (first, second))
-    common = sorted(mine.keys() & others.keys())
-    if len(common) < 2:
-        return []
-    ratio = geometric_mean([mine[number] - others[number] for number in common])
-    verdict = judge(ratio, max(first.noise_floor, second.noise_floor))
-    return [
-        f"the fastest, {fastest.label}, is {ratio.value:.2f}× ({ratio.low:.2f} … {ratio.high:.2f}) as fast as "
-        f"{other.label}, side by side in {len(common)} replicates: {verdict}"
-    ]
 
 
 def self_comparison_line(speedup: Estimate | None) -> list[str]:

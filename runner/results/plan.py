@@ -29,5 +29,7 @@ class Plan:
     """The resolved configuration as YAML, for the run's folder, with secrets hidden."""
     label: str
     fingerprint: str
+    baseline_fingerprint: str = ""
+    """The same for the baseline alone."""
     part: str = ""
     """SELF_COMPARISON for A/A; in an ablation WHOLE or the setting that this run's baseline reverts; else empty."""

@@ -144,6 +144,9 @@ class Result:
     attempt: dict[str, str] = field(default_factory=attempt_tags)
     """Who measured, where, and with which version of the program: `host`, `user`, `job` and `commit`."""
 
+    baseline_fingerprint: str = ""
+    """Hash of everything that the baseline depends on, the kind of machine included: results that share it can be
+    compared by their speedups. Empty in results of earlier versions."""
     schema: int = SCHEMA
 
     @property

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
-from runner.analysis.statistics import Estimate, geometric_mean
+from runner.analysis.statistics import Estimate
 from runner.machine.facts import this_machine
 from runner.planning.plans import make_plans
 from runner.reporting.conclusions import (
-    fastest_lines,
     forbidden_layout,
     guarded,
     progress_lines,
     self_comparison_line,
 )
-from runner.results.result import Replicate, Result
-from runner.results.status import Status
-from tests.reporting.test_progress import MEASURED
 from tests.results.test_files import RESULT
 
 
@@ -50,29 +45,6 @@ def test_remaining_runs_name_the_command(hydra_context):
         "2 of 3 runs were already measured and are reused (fresh=true measures all again)",
         "to continue: runner resume 2026 output_dir=elsewhere",
     ]
-
-
-def side_by_side(label: str, speedups: list[float], block: str = "01") -> Result:
-    """Return a result with one replicate per speedup."""
-    replicates = [Replicate(number, 2, speedup, 8 * speedup) for number, speedup in enumerate(speedups)]
-    speedup = geometric_mean([math.log(one) for one in speedups])
-    numbers = replace(MEASURED, speedup=speedup, replicates=replicates, block=block, noise_floor=0.01)
-    return Result(label, Status.ok, "", "", {}, measurement=numbers)
-
-
-def test_the_fastest_is_compared_with_the_next_within_replicates():
-    """Their speedups scatter by 20 %, their ratio not at all: it is 1.1."""
-    fast, next_one = side_by_side("fast", [2.2, 2.64, 2.42]), side_by_side("next", [2.0, 2.4, 2.2])
-    slow = side_by_side("slow", [1.0, 1.1, 1.2])
-    assert fastest_lines([slow, fast, next_one]) == [
-        "the fastest, fast, is 1.10× (1.10 … 1.10) as fast as next, side by side in 3 replicates: faster"
-    ]
-
-
-def test_runs_of_different_blocks_are_not_compared():
-    """They were measured at different times."""
-    assert fastest_lines([side_by_side("a", [2.0, 2.1]), side_by_side("b", [1.0, 1.1], block="02")]) == []
-    assert fastest_lines([side_by_side("a", [2.0, 2.1])]) == []
 
 
 def test_the_self_comparison_says_whether_its_interval_holds_one():

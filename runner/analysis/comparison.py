@@ -1,0 +1,104 @@
+"""One quantity measured at two times: the ratio with its interval, and whether it fell by more than is allowed.
+
+The two samples are independent, so Welch's t applies to their logarithms (B. L. Welch, "The generalization of
+'Student's' problem when several different population variances are involved", Biometrika 34, 1947).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import fmean, variance
+
+from runner.analysis.statistics import CONFIDENCE, Estimate
+
+
+class Change(StrEnum):
+    """What two measurements of one configuration say about each other."""
+
+    faster = "faster"
+    slower = "slower"
+    unchanged = "unchanged"
+    cannot_tell = "cannot tell"
+
+
+@dataclass(frozen=True)
+class Welch:
+    """The difference of two independent means of logarithms."""
+
+    difference: float
+    """Of the second from the first."""
+    error: float
+    """Its standard error."""
+    freedom: float
+    """Degrees of freedom, by Satterthwaite's approximation."""
+
+    @property
+    def ratio(self) -> Estimate:
+        """The ratio of the second to the first, with its 95 % interval."""
+        from scipy.stats import t  # imported here because it takes most of a second
+
+        margin = float(t.ppf((1 + CONFIDENCE) / 2, self.freedom)) * self.error
+        centre = self.difference
+        return Estimate(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin))
+
+    def p_value_below(self, ratio: float) -> float:
+        """Return the probability of such data if the true ratio is not below `ratio`."""
+        from scipy.stats import t
+
+        if self.error == 0.0:
+            return 0.0 if self.difference < math.log(ratio) else 1.0
+        return float(t.cdf((self.difference - math.log(ratio)) / self.error, self.freedom))
+
+
+def compare_logs(first: Sequence[float], second: Sequence[float]) -> Welch:
+    """Return the difference of two samples of logarithms, one for each replicate.
+
+    Raises:
+        ValueError: one has fewer than two replicates.
+    """
+    if min(len(first), len(second)) < 2:
+        raise ValueError("a comparison needs at least two replicates on both sides")
+    parts = [variance(sample) / len(sample) for sample in (first, second)]
+    total = sum(parts)
+    freedom = (
+        total**2 / sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, (first, second), strict=True))
+        if total
+        else float(len(first) + len(second) - 2)
+    )
+    return Welch(fmean(second) - fmean(first), math.sqrt(total), freedom)
+
+
+def judge_change(ratio: Estimate, noise_floor: float) -> Change:
+    """Return the verdict on a ratio of two times.
+
+    Args:
+        ratio: with its interval.
+        noise_floor: δ; ratios between 1/(1 + δ) and 1 + δ count as no change.
+    """
+    low, high = 1 / (1 + noise_floor), 1 + noise_floor
+    if ratio.low > high:
+        return Change.faster
+    if ratio.high < low:
+        return Change.slower
+    return Change.unchanged if low <= ratio.low and ratio.high <= high else Change.cannot_tell
+
+
+def holm(p_values: Sequence[float], level: float = 1 - CONFIDENCE) -> list[bool]:
+    """Return which hypotheses are rejected, so that any wrong rejection among all has at most the probability `level`.
+
+    S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
+
+    Args:
+        p_values: one for each hypothesis.
+        level: probability of at least one wrong rejection.
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    rejected = [False] * len(p_values)
+    for place, index in enumerate(order):
+        if p_values[index] > level / (len(p_values) - place):
+            break
+        rejected[index] = True
+    return rejected
