@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from PIL import Image
 
 from runner.paths import PROJECT
@@ -84,7 +86,7 @@ def test_weights_of_another_number_of_classes(run_program: RunProgram, tmp_path)
         ),
         (
             ["model=torchvision", "model.name=vit_b_16", "model.image_size=100"],
-            "model.image_size: received 100; allowed: .* 224",
+            "model.image_size: received '100'; allowed: .* 224",
         ),
         (["model=timm", "model.name=resnet18.nowhere"], "model.name: .* The nearest: resnet18"),
         (["data=image_folder", "data.path={folder}/a=b"], "Quote it: 'data.path="),
@@ -129,13 +131,22 @@ def test_texts_of_excel_with_words_as_labels(run_program: RunProgram, tmp_path):
     assert "tokens/s" in done.out
 
 
-def test_arrays_with_labels(run_program: RunProgram, tmp_path):
-    """The output of classes is found and judged by the labels; extents that the file leaves open are the arrays'."""
+@pytest.fixture
+def labelled(tmp_path) -> tuple[str, ...]:
+    """A classifier in a file, and arrays with labels of which it is sure: the words of a command."""
     path = classifier(tmp_path / "mine.onnx")
-    values = np.random.default_rng(0).standard_normal((24, 12, 6))
-    np.savez(tmp_path / "val.npz", signal=values, labels=(values.mean((1, 2)) > 0).astype(int), extra=np.zeros(24))
-    words = ("model=file", f"model.path={path}", "data=arrays", f"data.path={tmp_path / 'val.npz'}")
-    done = run_program(*words, "backend=ort,openvino", "precision=fp32,int8", *CHECKED, "data.evaluation_samples=16")
+    [weights] = [numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer if one.name == "weights"]
+    values = np.random.default_rng(0).standard_normal((400, 12, 6))
+    scores = (values @ weights).mean(1)
+    sure = np.argsort(-np.abs(scores[:, 0] - scores[:, 1]))[:48]
+    arrays = {"signal": values[sure], "labels": scores[sure].argmax(1), "extra": np.zeros(48)}
+    np.savez(tmp_path / "val.npz", **arrays)
+    return ("model=file", f"model.path={path}", "data=arrays", f"data.path={tmp_path / 'val.npz'}", *CHECKED)
+
+
+def test_arrays_with_labels(run_program: RunProgram, labelled):
+    """The output of classes is found and judged by the labels; extents that the file leaves open are the arrays'."""
+    done = run_program(*labelled, "backend=ort,openvino", "precision=fp32,int8", "data.evaluation_samples=16")
     assert done.code == 0, done.out + done.err
     for result in done.results():
         assert result.status is Status.ok, result.reason
@@ -143,32 +154,27 @@ def test_arrays_with_labels(run_program: RunProgram, tmp_path):
         assert "extra is not an input: left out" in result.notes
         assert "calibrated on synthetic" not in " ".join(result.notes)
     assert "top-1" in done.out
-    other = run_program(*words, "backend=ort", "data.logits=score", *CHECKED)
+    other = run_program(*labelled, "backend=ort", "data.logits=score")
     assert "data.logits: received score; allowed: scores" in other.out
 
 
-def test_a_quantiser_is_steered(run_program: RunProgram):
-    """Ignored operations stay in fp32 as requested; a word that matches nothing is named with the nearest."""
-    words = ("model=resnet18", "model.image_size=64", "backend=ort,openvino", "precision=int8", *CHECKED)
-    done = run_program(*words, "precision.ignore=[*layer4*,Conv_nowhere]")
-    for result in done.results():
+def test_a_quantiser_is_steered(run_program: RunProgram, labelled):
+    """A word that matches nothing is named with the nearest, and a setting without effect is refused."""
+    words = (*labelled, "backend=ort,openvino", "precision=int8")
+    for result in run_program(*words, "precision.ignore=[MatMull]").results():
         assert result.status is Status.failed
-        assert "precision.ignore: received" in result.reason
-        assert "the nearest: " in result.reason
-    done = run_program(*words, "precision.calibration=percentile", "precision.preset=mixed")
-    ort, openvino = done.results()
+        assert "precision.ignore: received MatMull" in result.reason
+        assert "the nearest: MatMul" in result.reason
+    ort, openvino = run_program(*words, "precision.calibration=percentile", "precision.preset=mixed").results()
     assert (ort.status, openvino.status) == (Status.unsupported, Status.ok), openvino.reason
     assert "precision.preset has no effect on ONNX Runtime's quantiser" in ort.reason
-    done = run_program(*words, "precision.ignore=['*']", "precision.model_type=other")
-    for result in done.results():  # all of it, so that nothing is int8
+    for result in run_program(*words, "precision.ignore=[MatMul]").results():  # all products, so that none is int8
         assert result.status in (Status.unsupported, Status.invalid), (result.status, result.reason)
 
 
-def test_control_of_accuracy(run_program: RunProgram):
+def test_control_of_accuracy(run_program: RunProgram, labelled):
     """NNCF keeps in fp32 what costs too much; any share of int8 is then as requested."""
-    words = ("model=resnet18", "model.image_size=64", "backend=openvino", "precision=int8_accuracy", *CHECKED)
-    done = run_program(*words)
-    [result] = done.results()
+    [result] = run_program(*labelled, "backend=openvino", "precision=int8_accuracy").results()
     assert result.status is Status.ok, result.reason
     [proven] = [finding for finding in result.evidence if finding.knob == "precision"]
     assert proven.state == VERIFIED

@@ -41,7 +41,8 @@ def _quantised_share(finding: Finding) -> float:
 
     Dynamically and statically quantised operations execute in the same arithmetic.
     """
-    return finding.facts.get(finding.asked.removesuffix("_dynamic"), 0.0) if finding.asked.startswith("int") else 0.0
+    executed = finding.asked.removesuffix("_dynamic").removesuffix("_accuracy")
+    return finding.facts.get(executed, 0.0) if finding.asked.startswith("int") else 0.0
 
 
 def summary(findings: Sequence[Finding]) -> str:

@@ -67,6 +67,9 @@ class Converter(base.Converter):
             quantised = _controlled(nncf, order, model, batches, changed)
         else:
             quantised = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), **changed)
+        if not any(node.get_type_name() == "FakeQuantize" for node in quantised.get_ops()):
+            why = "returned every operation to fp32" if order.form == CONTROLLED else "found nothing to quantise"
+            raise Unsupported(f"{self.name} {why} in {order.subject.name}: take precision=fp32")
         save(quantised, target)
         copy_configuration(source, target)
 
@@ -82,20 +85,22 @@ def _controlled(nncf: Any, order: Order, model: Any, batches: list[Batch], chang
     if advanced := changed.pop("advanced_parameters", None):
         changed["advanced_quantization_parameters"] = advanced
 
-    def right(compiled: Any, data: Iterable[Any]) -> tuple[float, list[float]]:
-        """Return top-1, and for each sample whether it is right."""
-        found: list[float] = []
+    def top1(compiled: Any, data: Iterable[Any]) -> tuple[float, list[float]]:
+        """Return top-1, and for each batch the share of its samples that are right."""
+        right, seen, shares = 0, 0, []
         for inputs, labels in data:
             outputs = compiled(inputs)
             scores = outputs[logits] if len(compiled.outputs) > 1 else outputs[0]
-            found += (np.asarray(scores).argmax(axis=1) == labels).astype(float).tolist()
-        return sum(found) / len(found), found
+            hits = int((np.asarray(scores).argmax(axis=1) == labels).sum())
+            right, seen = right + hits, seen + len(labels)
+            shares.append(hits / len(labels))
+        return right / max(1, seen), shares
 
     return nncf.quantize_with_accuracy_control(
         model,
         nncf.Dataset(batches),
         nncf.Dataset(validation),
-        right,
+        top1,
         max_drop=MAX_LOSS,
         drop_type=nncf.DropType.RELATIVE,
         subset_size=len(batches),

@@ -87,7 +87,7 @@ def quantise(
 
     prepared = target.with_name("prepared.onnx")
     prepare(source, prepared)
-    graph = onnx.load(prepared, load_external_data=False).graph
+    graph = _named(prepared).graph
     softmax = any(node.op_type == "Softmax" for node in graph.node)
     attention = softmax if model_type is None else model_type == "transformer"
     methods = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
@@ -113,6 +113,19 @@ def quantise(
         raise Unsupported("ONNX Runtime's quantiser found nothing to quantise in the graph: take precision=fp32")
     for file in target.parent.glob(f"{prepared.name}*"):  # with its weights beside it
         file.unlink()
+
+
+def _named(file: Path) -> Any:
+    """Return a model in which every operation has a name, as the file then has it: a quantiser refers to them so."""
+    import onnx
+
+    model = onnx.load(file, load_external_data=False)
+    unnamed = [(number, node) for number, node in enumerate(model.graph.node) if not node.name]
+    for number, node in unnamed:
+        node.name = f"{node.op_type}_{number}"
+    if unnamed:
+        onnx.save(model, file)
+    return model
 
 
 def is_large(graph: Path) -> bool:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from runner.job import Job
 from runner.job import Subject as Choice
-from runner.worker.artifacts.cache import Fetch
+from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.data.datasets import Dataset
 from runner.worker.data.images import open_images
 from runner.worker.data.preprocessing import Preprocessing, imagenet
 from runner.worker.subjects.modules import ModuleSubject
 from runner.worker.subjects.subject import BATCH, MODULE, Batch, Port, Signature, Subject
-from runner.worker.subjects.weights import Library, Weights, class_names, open_given_weights, open_weights
+from runner.worker.subjects.weights import Library, Weights, open_given_weights, open_weights
 
 if TYPE_CHECKING:
     from torch import nn
 
+TRAINED = ("pretrained", "file")
+"""Kinds of weights that have seen pictures, prepared as the library does."""
+FACTS_VERSION = 1
+"""Part of the cache key. Increment it when more is asked of a library."""
+FACTS_FILE = "facts.json"
 IMAGES, LOGITS = "images", "logits"
 """Names of the input and of the output."""
 
@@ -90,13 +97,13 @@ def open_network(library: object, job: Job, fetch: Fetch) -> tuple[Dataset, Subj
         Missing: from `fetch`.
     """
     builder = cast("Library", library)  # a module; mypy does not see that one in sys.modules is a Library
-    preparation = preprocessing_of(builder, job.subject)
+    preparation = preprocessing_of(builder, job.subject, fetch)
     # From here on the size is known, also if it is the network's own.
     job = replace(job, subject=replace(job.subject, image_size=preparation.size))
     subject, seed = job.subject, job.run.seed
     if subject.task != Network.task:
         return open_images(job.data, preparation, seed, fetch), _open_module(builder, job, fetch)
-    names = class_names(builder, subject, fetch)
+    names = _class_names(builder, subject, fetch)
     dataset = open_images(job.data, preparation, seed, fetch, names)
     weights = open_weights(builder, subject, seed, dataset, fetch)
     found = Network(builder, subject.source, subject.name, preparation.size, weights)
@@ -105,16 +112,52 @@ def open_network(library: object, job: Job, fetch: Fetch) -> tuple[Dataset, Subj
     return dataset, found
 
 
-def preprocessing_of(library: Library, subject: Choice) -> Preprocessing:
+def preprocessing_of(library: Library, subject: Choice, fetch: Fetch) -> Preprocessing:
     """Return how pictures are prepared: as the network's library does, unless the weights have not seen any pictures.
 
     Args:
         library: defines the network.
         subject: the network, with the size of its input if it is not the network's own, and what else is changed.
+        fetch: gets what the library says: a measured process does not import it.
+
+    Raises:
+        Missing: from `fetch`.
     """
-    own = library.preprocessing(subject.name).at(subject.image_size)
-    trained = subject.weights in ("pretrained", "file")
+    trained = subject.weights in TRAINED
+    if not trained and subject.image_size is not None:
+        return imagenet(subject.image_size).changed(subject.preprocessing)
+    own = Preprocessing(**_facts(library, subject, fetch)["preprocessing"]).at(subject.image_size)
     return (own if trained else imagenet(own.size)).changed(subject.preprocessing)
+
+
+def _class_names(library: Library, subject: Choice, fetch: Fetch) -> Mapping[int, str] | None:
+    """Return the names of a network's classes by number; None if its weights take the classes of the data."""
+    if subject.weights == "pretrained":
+        return {int(number): name for number, name in _facts(library, subject, fetch)["classes"].items()}
+    count = subject.classes
+    if subject.weights == "file":
+        count = open_given_weights(library, subject, 0, None, fetch).classes
+    return None if count is None else {number: f"class {number}" for number in range(count)}
+
+
+def _facts(library: Library, subject: Choice, fetch: Fetch) -> dict[str, Any]:
+    """Return what a library says about an architecture: its preprocessing, and the classes of its published weights."""
+
+    def build(folder: Path) -> None:
+        classes = library.class_names(subject.name) if subject.weights == "pretrained" else {}
+        found = {"preprocessing": asdict(library.preprocessing(subject.name)), "classes": dict(classes)}
+        (folder / FACTS_FILE).write_text(json.dumps(found))
+
+    key = {
+        "source": subject.source,
+        "name": subject.name,
+        "published": subject.weights == "pretrained",
+        "version": FACTS_VERSION,
+    }
+    facts: dict[str, Any] = json.loads((fetch(Recipe("facts", key, build)) / FACTS_FILE).read_text())
+    for name in ("mean", "std"):
+        facts["preprocessing"][name] = tuple(facts["preprocessing"][name])
+    return facts
 
 
 def _open_module(library: Library, job: Job, fetch: Fetch) -> Subject:

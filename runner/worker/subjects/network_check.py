@@ -51,13 +51,13 @@ def _check(subject: Subject, fetch: Fetch) -> Network:
     from runner.worker.subjects.weights import open_given_weights
 
     library = cast("Library", importlib.import_module(f"runner.worker.subjects.{subject.source}"))
-    asked, size = subject.image_size, preprocessing_of(library, subject).size
+    asked, size = subject.image_size, preprocessing_of(library, subject, fetch).size
     subject = replace(subject, image_size=size)
     classes = None
     if subject.weights == "file":
         classes = open_given_weights(library, subject, 0, None, fetch).classes
     if asked is not None:
-        _try(library, subject, preprocessing_of(library, replace(subject, image_size=None)).size)
+        _try(library, subject, preprocessing_of(library, replace(subject, image_size=None), fetch).size)
     return Network(size, classes)
 
 

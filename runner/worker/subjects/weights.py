@@ -73,21 +73,6 @@ class Weights(Protocol):
         """Return the network with these weights, in evaluation mode, in fp32."""
 
 
-def class_names(library: Library, subject: Subject, fetch: Fetch) -> Mapping[int, str] | None:
-    """Return the names of a network's classes by number; None if its weights take the classes of the data.
-
-    Raises:
-        BadInput: the file of weights does not fit.
-        Missing: from `fetch`.
-    """
-    if subject.weights == "pretrained":
-        return library.class_names(subject.name)
-    count = subject.classes
-    if subject.weights == "file":
-        count = open_given_weights(library, subject, 0, None, fetch).classes
-    return None if count is None else {number: f"class {number}" for number in range(count)}
-
-
 def open_weights(library: Library, subject: Subject, seed: int, dataset: Dataset, fetch: Fetch) -> Weights:
     """Return the weights of a network.
 

@@ -43,6 +43,7 @@ OF_TIMM = [
 @pytest.mark.parametrize("name", OF_TIMM)
 def test_as_timm(picture, name):
     """The same as create_transform makes of the pretrained_cfg."""
+    torchvision.declare_torchvision_operators()  # timm imports torchvision
     from timm.data import create_transform, resolve_data_config
 
     own = create_transform(**resolve_data_config(pretrained_cfg=timm._settings(name)))(picture).numpy()
@@ -78,24 +79,37 @@ def test_as_transformers(picture, kind, tmp_path):
     np.testing.assert_allclose(found.apply(picture), own, atol=1e-4)
 
 
-def test_weights_decide():
+@pytest.fixture
+def fetch(tmp_path):
+    """Makes every artifact anew."""
+
+    def made(recipe):
+        folder = tmp_path / recipe.kind
+        folder.mkdir(exist_ok=True)
+        recipe.build(folder)
+        return folder
+
+    return made
+
+
+def test_weights_decide(fetch):
     """The library's constants for trained weights; ImageNet's usual ones for those that have seen no pictures."""
     trained = preprocessing_of(
-        timm, Subject(source="timm", name="vit_base_patch16_224", image_size=None, weights="file")
+        timm, Subject(source="timm", name="vit_base_patch16_224", image_size=None, weights="file"), fetch
     )
     assert (trained.mean, trained.resized, trained.origin) == ((0.5, 0.5, 0.5), 248, "timm's pretrained_cfg")
     probe = preprocessing_of(
-        timm, Subject(source="timm", name="vit_base_patch16_224", image_size=None, weights="probe")
+        timm, Subject(source="timm", name="vit_base_patch16_224", image_size=None, weights="probe"), fetch
     )
     assert probe == imagenet(224)
 
 
-def test_the_networks_own_size():
+def test_the_networks_own_size(fetch):
     """Unless the configuration gives another; the share of the crop remains."""
     own = Subject(source="torchvision", name="inception_v3", image_size=None, weights="file")
-    assert preprocessing_of(torchvision, own).size == 299
+    assert preprocessing_of(torchvision, own, fetch).size == 299
     other = Subject(source="torchvision", name="resnet50", image_size=160, weights="file")
-    found = preprocessing_of(torchvision, other)
+    found = preprocessing_of(torchvision, other, fetch)
     assert (found.size, found.resized) == (160, 165)  # 160 × 232 / 224
 
 
