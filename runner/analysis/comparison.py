@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean, variance
 
-from runner.analysis.statistics import CONFIDENCE, Estimate
+from runner.analysis.statistics import CONFIDENCE, Estimate, Verdict, judge
 
 
 class Change(StrEnum):
@@ -22,6 +22,15 @@ class Change(StrEnum):
     slower = "slower"
     unchanged = "unchanged"
     cannot_tell = "cannot tell"
+
+
+CHANGES = {
+    Verdict.faster: Change.faster,
+    Verdict.slower: Change.slower,
+    Verdict.no_effect: Change.unchanged,
+    Verdict.inconclusive: Change.cannot_tell,
+}
+"""The verdict on a speedup, in words for two times."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +87,7 @@ def judge_change(ratio: Estimate, noise_floor: float) -> Change:
         ratio: with its interval.
         noise_floor: δ; ratios between 1/(1 + δ) and 1 + δ count as no change.
     """
-    low, high = 1 / (1 + noise_floor), 1 + noise_floor
-    if ratio.low > high:
-        return Change.faster
-    if ratio.high < low:
-        return Change.slower
-    return Change.unchanged if low <= ratio.low and ratio.high <= high else Change.cannot_tell
+    return CHANGES[judge(ratio, noise_floor)]
 
 
 def holm(p_values: Sequence[float], level: float = 1 - CONFIDENCE) -> list[bool]:
