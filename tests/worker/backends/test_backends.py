@@ -25,6 +25,7 @@ from runner.worker.backends.base import Settings
 from runner.worker.backends.torch_module import TorchModule
 from runner.worker.build import Gathered, gather, with_artifacts
 from runner.worker.evidence.isa import cpu_flags
+from runner.worker.subjects import torchvision
 from tests.jobs import cache_of, change_job, make_job
 
 BATCH = 8
@@ -191,12 +192,19 @@ def test_each_step_infers_its_own_images(job, reference, backend):
         assert (sqnr_db(logits_of(steps[number]()), expected) or np.inf) > MIN_SQNR_DB["fp32"]
 
 
-def test_a_measured_process_never_makes_its_artifacts(job, tmp_path):
+@pytest.mark.parametrize("weights", ["random", "file"])
+def test_a_measured_process_never_makes_its_artifacts(job, tmp_path, weights):
     """With an empty cache, another process exports the network, so that the worker does not load torch.
 
-    The second worker reuses the export, and the logits are identical.
+    Nor to learn the preprocessing of its library, or what a file of weights holds. The second worker reuses the export,
+    and the logits are identical.
     """
-    fresh = change_job(job, backend="ort", weights="random", image_size=32, cache_dir=str(tmp_path / "cache"))
+    fresh = change_job(job, backend="ort", weights=weights, image_size=32, cache_dir=str(tmp_path / "cache"))
+    made = ["digits", "onnx-fp32", "work"]
+    if weights == "file":
+        torch.save(torchvision.build("resnet18", 32, 10).state_dict(), tmp_path / "weights.pt")
+        fresh = change_job(fresh, weights_path=str(tmp_path / "weights.pt"), evaluation_samples=8)
+        made = ["facts", "weights", *made]
     logits, rebuilt = [], []
     for number in range(2):
         with Worker(launch(fresh), tmp_path / f"{number}.log") as worker:
@@ -209,5 +217,5 @@ def test_a_measured_process_never_makes_its_artifacts(job, tmp_path):
             worker.request(Evaluate(str(path), cached=False), Evaluated, timeout_s=60)
         with np.load(path) as stored:
             logits.append(stored["logits"])
-    assert rebuilt == [["digits", "onnx-fp32", "work"], []]
+    assert rebuilt == [made, []]
     np.testing.assert_array_equal(*logits)

@@ -16,6 +16,9 @@ from runner.worker.subjects.checkpoints.hub import architecture_config, fetch_mo
 SETTINGS_VERSION = 1
 """Part of the cache key. Increment it when other files are kept."""
 SETTINGS_FILES = ("config.json", "preprocessor_config.json")
+SIZE_FILE = "size.json"
+DEFAULT_SIZE = 224
+"""Height and width of pictures, in pixels, where a configuration has none."""
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's filters by number, as preprocessor_config.json has them."""
 MIN_UNCROPPED = 384
@@ -52,15 +55,23 @@ def picture_preparation(subject: Subject, fetch: Fetch) -> Preprocessing:
         Missing: from `fetch`.
     """
     if subject.weights != "pretrained":
-        if subject.image_size is None:
-            size = _side(getattr(architecture_config(subject), "image_size", None)) or 224
-        else:
-            size = subject.image_size
-        return imagenet(size).changed(subject.preprocessing)
+        size = subject.image_size or _read(fetch(_size_recipe(subject)), SIZE_FILE)["image_size"]
+        return imagenet(int(size)).changed(subject.preprocessing)
     folder = fetch(settings_recipe(subject, fetch))
     config, found = _read(folder, "config.json"), _read(folder, "preprocessor_config.json")
-    own = _from_config(found) if found else imagenet(_side(config.get("image_size")) or 224)
+    own = _from_config(found) if found else imagenet(_side(config.get("image_size")) or DEFAULT_SIZE)
     return own.at(subject.image_size).changed(subject.preprocessing)
+
+
+def _size_recipe(subject: Subject) -> Recipe:
+    """Return the recipe of the size that an architecture takes by default: a measured process does not import it."""
+
+    def build(folder: Path) -> None:
+        size = _side(getattr(architecture_config(subject), "image_size", None)) or DEFAULT_SIZE
+        (folder / SIZE_FILE).write_text(json.dumps({"image_size": size}))
+
+    key = {"architecture": subject.architecture, "config": subject.model_config, "version": SETTINGS_VERSION}
+    return Recipe("size", key, build)
 
 
 def _from_config(found: Mapping[str, Any]) -> Preprocessing:
@@ -68,7 +79,7 @@ def _from_config(found: Mapping[str, Any]) -> Preprocessing:
 
     They resize to both sides if these are given, or the shorter side; then they may crop the centre.
     """
-    wanted = found.get("size", 224)
+    wanted = found.get("size", DEFAULT_SIZE)
     both, shortest = _side(wanted), None
     if isinstance(wanted, Mapping):
         shortest = wanted.get("shortest_edge")
@@ -76,7 +87,7 @@ def _from_config(found: Mapping[str, Any]) -> Preprocessing:
     elif found.get("do_center_crop"):  # old configurations: one number is the shorter side where a crop follows
         shortest, both = both, None
     crop = _side(found.get("crop_size")) if found.get("do_center_crop") else None
-    resized = int(shortest or both or 224)
+    resized = int(shortest or both or DEFAULT_SIZE)
     size = crop or resized
     if "crop_pct" in found and shortest:
         size, squash = resized, resized >= MIN_UNCROPPED
