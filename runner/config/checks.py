@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from runner.config import backend_registry, model_catalog
-from runner.config.data_checks import check_transformers_model
+from runner.config.data_checks import check_preprocessing, check_steering, check_transformers_model
 from runner.config.data_file_checks import check_data_files
 from runner.config.durations import seconds_of
 from runner.config.execution_checks import check_execution
@@ -41,6 +41,8 @@ def check(config: RunConfig) -> list[Mistake]:
         *_check_numbers(config),
         *_check_model(config.model, config.precision.name),
         *check_transformers_model(config),
+        *check_preprocessing(config.model),
+        *check_steering(config.precision),
         *_check_backend(config),
         *_check_instances(config),
         *_check_weights(config.weights, config.model),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
 from runner.config import model_catalog
-from runner.config.schema import DataKind, ModelConfig, RunConfig, Scope, Task, WeightsKind
+from runner.config.schema import DataKind, ModelConfig, PrecisionConfig, RunConfig, Scope, Task, WeightsKind
 from runner.errors import Mistake
 
 IMAGE_TASK = Task["image-classification"]
-IMAGES = (DataKind.digits, DataKind.synthetic, DataKind.image_folder)
+IMAGES = (DataKind.digits, DataKind.synthetic, DataKind.image_folder, DataKind.arrays)
 DATA = {
     IMAGE_TASK: IMAGES,
     Task["tensors"]: (DataKind.synthetic, DataKind.arrays),
@@ -21,6 +22,15 @@ DATA = {
     Task["text-generation"]: (DataKind.passages, DataKind.one_text, DataKind.text_file),
 }
 """Data sets that each task can use; a mistake suggests the first."""
+CHANNELS = 3
+FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+"""Pillow's ways of interpolating."""
+STEERING = {
+    "calibration": ("minmax", "percentile", "entropy"),
+    "preset": ("performance", "mixed"),
+    "model_type": ("transformer", "other"),
+}
+"""Settings of quantisers with their values; each quantiser has some of them."""
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 """A model name on the Hugging Face Hub: at most one slash, no leading dot (huggingface_hub, validate_repo_id)."""
 
@@ -39,6 +49,37 @@ def check_transformers_model(config: RunConfig) -> list[Mistake]:
             found.append(Mistake("scope", str(config.scope), "model, or a model with source=transformers"))
         return found
     return [*found, *_check_inputs(config), *_check_origin(model, config.weights.name)]
+
+
+def check_preprocessing(model: ModelConfig) -> list[Mistake]:
+    """Return the mistakes in what differs from the network's own preprocessing."""
+    given, found = model.preprocessing, []
+    for name, values in (("mean", given.mean), ("std", given.std)):
+        least = 0.0 if name == "std" else -math.inf
+        if values is not None and (len(values) != CHANNELS or not all(least < one < math.inf for one in values)):
+            allowed = f"{CHANNELS} numbers{', more than 0' if name == 'std' else ''}, such as [0.5,0.5,0.5]"
+            found.append(Mistake(f"model.preprocessing.{name}", list(values), allowed))
+    if given.crop is not None and not 0 < given.crop <= 1:
+        found.append(Mistake("model.preprocessing.crop", given.crop, "a share, more than 0 and at most 1"))
+    if given.interpolation is not None and given.interpolation not in FILTERS:
+        near = model_catalog.nearest(given.interpolation, FILTERS, 1)
+        remedy = f"The nearest: {near[0]}" if near else ""
+        found.append(Mistake("model.preprocessing.interpolation", given.interpolation, ", ".join(FILTERS), remedy))
+    return found
+
+
+def check_steering(precision: PrecisionConfig) -> list[Mistake]:
+    """Return the mistakes in what steers a quantiser."""
+    found = []
+    for name, allowed in STEERING.items():
+        value = getattr(precision, name)
+        if value is not None and value not in allowed:
+            found.append(Mistake(f"precision.{name}", value, ", ".join(allowed)))
+    set_ones = [name for name in ("ignore", *STEERING) if getattr(precision, name)]
+    if set_ones and not str(precision.name).startswith("int8"):
+        value = getattr(precision, set_ones[0])
+        found.append(Mistake(f"precision.{set_ones[0]}", value, "only with precision=int8 or int8_accuracy"))
+    return found
 
 
 def _check_own_model(config: RunConfig) -> list[Mistake]:

@@ -63,7 +63,8 @@ def _check_pictures(config: RunConfig) -> list[Mistake]:
     if data.path is None:
         return [Mistake("data.path", None, FOLDER, "Add data.path=…")]
     if not Path(data.path).is_dir():
-        return [Mistake("data.path", data.path, FOLDER, "No such folder exists: check the path")]
+        what = "It is a file" if Path(data.path).exists() else "No such folder exists: check the path"
+        return [Mistake("data.path", data.path, FOLDER, what)]
     if data.labels is not None and not Path(data.labels).is_file():
         return [Mistake("data.labels", data.labels, "a file that exists", "Check the path")]
     found, requested = find_pictures(*_folder(data)), _requested(data)
@@ -113,7 +114,8 @@ def _file(data: DataConfig, suffixes: tuple[str, ...], allowed: str) -> Path | M
         return Mistake("data.path", None, allowed, "Add data.path=…")
     file = Path(data.path)
     if not file.is_file():
-        return Mistake("data.path", data.path, allowed, "No such file exists: check the path")
+        what = "It is a folder" if file.is_dir() else "No such file exists: check the path"
+        return Mistake("data.path", data.path, allowed, what)
     if file.suffix.lower() not in suffixes:
         return Mistake("data.path", data.path, allowed, f"It ends in {file.suffix or 'nothing'}")
     return file

@@ -181,7 +181,7 @@ def _allowed(error: BaseException) -> str:
     if words:
         return words.group(1)
     if "is not a ListConfig" in first_line:
-        return "a list, for example 'baseline=[\"backend=ort\"]'"
+        return "a list, for example '[1,2]' or '[\"backend=ort\"]'"
     kind = re.search(r"could not be converted to (\w+)|is not a valid (\w+)", first_line)
     names = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "bool": "true or false"}
     if kind:

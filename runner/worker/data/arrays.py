@@ -25,13 +25,21 @@ class ArraySamples:
     answers: Sequence[tuple[str, ...]] | None = None
     left_out: frozenset[int] = frozenset()
 
-    def __init__(self, file: Arrays, specs: Sequence[TensorSpec], model: Mapping[int, str] | None) -> None:
+    def __init__(
+        self,
+        file: Arrays,
+        specs: Sequence[TensorSpec],
+        model: Mapping[int, str] | None,
+        *,
+        new_classes: bool = False,
+    ) -> None:
         """Read the arrays that a model takes.
 
         Args:
             file: the arrays.
             specs: the model's inputs.
             model: names of the model's classes by number; None if no output can be scores of classes.
+            new_classes: whether a model without names takes the classes of the labels.
 
         Raises:
             UnreadableData: an array does not exist or does not fit, or a label is no class.
@@ -42,7 +50,7 @@ class ArraySamples:
         self._notes = [f"{one.name} is not an input: left out" for one in file.inputs if self._is_extra(file, one.name)]
         self.labels: Labels | None = None
         self.classes = len(model or ())
-        if file.labels is not None and model is None:
+        if file.labels is not None and model is None and not new_classes:
             self._notes.append("accuracy is agreement with fp32: no single output can be scores of classes")
         elif file.labels is not None:
             self._number(read_array(file.path, file.labels.name), model)
@@ -57,6 +65,7 @@ class ArraySamples:
             self._notes.append(f"accuracy is agreement with fp32: {error}")
         else:
             self.labels = np.array(numbered.numbers, np.int64)
+            self.classes = numbered.classes
             self._notes += numbered.notes
 
     def __len__(self) -> int:

@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from runner.data_files.arrays import describe_arrays
 from runner.data_files.errors import UnreadableData
 from runner.data_files.labels import OtherLabels, number_labels
 from runner.data_files.pictures import find_pictures, open_picture
 from runner.job import Data
 from runner.worker.artifacts.cache import Fetch, Recipe
+from runner.worker.data.arrays import ArraySamples
 from runner.worker.data.datasets import Dataset, Images, Labels, Source, split
 from runner.worker.data.preprocessing import Preprocessing
+from runner.worker.data.tensors import TensorSpec
 from runner.worker.failures import BadInput
 
 
@@ -187,6 +190,54 @@ class ImageFolder(ImageSource):
         return self._notes
 
 
+class ArrayImages(ImageSource):
+    """Images in a file of arrays, prepared already: samples × 3 × size × size; see :mod:`runner.data_files.arrays`."""
+
+    def __init__(self, data: Data, preprocessing: Preprocessing, model: Mapping[int, str] | None) -> None:
+        """Read the images and their labels.
+
+        Args:
+            data: the file.
+            preprocessing: gives the size; nothing else of it is applied.
+            model: names of the model's classes by number; None for a model that takes those of the data.
+
+        Raises:
+            BadInput: the file cannot be used.
+        """
+        super().__init__(preprocessing)
+        size = preprocessing.size
+        specs = [TensorSpec("images", "float32", (None, 3, size, size))]
+        try:
+            self._samples = ArraySamples(
+                describe_arrays(Path(data.path or "")), specs, model, new_classes=model is None
+            )
+        except (UnreadableData, OSError) as error:
+            raise BadInput(f"data.path={data.path}: {error}") from error
+        self.labels, self.classes = self._samples.labels, self._samples.classes
+
+    @property
+    def preparation(self) -> str:
+        """The size: the arrays are taken as they are."""
+        return f"arrays of {self._preprocessing.size} pixels"
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._samples)
+
+    def image(self, index: int) -> Images:
+        """Return one image, 3 × size × size."""
+        image: Images = self._samples.batch([index])["images"][0]
+        return image
+
+    def fingerprint(self, index: int) -> bytes:
+        """Return the values and the label."""
+        return self._samples.fingerprint(index)
+
+    def notes(self, indices: Sequence[int]) -> list[str]:
+        """Return how labels became classes, and that nothing was prepared."""
+        return [*self._samples.notes(indices), "images are taken from the arrays as they are, without preprocessing"]
+
+
 def open_images(
     data: Data, preprocessing: Preprocessing, seed: int, fetch: Fetch, model: Mapping[int, str] | None = None
 ) -> Dataset:
@@ -209,6 +260,8 @@ def open_images(
         source = Synthetic(preprocessing, data.evaluation_samples + data.calibration_samples, seed)
     elif data.name == "image_folder" and data.path is not None:
         source = ImageFolder(data, preprocessing, model)
+    elif data.name == "arrays" and data.path is not None:
+        source = ArrayImages(data, preprocessing, model)
     else:
-        raise BadInput(f"data={data.name} has no images: take data=digits, synthetic or image_folder")
+        raise BadInput(f"data={data.name} has no images: take data=digits, synthetic, image_folder or arrays")
     return split(source, data, seed)

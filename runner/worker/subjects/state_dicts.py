@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FIELD = "weights.path"
 ALLOWED = "a file of torch.save(model.state_dict(), …), or a .safetensors file"
+WRITTEN_BY_TORCH = (b"PK", b"\x80")
+"""With what files of torch.save start: as archives, and as older versions wrote them, as pickles."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params")
 """Names under which training scripts store the state_dict, best first."""
 NO_WEIGHTS = ("optimizer", "optimizers", "optimizer_state_dict", "optimizer_states", "lr_schedulers", "scaler")
@@ -86,6 +88,10 @@ def read_state(path: Path, key: str | None, wanted: Shapes) -> StateDict:
 def _load(path: Path) -> Any:
     import torch
 
+    with path.open("rb") as stream:
+        begins = stream.read(2)
+    if path.suffix.lower() != ".safetensors" and not begins.startswith(WRITTEN_BY_TORCH):
+        raise Refused(FIELD, path, ALLOWED, "It is of another kind: torch.save has not written it")
     try:
         if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file

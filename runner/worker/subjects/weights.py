@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,6 +22,8 @@ from runner.worker.subjects import state_dicts
 
 if TYPE_CHECKING:
     from torch import nn
+
+log = logging.getLogger(__name__)
 
 JUDGED_SAMPLES = 32
 """Images on which a probe is judged: others than those that fit it, if there are so many."""
@@ -288,8 +291,8 @@ def _better(library: Library, subject: Subject, state: state_dicts.StateDict) ->
             classes = state_dicts.classes_of(state, wanted, other)
             if not state_dicts.differences(state, _shapes(library, subject, name, classes)):
                 return f". It fits {name}: take model.name={name}"
-        except Exception:  # noqa: S112 -- a relative that cannot be built at this size fits nothing
-            continue
+        except Exception as error:  # each architecture has its own for a size that it does not take
+            log.info("%s is no alternative: %r", name, error)
     return ""
 
 

@@ -178,6 +178,17 @@ def test_image_folder_digest_covers_the_bytes_of_the_files(open_data, folder):
     assert open_folder(open_data, folder).digest != before
 
 
+def test_arrays_of_images_are_taken_as_they_are(open_data, tmp_path):
+    """With their labels; of another size than the network's they are refused."""
+    values = np.random.default_rng(0).standard_normal((60, 3, SIZE, SIZE)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", images=values, labels=np.arange(60) % 4)
+    data = open_data("arrays", data_path=str(tmp_path / "a.npz"))
+    np.testing.assert_array_equal(data.source.batch([5, 7]), values[[5, 7]])
+    assert (data.source.classes, data.labels([5, 7]).tolist()) == (4, [1, 3])
+    with pytest.raises(BadInput, match=r"has the shape \[60, 3, 32, 32\], and the input images takes \[samples, 3, 48"):
+        open_data("arrays", data_path=str(tmp_path / "a.npz"), image_size=48)
+
+
 def test_digest_covers_the_size_of_the_images(open_data, folder):
     """The same files at another size are other tensors."""
     digests = {open_folder(open_data, folder, image_size=size).digest for size in (32, 48)}
