@@ -134,7 +134,7 @@ def test_no_weights(tmp_path, content, message):
 def test_a_file_of_another_kind(tmp_path):
     """PyTorch would fail with the number of a letter."""
     (tmp_path / "a.pt").write_text("hello")
-    with pytest.raises(BadInput, match="It is of another kind: torch.save has not written it"):
+    with pytest.raises(BadInput, match=r"It is of another kind: torch\.save has not written it"):
         read_state(tmp_path / "a.pt", None, {})
 
 
