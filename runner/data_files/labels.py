@@ -69,12 +69,21 @@ def number_labels(
             "number the labels as the model does"
         )
         raise (OtherLabels if len(strange) == len(found) else UnreadableData)(text)
+    if (stray := _stray(words)) is not None:
+        raise UnreadableData(
+            f"record {stray + 1} has the label {words[stray]!r}, and most others have a number: fix it"
+        )
     return _in_order(words, found, count, "words")
 
 
 def _from_numbers(words: Sequence[str], numbers: Mapping[str, int], count: int | None) -> Labels:
     """Return numbers as they are if they can be classes; otherwise by their order."""
     lowest, highest = min(numbers.values()), max(numbers.values())
+    if lowest < 0:
+        raise UnreadableData(
+            f"a label is {lowest}; allowed: whole numbers from 0. Records without a label are often marked so: "
+            "remove them"
+        )
     gaps = highest >= 2 * len(numbers) + 10
     if lowest >= 0 and (highest < count if count is not None else lowest == 0 and not gaps):
         names = tuple(map(str, range(count or highest + 1)))
@@ -98,6 +107,12 @@ def _in_order(words: Sequence[str], found: Sequence[str], count: int | None, kin
     more = ", …" if len(place) > SHOWN else ""
     note = f"labels are classes in the order of the {kind}: {shown}{more}"
     return Labels(tuple(place[word] for word in words), tuple(found), (note,))
+
+
+def _stray(words: Sequence[str]) -> int | None:
+    """Return the place of the first label that is no whole number where most are; None if there is none."""
+    strange = [place for place, word in enumerate(words) if _whole_numbers([word]) is None]
+    return strange[0] if 0 < 2 * len(strange) < len(words) else None
 
 
 def _word(value: object, number: int) -> str:

@@ -172,7 +172,8 @@ def columns(rows: Sequence[Row]) -> list[Column]:
     if not any(word(row, "table") != DASH for row in rows):
         return ours
     named = {column.title: index for index, column in enumerate(ours)}
-    speed, status = named["speedup (95 % interval)"], named["status"]
+    # Rows that are only checked have no speed.
+    speed, status = named.get("speedup (95 % interval)", 0), named["status"]
     printed = PUBLISHED_COLUMNS if any(number(row, "published_speedup") is not None for row in rows) else ()
     return [ours[0], *printed, *ours[1 : speed + 1], *TABLE_COLUMNS, *ours[speed + 1 : status], ours[status]]
 

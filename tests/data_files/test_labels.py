@@ -65,3 +65,11 @@ def test_a_single_wrong_label_is_a_mistake():
     assert not isinstance(caught.value, OtherLabels)
     with pytest.raises(UnreadableData, match="record 2 has no label"):
         number_labels(["a", ""])
+
+
+def test_what_is_no_label():
+    """Most are numbers and one is a word; and a negative number, which marks a missing label."""
+    with pytest.raises(UnreadableData, match="record 3 has the label 'good', and most others have a number"):
+        number_labels(["0", "1", "good"])
+    with pytest.raises(UnreadableData, match="a label is -1; allowed: whole numbers from 0"):
+        number_labels([0, 1, -1])

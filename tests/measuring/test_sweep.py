@@ -100,7 +100,7 @@ def test_rows_share_the_processes_of_their_baseline(run_program: RunProgram):
     assert {result.measurement.block for result in done.results()} == {"01"}
     assert len({path.read_bytes() for path in sweep.glob("*/launch-baseline.json")}) == 1
     assert len(list(sweep.glob("*/launch-baseline.json"))) == 3
-    found = re.search(r"the fastest, batch_s=0.01, is ([0-9.]+)× .* as fast as batch_s=0.02, side by side", done.out)
+    found = re.search(r"it beats the next, batch_s=0.02, by ([0-9.]+)× .*, side by side", done.out)
     assert found is not None, done.out
     assert float(found[1]) == pytest.approx(2, rel=0.1)
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from runner.paths import PROJECT
 from runner.reporting.notes import notes, time_line
-from runner.reporting.table import COLUMNS, csv_table, markdown_table, print_table
+from runner.reporting.table import COLUMNS, columns, csv_table, markdown_table, print_table
 from runner.results.result import Result
 from runner.results.status import Status
 from tests.conftest import Finished, RunProgram
@@ -284,6 +284,14 @@ def test_rows_that_generate_text_have_additional_columns():
     assert "| p99 ms | tokens/s | first token ms | ms per token | quality | Δ (95 % interval) |" in heading
     assert "| 449.6 | 172.9 | 12.73 | perplexity 9.22 | -0.25 % (-0.50 … +0.00) |" in generated
     assert "| – | – | – | 0.917 | -0.25 pp (-1.23 … +0.74) |" in classified
+
+
+def test_a_table_that_is_only_checked():
+    """Its rows have no speed, but still their verdict."""
+    checked = {**MEASURED, "params.measure.check": "True", "tags.table": "rand2025", "tags.row_verdict": "no number"}
+    titles = [column.title for column in columns([checked])]
+    assert titles[:2] == ["configuration", "row verdict"]
+    assert "speedup (95 % interval)" not in titles
 
 
 @pytest.mark.parametrize(("width", "left_out"), [(400, 0), (150, 3), (80, 9)])

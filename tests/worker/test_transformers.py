@@ -206,7 +206,7 @@ def test_empty_text(hub_job, tmp_path):
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(json.dumps({"text": text, "label": 0}) + "\n" for text in ["fine"] * 60 + ["  "]))
     job = change_job(hub_job, data="text_file", data_path=str(path))
-    with pytest.raises(BadInput, match="record 61 has an empty text: fill it in or remove it"):
+    with pytest.raises(BadInput, match="Record 61 has an empty text: fill it in or remove the record"):
         gather(job, cache_of(hub_job).get)
 
 
@@ -302,14 +302,14 @@ def test_checkpoint_digest_covers_the_configuration(hub_job):
     ("text", "reason"),
     [
         ('{"text": "fine", "label": -1}', "a label is -1; allowed: whole numbers from 0"),
-        ('{"text": "fine", "label": "good"}', "a label is not a whole number"),
-        ("[1, 2]", "line 1 is not a JSON object"),
+        ('{"text": "fine", "label": "good"}', "has the label 'good', and most others have a number"),
+        ("[1, 2]", "Line 60 is not a JSON object"),
     ],
 )
 def test_invalid_records(hub_job, tmp_path, text, reason):
     """The error is one line that names the file."""
     path = tmp_path / "texts.jsonl"
-    path.write_text(f"{text}\n" * 60)
+    path.write_text('{"text": "fine", "label": 0}\n' * 59 + f"{text}\n")
     job = change_job(hub_job, data="text_file", data_path=str(path))
     with pytest.raises(BadInput, match=reason):
         gather(job, cache_of(hub_job).get)
