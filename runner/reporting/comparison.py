@@ -164,8 +164,11 @@ def undecided(pairs: Sequence[Pair], limits: Limits) -> list[Pair]:
 
 def _changes(before: Result, after: Result) -> Iterator[str]:
     mine, others = _settings(before), _settings(after)
-    for name in sorted(mine.keys() | others.keys()):
-        if mine.get(name) != others.get(name):
+    different = [name for name in sorted(mine.keys() | others.keys()) if mine.get(name) != others.get(name)]
+    # An option of a group brings all of the group's fields.
+    chosen = {name.removesuffix(".name") for name in different if name.endswith(".name") and name != "model.name"}
+    for name in different:
+        if name.endswith(".name") or name.rpartition(".")[0] not in chosen:
             yield f"{name}: {mine.get(name, 'not set')} → {others.get(name, 'not set')}"
     yield from _packages(before.packages, after.packages)
     if before.attempt.get("commit") != after.attempt.get("commit"):
@@ -195,5 +198,5 @@ def summary(pairs: Sequence[Pair], limits: Limits) -> str:
     others = sum(pair.welch is None for pair in pairs)
     words = [f"{count} {verdict}" for verdict, count in counts.items() if count]
     words += [f"{others} without a comparison"] if others else []
-    limited = "nothing is worse than allowed: " if limits != Limits() else ""
+    limited = "no loss beyond the limits for sure: " if limits != Limits() else ""
     return f"{limited}of {len(pairs)} configurations {', '.join(words)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from runner.worker.subjects.subject import FILES, MAX_ONNX_BYTES, ONNX, Batch, F
 
 log = logging.getLogger(__name__)
 
+LEFT_BEHIND = "sym_shape_infer_temp.onnx"
+"""What ONNX Runtime's symbolic shape inference leaves when it fails."""
 MIN_OPSET = 13
 """The first opset whose DequantizeLinear takes a scale per channel."""
 
@@ -143,11 +146,14 @@ def prepare(source: Path, target: Path) -> None:
         onnx.save(onnx.version_converter.convert_version(onnx.load(source), MIN_OPSET), target)
         source = target
     external = {"save_as_external_data": True, "all_tensors_to_one_file": True} if is_large(source) else {}
-    try:
-        quant_pre_process(source, target, **external)
-    except Exception as error:  # symbolic inference fails in its own ways: on attention masks, on unknown operators
-        log.info("without symbolic shape inference, which failed: %r", error)
-        quant_pre_process(source, target, skip_symbolic_shape=True, **external)
+    source, target = source.absolute(), target.absolute()
+    with contextlib.chdir(target.parent):  # symbolic inference that fails leaves a file in the current folder
+        try:
+            quant_pre_process(source, target, **external)
+        except Exception as error:  # it fails in its own ways: on attention masks, on unknown operators
+            log.info("without symbolic shape inference, which failed: %r", error)
+            quant_pre_process(source, target, skip_symbolic_shape=True, **external)
+        Path(LEFT_BEHIND).unlink(missing_ok=True)
 
 
 def _reader(batches: Iterable[Batch], names: list[str]) -> Any:
