@@ -108,7 +108,7 @@ def open_network(library: object, job: Job, fetch: Fetch) -> tuple[Dataset, Subj
     weights = open_weights(builder, subject, seed, dataset, fetch)
     found = Network(builder, subject.source, subject.name, preparation.size, weights)
     found.classes = len(names) if names else None
-    found.int8_sqnr_db = getattr(weights, "int8_sqnr_db", None)
+    found.int8_sqnr_db = weights.int8_sqnr_db
     return dataset, found
 
 

@@ -72,6 +72,10 @@ class Weights(Protocol):
     def notes(self) -> tuple[str, ...]:
         """What was concluded about them, for readers of the result."""
 
+    @property
+    def int8_sqnr_db(self) -> float | None:
+        """What int8 leaves of a probe, in dB, by :mod:`runner.worker.subjects.probes.fake_int8`; None for others."""
+
     def module(self) -> nn.Module:
         """Return the network with these weights, in evaluation mode, in fp32."""
 
@@ -163,8 +167,7 @@ class RandomWeights:
     fresh: Fresh
     digest: str
     notes: tuple[str, ...] = ()
-    int8_sqnr_db: float | None = None
-    """What int8 leaves of a probe, by :mod:`runner.worker.subjects.probes.fake_int8`; None for other weights."""
+    int8_sqnr_db: None = None
 
     @property
     def classes(self) -> int | None:
@@ -185,6 +188,7 @@ class PretrainedWeights:
     digest: str
     classes: None = None
     notes: tuple[str, ...] = ()
+    int8_sqnr_db: None = None
 
     def module(self) -> nn.Module:
         """Return the network with the published weights.
