@@ -12,7 +12,7 @@ MODEL ?= resnet50
 MEASURE ?= standard
 PORT ?= 5000
 
-.PHONY: help setup system sweep rand2025 beyond2025 optimum ipex machine ui report check test test-services hooks bench coverage repeat aa zoo wheels soak screenshot resume sync cache clean-cache
+.PHONY: help setup system sweep rand2025 beyond2025 optimum ipex machine ui report check test test-services hooks bench coverage repeat unchanged aa zoo wheels soak screenshot resume sync cache clean-cache
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -70,7 +70,9 @@ test: check ## Everything that needs no server: check, then the tests that run t
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not services and not alone" $(ARGS)
 	$(BIN)/python -m pytest -m "alone and not services" $(ARGS)
 
-test-services: $(READY) ## Tests against servers that they start: MLflow (under 15 minutes)
+test-services: $(READY) ## Tests against servers that they start: MLflow, and in Chromium (under 15 minutes)
+	$(INSTALL) '.[dev,docs]'
+	$(BIN)/runner provision --browser
 	$(BIN)/python -m pytest -m services $(ARGS)
 
 hooks: $(READY) ## Run the fast checks before each commit (pre-commit)
@@ -91,11 +93,15 @@ coverage: $(READY) ## docs/coverage.md: do the intervals keep their promise on s
 repeat: $(READY) ## Two rows by ten separate commands each: do their intervals hold? (half an hour)
 	$(BIN)/python -m benchmarks.repeat
 
+unchanged: $(READY) ## Ten unchanged sweeps: does a comparison find a change? (a quarter of an hour)
+	$(BIN)/python -m benchmarks.unchanged
+
 aa: $(READY) ## A/A ten times over, in pairs and one after the other, and its figure docs/aa.png (half an hour)
 	$(BIN)/python -m benchmarks.aa
 
-screenshot: $(READY) ## Take the README's picture of the MLflow UI (needs chromium and chromium-driver)
+screenshot: $(READY) ## Take the README's pictures of the MLflow UI and of a report, in Chromium
 	$(INSTALL) '.[docs]'
+	$(BIN)/runner provision --browser
 	$(BIN)/python -m docs.screenshot
 
 soak: $(READY) ## 300 runs with faults, the host killed in the middle: what is lost, what it costs (half an hour)

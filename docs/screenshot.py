@@ -12,12 +12,12 @@ import sys
 import time
 import urllib.request
 from urllib.error import URLError
-from urllib.parse import quote
 
 from runner.config.schema import TrackingConfig
 from runner.paths import PROJECT
-from runner.tracking.client import SWEEP_TAG, tracking_uri
-from runner.tracking.reader import read_sweep
+from runner.tracking.client import tracking_uri
+from runner.tracking.links import comparison_view
+from runner.tracking.reader import read_recorded
 
 TARGET = PROJECT / "docs" / "mlflow.png"
 START_S = 60
@@ -44,7 +44,7 @@ def main() -> int:
         return 1
     uri = tracking_uri(TrackingConfig(), PROJECT / "outputs")
     chosen = sys.argv[1] if len(sys.argv) > 1 else None
-    sweep, rows = read_sweep(uri, TrackingConfig().experiment, chosen)
+    sweep, rows = read_recorded(uri, TrackingConfig().experiment, chosen)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -53,9 +53,7 @@ def main() -> int:
     try:
         address = f"http://127.0.0.1:{port}"
         wait_for(address)
-        only = quote(f"tags.{SWEEP_TAG} = '{sweep}'")
-        experiment = rows["experiment_id"].iloc[0]
-        photograph(f"{address}/#/experiments/{experiment}/runs?compareRunsMode=CHART&searchFilter={only}")
+        photograph(comparison_view(address, rows["experiment_id"].iloc[0], sweep))
     finally:
         server.terminate()
         server.wait()

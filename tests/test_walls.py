@@ -208,7 +208,7 @@ def test_data_files_are_read_without_any_package():
 def test_only_tracking_imports_mlflow():
     """The store is spoken to in one place."""
     users = {name for name, file in HOST.items() if any(one.split(".")[0] == "mlflow" for one in imports(file))}
-    assert users == {"runner.tracking.client", "runner.tracking.reader", "runner.tracking.recorder"}
+    assert users == {f"runner.tracking.{name}" for name in ("client", "inputs", "reader", "recorder")}
 
 
 def test_two_modules_send_signals():

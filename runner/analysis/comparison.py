@@ -1,7 +1,8 @@
-"""One quantity measured at two times: the ratio with its interval, and whether it fell by more than is allowed.
+"""One quantity measured twice: the ratio with its interval, and whether it fell by more than is allowed.
 
-The two samples are independent, so Welch's t applies to their logarithms (B. L. Welch, "The generalization of
-'Student's' problem when several different population variances are involved", Biometrika 34, 1947).
+Samples of two times are independent, so Welch's t applies to their logarithms (B. L. Welch, "The generalization of
+'Student's' problem when several different population variances are involved", Biometrika 34, 1947). Samples that were
+measured side by side are paired: Student's t applies to the differences of their logarithms.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ CHANGES = {
 
 
 @dataclass(frozen=True)
-class Welch:
-    """The difference of two independent means of logarithms."""
+class LogDifference:
+    """The difference of two means of logarithms."""
 
     difference: float
     """Of the second from the first."""
     error: float
     """Its standard error."""
     freedom: float
-    """Degrees of freedom, by Satterthwaite's approximation."""
+    """Degrees of freedom; of independent samples by Satterthwaite's approximation."""
 
     @property
     def ratio(self) -> Estimate:
@@ -62,8 +63,8 @@ class Welch:
         return float(t.cdf((self.difference - math.log(ratio)) / self.error, self.freedom))
 
 
-def compare_logs(first: Sequence[float], second: Sequence[float]) -> Welch:
-    """Return the difference of two samples of logarithms, one for each replicate.
+def compare_independent(first: Sequence[float], second: Sequence[float]) -> LogDifference:
+    """Return the difference of two independent samples of logarithms, one for each replicate.
 
     Raises:
         ValueError: one has fewer than two replicates.
@@ -77,7 +78,20 @@ def compare_logs(first: Sequence[float], second: Sequence[float]) -> Welch:
         if total
         else float(len(first) + len(second) - 2)
     )
-    return Welch(fmean(second) - fmean(first), math.sqrt(total), freedom)
+    return LogDifference(fmean(second) - fmean(first), math.sqrt(total), freedom)
+
+
+def compare_paired(first: Sequence[float], second: Sequence[float]) -> LogDifference:
+    """Return the difference of two paired samples of logarithms, one for each replicate that both took part in.
+
+    Raises:
+        ValueError: there are fewer than two, or the samples differ in length.
+    """
+    differences = [other - one for one, other in zip(first, second, strict=True)]
+    if len(differences) < 2:
+        raise ValueError("a comparison needs at least two replicates on both sides")
+    error = math.sqrt(variance(differences) / len(differences))
+    return LogDifference(fmean(differences), error, float(len(differences) - 1))
 
 
 def judge_change(ratio: Estimate, noise_floor: float) -> Change:

@@ -1,66 +1,79 @@
-"""``runner compare A B``: the same configurations in two sweeps, side by side."""
+"""``runner compare A B [C …]``: the same configurations in several sweeps, or on several kinds of machines."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from runner import exit_codes
+from runner.commands import run
 from runner.config.schema import RunConfig
-from runner.errors import ConfigurationError
-from runner.reporting.comparison import MAX_NAMED, Limits, Pair, compare, summary, undecided
-from runner.results.locate import find_sweep
-from runner.results.metrics import DASH
+from runner.errors import ConfigurationError, NothingLaunched
+from runner.processes import signals
+from runner.reporting.comparing import side_by_side
+from runner.reporting.comparing.formats import Comparison, csv_text, markdown, print_table, write_junit
+from runner.reporting.comparing.pairs import Limits, Side, compare, undecided
+from runner.results.locate import LAST, find_sweep
 from runner.results.result import Result
-from runner.results.store import read_results
+from runner.results.stored_sweep import StoredSweep, read_sweep
 from runner.tracking.reader import sweep_of_run
 
 PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 POINTS = re.compile(r"(\d+(?:\.\d+)?)\s*pp")
-TITLES = ("configuration", "before", "after", "ratio (95 % interval)", "of", "verdict", "Δ accuracy pp", "changed")
+MACHINE = "machine"
+FORMATS = ("table", "markdown", "csv", "html")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare two sweeps row by row, with intervals; fail if something became worse than allowed."""
+    """Compare sweeps row by row, with intervals; fail if something became worse than allowed."""
     options = _parse(arguments)
     limits = Limits(options.fail_if_slower, options.fail_if_less_accurate)
     try:
-        before, after = (_results(name, options.output_dir) for name in (options.before, options.after))
+        sweeps = [_read(name, options.output_dir) for name in options.sweeps]
+        if options.paired:
+            found = _side_by_side(sweeps[0], sweeps[1], limits, options.output_dir)
+        else:
+            sides = _machines(sweeps) if options.by == MACHINE else _sides(sweeps)
+            found = Comparison([side.name for side in sides], compare(sides, limits), limits)
+            _check_common(sides, found)
+        _write(found, options)
     except ConfigurationError as error:
         for mistake in error.mistakes:
             print(f"compare: {mistake}", file=sys.stderr)
         return exit_codes.MISTAKE
-    except LookupError as error:
+    except (LookupError, NothingLaunched) as error:
         print(f"compare: {error.args[0]}", file=sys.stderr)
         return exit_codes.MISTAKE
-    pairs = compare(before, after, limits)
-    if all(pair.before is None or pair.after is None for pair in pairs):
-        print(f"compare: {options.before} and {options.after} have no configuration in common", file=sys.stderr)
+    except OSError as error:
+        print(f"compare: {error.filename} cannot be written: {error.strerror}", file=sys.stderr)
         return exit_codes.MISTAKE
-    FORMATS[options.format](pairs, limits)
-    if options.junit:
-        _write_junit(pairs, options.junit)
-    if options.summary:
-        options.summary.write_text(_markdown(pairs, limits), encoding="utf-8")
-    failed = any(pair.failures for pair in pairs) or bool(options.strict and undecided(pairs, limits))
+    failed = any(pair.failures for pair in found.pairs) or bool(options.strict and undecided(found.pairs, limits))
     return exit_codes.FAILED if failed else exit_codes.OK
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="runner compare", description=main.__doc__)
-    named = "last, or a sweep's folder, name, prefix of its name or MLflow run id"
-    parser.add_argument("before", metavar="BEFORE", help=named)
-    parser.add_argument("after", metavar="AFTER", help=named)
-    parser.add_argument("--format", choices=tuple(FORMATS), default="table")
+    parser.add_argument(
+        "sweeps",
+        nargs="+",
+        metavar="SWEEP",
+        help="last, or a sweep's folder, name, prefix of its name or MLflow run id; each is compared with the first",
+    )
+    parser.add_argument(
+        "--by", choices=("sweep", MACHINE), default="sweep", help="compare the kinds of machines in them"
+    )
+    parser.add_argument(
+        "--paired",
+        action="store_true",
+        help="measure the rows of two sweeps that differ in settings only again, side by side, and compare those",
+    )
+    parser.add_argument("--format", choices=FORMATS, default="table")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write to this file instead of standard output")
     parser.add_argument(
         "--fail-if-slower",
         type=_reader(PERCENT, 0.01, "a share such as 3%"),
@@ -77,7 +90,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report for a CI system")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="write Markdown, for a pull request")
     parser.add_argument("--output-dir", default=RunConfig.output_dir, type=Path, help="(default: %(default)s)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.paired and (len(options.sweeps) != 2 or options.by == MACHINE):
+        parser.error("--paired measures the rows of two sweeps")
+    if len(options.sweeps) < 2 and options.by != MACHINE:
+        parser.error(f"received one sweep; allowed: two or more, or one with --by {MACHINE}")
+    return options
 
 
 def _reader(pattern: re.Pattern[str], scale: float, example: str) -> Callable[[str], float]:
@@ -92,82 +110,102 @@ def _reader(pattern: re.Pattern[str], scale: float, example: str) -> Callable[[s
     return read
 
 
-def _results(name: str, output_dir: Path) -> list[Result]:
-    """Return the results of a sweep.
+def _read(name: str, output_dir: Path) -> StoredSweep:
+    """Return a sweep.
 
     Raises:
         ConfigurationError: there is no such sweep.
-        LookupError: no run of it has ended.
+        LookupError: no run of it has ended, or all are of version 0.1.0.
     """
     folder = find_sweep(name, output_dir, name_of_run=lambda run_id: sweep_of_run(run_id, output_dir))
-    found = [result for _, result in read_results(folder) if isinstance(result, Result)]
-    if not found:
+    found = read_sweep(folder)
+    for problem in found.problems:
+        print(f"compare: {problem}", file=sys.stderr)
+    if not found.runs:
         raise LookupError(f"{folder}: no run of this sweep has ended")
+    if all(result.schema < 2 for result in found.results):
+        raise LookupError(f"{folder} is of schema 1, whose rows have no replicates to compare: measure it again")
     return found
 
 
-def _cells(pair: Pair) -> list[str]:
-    shown = [one.shown if one is not None else None for one in (pair.before, pair.after)]
-    speeds = [DASH if one is None else f"{one.throughput.value:.1f}/s" for one in shown]
-    ratio, accuracy = pair.ratio, pair.accuracy_pp
-    changes = pair.changes
-    named = "; ".join(changes[:MAX_NAMED]) + (f"; {len(changes) - MAX_NAMED} more" if len(changes) > MAX_NAMED else "")
-    return [
-        pair.label,
-        *speeds,
-        DASH if ratio is None else f"{ratio.value:.3f}× ({ratio.low:.3f} … {ratio.high:.3f})",
-        pair.quantity or DASH,
-        "; ".join(pair.failures) or pair.verdict,
-        DASH if accuracy is None else f"{accuracy.value:+.2f} ({accuracy.low:+.2f} … {accuracy.high:+.2f})",
-        named or "nothing",
-    ]
+def _sides(sweeps: Sequence[StoredSweep]) -> list[Side]:
+    """Return a side for each sweep; one that is given twice gets a number."""
+    names = [sweep.folder.name for sweep in sweeps]
+    numbered = [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
+    return [Side(name, sweep.results) for name, sweep in zip(numbered, sweeps, strict=True)]
 
 
-def _print_table(pairs: Sequence[Pair], limits: Limits) -> None:
-    table = Table()
-    for title in TITLES:
-        table.add_column(title, overflow="fold")
-    for pair in pairs:
-        table.add_row(*(Text(cell) for cell in _cells(pair)))
-    console = Console()
-    console.width = max(console.width, 160) if not console.is_terminal else console.width
-    console.print(table)
-    console.print(summary(pairs, limits), markup=False, highlight=False, soft_wrap=True)
+def _machines(sweeps: Sequence[StoredSweep]) -> list[Side]:
+    """Return a side for each kind of machine that measured rows of the sweeps.
+
+    Raises:
+        LookupError: there is only one.
+    """
+    found: dict[str, list[Result]] = {}
+    for result in (result for sweep in sweeps for result in sweep.results):
+        found.setdefault(result.machine_class or result.machine, []).append(result)
+    if len(found) < 2:
+        raise LookupError(f"all rows were measured on one kind of machine, {next(iter(found))}: nothing to compare")
+    return [Side(name, results) for name, results in found.items()]
 
 
-def _markdown(pairs: Sequence[Pair], limits: Limits) -> str:
-    lines = [f"**{summary(pairs, limits)}**", "", "| " + " | ".join(TITLES) + " |", "|" + "---|" * len(TITLES)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(pair)) + " |" for pair in pairs]
-    return "\n".join(lines) + "\n"
+def _check_common(sides: Sequence[Side], found: Comparison) -> None:
+    """Check that a row of the first side is on another one.
+
+    Raises:
+        LookupError: there is none.
+    """
+    if any(pair.before is not None and pair.after is not None for pair in found.pairs):
+        return
+    models = [" and ".join(sorted({str(one.settings.get("model.name")) for one in side.results})) for side in sides]
+    words = "; ".join(f"{side.name} holds {model}" for side, model in zip(sides, models, strict=True))
+    raise LookupError(f"they have no configuration in common: {words}")
 
 
-def _print_csv(pairs: Sequence[Pair], limits: Limits) -> None:  # noqa: ARG001 -- as the other formats
-    writer = csv.writer(sys.stdout)
-    writer.writerow(["configuration", "quantity", "ratio", "ratio_low", "ratio_high", "verdict", "failures", "changed"])
-    for pair in pairs:
-        ratio = pair.ratio
-        numbers = ["", "", ""] if ratio is None else [ratio.value, ratio.low, ratio.high]
-        failures, changes = "; ".join(pair.failures), "; ".join(pair.changes)
-        writer.writerow([pair.label, pair.quantity, *numbers, pair.verdict, failures, changes])
+def _side_by_side(before: StoredSweep, after: StoredSweep, limits: Limits, output_dir: Path) -> Comparison:
+    """Measure the common rows of two sweeps again in one sweep, and compare those.
+
+    Raises:
+        LookupError: they differ in more than settings, or their rows were not measured.
+        ConfigurationError: their settings do not hold any more, such as a file that is gone.
+        NothingLaunched: another measurement runs on this machine.
+    """
+    rows = side_by_side.common_rows(before, after)
+    if before.config_dir and after.config_dir and before.config_dir != after.config_dir:
+        raise LookupError(f"--paired needs one --config-dir: received {before.config_dir} and {after.config_dir}")
+    command = side_by_side.command_of(rows, output_dir, before.config_dir or after.config_dir)
+    plans, target = run.compose(command)
+    signals.install_handlers()
+    run.measure(command, plans, target)
+    return side_by_side.comparison(rows, read_sweep(find_sweep(LAST, output_dir)), limits)
 
 
-def _write_junit(pairs: Sequence[Pair], file: Path) -> None:
-    """Write a test case for each configuration, as CI systems read them."""
-    failed = sum(bool(pair.failures) for pair in pairs)
-    skipped = sum(pair.welch is None for pair in pairs)
-    counts = {"tests": str(len(pairs)), "failures": str(failed), "skipped": str(skipped)}
-    suite = ElementTree.Element("testsuite", {"name": "runner compare", **counts})
-    for pair in pairs:
-        case = ElementTree.SubElement(suite, "testcase", classname="runner.compare", name=pair.label)
-        if pair.failures:
-            ElementTree.SubElement(case, "failure", message="; ".join(pair.failures)).text = "; ".join(pair.changes)
-        elif pair.welch is None:
-            ElementTree.SubElement(case, "skipped", message=pair.verdict)
-    ElementTree.ElementTree(suite).write(file, encoding="utf-8", xml_declaration=True)
+def _write(found: Comparison, options: argparse.Namespace) -> None:
+    """Write the comparison in the chosen format, and the files that were asked for.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    if options.format == "table" and options.output is None:
+        print_table(found, Console())
+    elif options.format == "table":
+        with options.output.open("w", encoding="utf-8") as stream:
+            print_table(found, Console(file=stream))
+    else:
+        text = _text(found, options.format, options.output_dir)
+        if options.output is None:
+            print(text, end="")
+        else:
+            options.output.write_text(text, encoding="utf-8")
+    if options.junit:
+        write_junit(found, options.junit)
+    if options.summary:
+        options.summary.write_text(markdown(found), encoding="utf-8")
 
 
-FORMATS: dict[str, Callable[[Sequence[Pair], Limits], None]] = {
-    "table": _print_table,
-    "markdown": lambda pairs, limits: print(_markdown(pairs, limits), end=""),
-    "csv": _print_csv,
-}
+def _text(found: Comparison, form: str, output_dir: Path) -> str:
+    if form == "html":
+        from runner.reporting.page.comparison_page import page
+
+        return page(found, output_dir)
+    return markdown(found) if form == "markdown" else csv_text(found)

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 
 from runner import exit_codes
-from runner.machine.provision import fetch, link_plain_names, needs, run_command
+from runner.machine.provision import browser_needs, fetch, link_plain_names, needs, run_command
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -17,8 +17,10 @@ def main(arguments: Sequence[str]) -> int:
     What cannot be fetched is listed as unavailable; it is not an error: the runs that need it report it.
     """
     parser = argparse.ArgumentParser(prog="runner provision", description=main.__doc__)
-    parser.parse_args(list(arguments))
-    missing = [need for need in needs() if need.found() is None]
+    parser.add_argument("--browser", action="store_true", help="also Chromium: pictures and tests of pages need it")
+    options = parser.parse_args(list(arguments))
+    wanted = [*needs(), *(browser_needs() if options.browser else [])]
+    missing = [need for need in wanted if need.found() is None]
     if missing and shutil.which("apt-get") is None:
         print("system libraries: this is not a Debian-like system; install them by its own means")
     elif missing:
@@ -27,8 +29,8 @@ def main(arguments: Sequence[str]) -> int:
         for need in missing:
             fetch(need)
     link_plain_names()
-    for need in needs():
+    for need in wanted:
         print(
-            f"{need.name:10} {need.found() or 'unavailable: none of ' + ', '.join(need.packages) + ' can be installed'}"
+            f"{need.name:12} {need.found() or 'unavailable: none of ' + ', '.join(need.packages) + ' can be installed'}"
         )
     return exit_codes.OK

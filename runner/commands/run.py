@@ -25,6 +25,7 @@ from runner.errors import ConfigurationError, Mistake, NothingLaunched
 from runner.paths import CONF
 from runner.planning.resume import Command, resumed
 from runner.processes import signals
+from runner.results.plan import Plan
 from runner.tracking.reader import sweep_of_run
 
 
@@ -57,12 +58,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = get_args_parser()
     parser.prog = "runner"
     parser.add_argument("--dry-run", action="store_true", help="compose, check and estimate; launch nothing")
+    parser.add_argument("--wide", action="store_true", help="print all columns of the closing table")
     return parser.parse_intermixed_args(list(arguments))
 
 
 def _show_only(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Have Hydra show its help or a composed configuration; of a sweep, that of its first run."""
-    flags = [word for word in arguments if word not in (*options.overrides, "--dry-run")]
+    flags = [word for word in arguments if word not in (*options.overrides, "--dry-run", "--wide")]
     try:
         with _hydra(options.config_dir):
             jobs = _expand(options.overrides) if options.overrides else [[]]
@@ -87,25 +89,43 @@ def _run(options: argparse.Namespace) -> int:
     command = Command(list(options.overrides), str(Path(folder).absolute()) if folder else None)
     output_dir = Path(command.value("output_dir") or RunConfig.output_dir)
     command = resumed(command, lambda run_id: sweep_of_run(run_id, output_dir))
-    with _hydra(command.config_dir):
-        try:
-            composition.refuse_code(command.overrides)
-            jobs = _expand(command.overrides)
-            from runner.planning.plans import make_plans
-
-            plans = make_plans(jobs)
-            target = composition.sweep_folder(jobs[0])
-        except composition.COMPOSITION_ERRORS as error:
-            raise diagnostics.diagnose(command.overrides, error) from error
+    plans, target = compose(command)
     if options.dry_run:
         from runner.reporting.dry_run import print_dry_run
 
         print_dry_run(plans)
         return exit_codes.OK
+    return measure(command, plans, target, wide=options.wide)
+
+
+def compose(command: Command) -> tuple[list[Plan], Path]:
+    """Return the plan of every run of a command, and the folder for a new sweep.
+
+    Raises:
+        ConfigurationError: the command contains mistakes; it holds all of them.
+    """
+    from runner.planning.plans import make_plans
+
+    composition.register_schema()
+    with _hydra(command.config_dir):
+        try:
+            composition.refuse_code([word for words in (command.overrides, *command.jobs) for word in words])
+            jobs = [[*job, *command.overrides] for job in command.jobs] or _expand(command.overrides)
+            return make_plans(jobs), composition.sweep_folder(jobs[0])
+        except composition.COMPOSITION_ERRORS as error:
+            raise diagnostics.diagnose(command.overrides, error) from error
+
+
+def measure(command: Command, plans: Sequence[Plan], target: Path, *, wide: bool = False) -> int:
+    """Measure a composed command and return its exit code.
+
+    Raises:
+        NothingLaunched: another measurement runs on this machine, or the sweep's folder cannot be written.
+    """
     from runner.measuring.session import run_session
     from runner.reporting.progress import BrokenPipeSafeConsole
 
-    return run_session(command, plans, target, BrokenPipeSafeConsole())
+    return run_session(command, plans, target, BrokenPipeSafeConsole(), wide=wide)
 
 
 def _expand(overrides: Sequence[str]) -> Sequence[Sequence[str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from runner import exit_codes
 from runner.config.schema import RunConfig
+from runner.tracking.links import newest_comparison
 from runner.tracking.relocation import relocate
 
 PORT = 5000
@@ -30,9 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_codes.MISTAKE
     try:
         relocate(database)
+        view = newest_comparison(f"http://127.0.0.1:{options.port}", database)
     except sqlite3.Error as error:
         print(f"ui: {database}: {error}", file=sys.stderr)
         return exit_codes.MISTAKE
+    if view:
+        print(f"the latest sweep, its rows compared: {view}", flush=True)
     words = ["mlflow", "ui", "--backend-store-uri", f"sqlite:///{database}", "--host", "127.0.0.1"]
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
     try:

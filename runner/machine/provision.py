@@ -52,6 +52,14 @@ def needs() -> list[Need]:
     return found
 
 
+def browser_needs() -> list[Need]:
+    """Return headless Chromium and its driver, which only pictures and tests of pages need."""
+    return [
+        Need("chromium", ["chromium", "chromium-browser"], program="chromium"),
+        Need("chromedriver", ["chromium-driver", "chromium-chromedriver"], program="chromedriver"),
+    ]
+
+
 def link_plain_names() -> None:
     """Link every installed allocator under its plain name (libtcmalloc.so) in the virtual environment.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,12 @@ from runner.results.result import Measurement, Replicate
 def estimate_speedup(rounds: Sequence[Round]) -> Estimate:
     """Return the paired speedup, from the replicates of the rounds."""
     return geometric_mean(replicate_means(rounds, lambda one: one.log_ratio))
+
+
+def provisional_speedup(member: Member) -> float | None:
+    """Return the speedup that the replicates so far give, without an interval; None before the first."""
+    logs = replicate_means(clean_rounds(member.rounds), lambda one: one.log_ratio)
+    return math.exp(fmean(logs)) if logs else None
 
 
 def aggregate(plan: Plan, member: Member, block: str) -> Measurement:

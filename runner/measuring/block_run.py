@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable, Mapping
 
 from runner.analysis.statistics import Estimate
-from runner.measuring.aggregation import estimate_speedup
+from runner.measuring.aggregation import estimate_speedup, provisional_speedup
 from runner.measuring.block import Block, FixedPlan
 from runner.measuring.member import Member, note_launches
 from runner.measuring.reference import References
@@ -85,6 +85,7 @@ class BlockRun(RowGroup):
         )
         while self._is_same_code() and self._block.run_replicate(policy, lambda found: self._conclude(baseline, found)):
             self._write_checkpoints()
+            self._progress.provisional([(row.plan.label, provisional_speedup(row.member)) for row in self._rows])
             measured = sum(bool(row.member.rounds) for row in self._rows)
             if self._second is None and measured > self._most_without_second:
                 self._second = self._add_second(baseline)

@@ -50,6 +50,7 @@ from runner.results.plan import Plan
 from runner.results.result import Result
 from runner.results.status import RunFailed
 from runner.results.store import MACHINE_FILE, SweepStore, make_sweep_folder, sweep_id_of
+from runner.results.stored_sweep import read_sweep
 from runner.tracking.recorder import Tracker
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class Conclusion:
     interrupted: bool
 
 
-def run_session(command: Command, plans: Sequence[Plan], folder: Path, console: Console) -> int:
+def run_session(command: Command, plans: Sequence[Plan], folder: Path, console: Console, *, wide: bool = False) -> int:
     """Measure a sweep while no other measurement runs, record it, print its table; return the exit code.
 
     Args:
@@ -109,6 +110,7 @@ def run_session(command: Command, plans: Sequence[Plan], folder: Path, console: 
         plans: one per run, in order.
         folder: for a new sweep; a resumed one has its own.
         console: for everything that is shown.
+        wide: whether the closing table has all columns.
 
     Raises:
         NothingLaunched: another measurement runs on this machine, or the sweep's folder cannot be written.
@@ -118,7 +120,7 @@ def run_session(command: Command, plans: Sequence[Plan], folder: Path, console: 
         sweep = Sweep(session.store, plans, console, session.peaks)
         made = sweep.run(session.tracker, session.has_time_for, session.trim_cache)
         conclusion = conclude(session, sweep, made)
-        return show(session, conclusion)
+        return show(session, conclusion, wide=wide)
 
 
 def prepare(command: Command, plans: Sequence[Plan], folder: Path, console: Console) -> Session:
@@ -165,13 +167,25 @@ def conclude(session: Session, sweep: Sweep, made: dict[int, Result]) -> Conclus
     baseline = [] if session.config.measure.check else [f"baseline: {_baselines(plans)}"]
     title = " · ".join([machine.name, *baseline, session.config.measure.name])
     files, problems = write_tables(rows, title, lines, folder)
-    for problem in problems:
+    page, more = _write_page(folder)
+    files += page
+    for problem in [*problems, *more]:
         say(session.console, problem)
     session.tracker.finish(files, interrupted=sweep.interrupted)
     return Conclusion(made, rows, title, lines, len(unsaved), sweep.interrupted)
 
 
-def show(session: Session, conclusion: Conclusion) -> int:
+def _write_page(folder: Path) -> tuple[list[Path], list[str]]:
+    """Write the page of a sweep; return its path, or a message if it could not be written."""
+    try:
+        from runner.reporting.page.sweep_page import write_page
+
+        return [write_page(read_sweep(folder))], []
+    except Exception as error:  # such as a full disk, or a missing package: the table is printed in any case
+        return [], [f"report.html could not be written: {error!r}"]
+
+
+def show(session: Session, conclusion: Conclusion, *, wide: bool = False) -> int:
     """Print the table and what was concluded, and return the exit code of the command."""
     console, made = session.console, conclusion.made
     now = [result for number, result in made.items() if not session.store.reused(number)]
@@ -182,7 +196,7 @@ def show(session: Session, conclusion: Conclusion) -> int:
         f"results: {session.store.folder}",
     ]
     try:
-        print_table(console, conclusion.rows, conclusion.title, conclusion.lines)
+        print_table(console, conclusion.rows, conclusion.title, conclusion.lines, wide=wide)
         if session.config.verbose:
             print_evidence(console, {made[number].label: made[number].evidence for number in sorted(made)})
         for line in last:

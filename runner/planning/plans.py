@@ -12,7 +12,7 @@ from runner.config.checks import check
 from runner.config.composition import compose_settings, flatten, typed
 from runner.config.diagnostics import unknown_fields
 from runner.config.labels import describe, distinct_labels
-from runner.config.redaction import hide, learn
+from runner.config.redaction import hide, hide_in_override, learn
 from runner.config.schema import SESSION_FIELDS, RunConfig
 from runner.errors import ConfigurationError, Mistake
 from runner.machine.facts import this_machine
@@ -20,6 +20,7 @@ from runner.planning.ablation import parts_of
 from runner.planning.fingerprint import fingerprint
 from runner.planning.model_files import apply_file
 from runner.planning.networks import NetworkChecks
+from runner.planning.resume import ONE_SHOT_FIELDS
 from runner.planning.roles import Roles, derive_roles
 from runner.results.plan import SELF_COMPARISON, WHOLE, Plan
 
@@ -55,8 +56,8 @@ def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
     labels = distinct_labels([_shown(one.settings) for one in composed])
     return [
         plan
-        for label, roles in zip(labels, composed, strict=True)
-        for plan in _expand(roles, roles.config.row.name or label or describe(roles.config))
+        for label, roles, overrides in zip(labels, composed, jobs, strict=True)
+        for plan in _expand(roles, roles.config.row.name or label or describe(roles.config), _lasting(overrides))
     ]
 
 
@@ -69,24 +70,27 @@ def _different_sessions(configs: Sequence[RunConfig]) -> list[Mistake]:
     ]
 
 
-def _expand(roles: Roles, label: str) -> list[Plan]:
+def _expand(roles: Roles, label: str, overrides: tuple[str, ...]) -> list[Plan]:
     """Return the runs that one configuration requests: itself, its A/A runs, or itself and its ablation's parts."""
     count = roles.config.aa
     if count:
         itself = roles.with_baseline([], roles.config)
-        return [_plan(itself, f"{label} A/A {number + 1} of {count}", part=SELF_COMPARISON) for number in range(count)]
+        return [
+            _plan(itself, f"{label} A/A {number + 1} of {count}", overrides, part=SELF_COMPARISON)
+            for number in range(count)
+        ]
     if not roles.config.ablate:
-        return [_plan(roles, label)]
+        return [_plan(roles, label, overrides)]
     return [
-        _plan(roles, f"{label}: the whole", part=WHOLE),
+        _plan(roles, f"{label}: the whole", overrides, part=WHOLE),
         *(
-            _plan(part.roles, f"{label}: {part.setting} over {part.reverted}", part=part.setting)
+            _plan(part.roles, f"{label}: {part.setting} over {part.reverted}", overrides, part=part.setting)
             for part in parts_of(roles)
         ),
     ]
 
 
-def _plan(roles: Roles, label: str, *, part: str = "") -> Plan:
+def _plan(roles: Roles, label: str, overrides: tuple[str, ...], *, part: str = "") -> Plan:
     container = OmegaConf.to_container(roles.settings, resolve=True, enum_to_str=True)
     return Plan(
         config=roles.config,
@@ -97,8 +101,15 @@ def _plan(roles: Roles, label: str, *, part: str = "") -> Plan:
         label=label,
         fingerprint=fingerprint(list(roles), this_machine(), repetition=label if part else ""),
         baseline_fingerprint=fingerprint([roles.baseline], this_machine()),
+        overrides=overrides,
         part=part,
     )
+
+
+def _lasting(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return the words that ask for the same configuration again, with secrets hidden."""
+    lasting = [word for word in overrides if word.partition("=")[0] not in ONE_SHOT_FIELDS]
+    return tuple(hide_in_override(word) for word in lasting)
 
 
 def _shown(settings: DictConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,17 @@ class Command:
     overrides: list[str]
     config_dir: str | None = None
     """The folder of --config-dir, absolute."""
+    jobs: list[list[str]] = field(default_factory=list)
+    """The words of each run, if they are no product of the overrides: each also has these."""
 
     @property
     def measured(self) -> list[str]:
         """The overrides that affect what is measured."""
-        return [word for word in self.overrides if _group(word) not in SESSION_FIELDS]
+        return [word for word in self.overrides if group_of(word) not in SESSION_FIELDS]
 
-    def value(self, field: str) -> str | None:
+    def value(self, name: str) -> str | None:
         """Return the value of the last override of a field."""
-        values = [word.partition("=")[2] for word in self.overrides if _key(word) == field]
+        values = [word.partition("=")[2] for word in self.overrides if _key(word) == name]
         return values[-1].strip("'\"") if values else None
 
     def arguments(self) -> list[str]:
@@ -55,17 +57,19 @@ class Command:
         lasting = [word for word in self.overrides if _key(word) not in ONE_SHOT_FIELDS]
         stored = [word for word in lasting if hide_in_override(word) == word]
         left_out = [_key(word) for word in lasting if word not in stored]
-        return {"overrides": stored, "config_dir": self.config_dir, "left_out": left_out}
+        jobs = {"jobs": self.jobs} if self.jobs else {}
+        return {"overrides": stored, "config_dir": self.config_dir, "left_out": left_out, **jobs}
 
     def measures_as(self, other: Command, left_out: Sequence[str] = ()) -> bool:
         """Return whether both request the same runs, ignoring fields that were not stored of the other."""
         measured = [word for word in self.measured if _key(word) not in left_out]
-        return measured == other.measured and self.config_dir == other.config_dir
+        same = self.config_dir == other.config_dir and self.jobs == other.jobs
+        return measured == other.measured and same
 
-    def with_value(self, field: str, value: str | None) -> Command:
+    def with_value(self, name: str, value: str | None) -> Command:
         """Return the command with another value of a field, or without it."""
-        others = [word for word in self.overrides if _key(word) != field]
-        return Command([*others, *([f"{field}={value}"] if value is not None else [])], self.config_dir)
+        others = [word for word in self.overrides if _key(word) != name]
+        return replace(self, overrides=[*others, *([f"{name}={value}"] if value is not None else [])])
 
 
 def resumed(command: Command, name_of_run: Callable[[str], str | None] | None = None) -> Command:
@@ -97,13 +101,13 @@ def resumed(command: Command, name_of_run: Callable[[str], str | None] | None = 
     if command.measured not in ([], secrets) and not command.measures_as(started, left_out):
         allowed = f"a sweep of this very command; {found.name} was runner {' '.join(started.overrides)}"
         raise ConfigurationError([Mistake("resume", wanted, allowed, "Leave the other settings out")])
-    missing = [field for field in left_out if command.value(field) is None]
+    missing = [name for name in left_out if command.value(name) is None]
     if missing:
         allowed = "the value that the sweep was started with: it held a secret, and is not stored"
-        raise ConfigurationError([Mistake(field, None, allowed, f"Add {field}=…") for field in missing])
-    now = [*secrets, *(word for word in command.overrides if _group(word) in SESSION_FIELDS)]
+        raise ConfigurationError([Mistake(name, None, allowed, f"Add {name}=…") for name in missing])
+    now = [*secrets, *(word for word in command.overrides if group_of(word) in SESSION_FIELDS)]
     given = {_key(word) for word in now}
-    whole = Command([*(word for word in started.overrides if _key(word) not in given), *now], started.config_dir)
+    whole = replace(started, overrides=[*(word for word in started.overrides if _key(word) not in given), *now])
     if found.parent.parent.resolve() != output_dir.resolve():  # a folder was named
         whole = whole.with_value("output_dir", str(found.parent.parent))
     return _started_anew(whole) if fresh else whole.with_value("fresh", None).with_value("resume", found.name)
@@ -112,7 +116,7 @@ def resumed(command: Command, name_of_run: Callable[[str], str | None] | None = 
 def stored_command(folder: Path) -> tuple[Command, list[str]]:
     """Return the command that started a sweep, and the fields that were not stored of it."""
     stored = SweepStore.read_plan(folder)["command"]
-    return Command(stored["overrides"], stored["config_dir"]), stored["left_out"]
+    return Command(stored["overrides"], stored["config_dir"], stored.get("jobs", [])), stored["left_out"]
 
 
 def reusable_runs(folder: Path, plans: Sequence[Plan]) -> tuple[dict[int, tuple[Path, Result]], list[str]]:
@@ -169,5 +173,6 @@ def _key(word: str) -> str:
     return word.partition("=")[0].strip().lstrip("+~")
 
 
-def _group(word: str) -> str:
+def group_of(word: str) -> str:
+    """Return the group or field that an override sets: ``tracking`` of ``tracking.uri=…``."""
     return re.split(r"[./@]", _key(word))[0]

@@ -8,7 +8,6 @@ from math import log
 from runner.analysis.accuracy import Gate
 from runner.analysis.statistics import Estimate, Verdict, geometric_mean, judge
 from runner.results.result import Measurement, Result
-from runner.results.status import Status
 
 UNTRAINED = ("probe", "random")
 """Weights whose accuracy says little about trained ones."""
@@ -20,20 +19,30 @@ def answer(results: Sequence[Result]) -> list[str]:
     Args:
         results: of all rows.
     """
-    ours = [one for one in results if not one.settings.get("aa") and not one.settings.get("ablate")]
-    measured = [one for one in ours if one.shown is not None and one.status is Status.ok]
+    measured = [one for one in results if _is_eligible(one)]
     if not measured:
         return []
     judged = [one for one in measured if _speed(one).verdict is not Verdict.too_noisy]
     if not judged:
         return ["answer: none. The machine was too noisy for every row: measure again when it is at rest"]
-    allowed = [one for one in judged if one.accuracy is None or one.accuracy.gate is not Gate.failed]
-    ranked = sorted(allowed, key=lambda one: _speed(one).speedup.value, reverse=True)
+    ranked = fastest_first(results)
     if not ranked:
         return [f"answer: none of {len(judged)} measured rows passes the accuracy gate"]
     best = ranked[0]
     sentences = [_best(best), *_next(ranked), *_faster_but(best, judged), *_unknown(best, measured)]
     return ["answer: " + "; ".join(sentences)]
+
+
+def fastest_first(results: Sequence[Result]) -> list[Result]:
+    """Return the rows that can be the answer, the fastest first: measured in enough quiet, and not below the gate."""
+    judged = [one for one in results if _is_eligible(one) and _speed(one).verdict is not Verdict.too_noisy]
+    allowed = [one for one in judged if one.accuracy is None or one.accuracy.gate is not Gate.failed]
+    return sorted(allowed, key=lambda one: _speed(one).speedup.value, reverse=True)
+
+
+def _is_eligible(result: Result) -> bool:
+    """Return whether a row was measured, and not against itself or a part of itself."""
+    return result.shown is not None and not result.settings.get("aa") and not result.settings.get("ablate")
 
 
 def _speed(result: Result) -> Measurement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 PUBLISHED, MEASURED, FRONT = "#b0b7c3", "#2f6db5", "#d1495b"
+WIDTH_INCHES, ROW_INCHES = 9.0, 0.4
+"""Of the figure, and of a row of its bars: at the width of a README its text has the size of the text around it."""
+POINT_PIXELS = 4.0
+"""Half of the width of a point, at the resolution in which labels are placed."""
+NAME_WIDTH = 44
+"""Longest line of a row's name, in characters."""
+OFFSETS = [
+    (distance * math.cos(math.radians(angle)), distance * math.sin(math.radians(angle)))
+    for distance in range(11, 90, 6)
+    for angle in (45, 135, -45, -135, 0, 90, 180, -90)
+]
+"""Places of a label around its point, in typographic points, the nearest first."""
 
 
 def draw(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
@@ -34,14 +47,24 @@ def draw(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
 
     if not any(number(row, "speedup") is not None for row in rows):
         return []
+    bars_high, cloud_high = ROW_INCHES * len(rows) + 1.2, 4.2
     # Deterministic files with searchable text.
-    with mpl.rc_context({"svg.hashsalt": "runner", "svg.fonttype": "none"}):
-        figure, (bars, cloud) = plt.subplots(1, 2, figsize=(15, 0.42 * len(rows) + 2.4), layout="constrained")
+    with mpl.rc_context({"svg.hashsalt": "runner", "svg.fonttype": "none", "font.size": 10}):
+        figure, (bars, cloud) = plt.subplots(
+            2,
+            1,
+            figsize=(WIDTH_INCHES, bars_high + cloud_high),
+            height_ratios=[bars_high, cloud_high],
+            layout="constrained",
+        )
+        figure.suptitle(textwrap.fill(title, 90))
         _draw_speedups(bars, rows)
-        _draw_accuracy(cloud, rows)
-        figure.suptitle(title)
+        points, marks = _draw_accuracy(cloud, rows)
+        figure.draw_without_rendering()  # places the axes, which the labels need
+        figure.set_layout_engine("none")
+        _label(cloud, points, marks)
         files = [folder / "figure.png", folder / "figure.svg"]
-        figure.savefig(files[0], dpi=110, metadata={"Software": None})
+        figure.savefig(files[0], dpi=150, metadata={"Software": None})
         figure.savefig(files[1], metadata={"Date": None})
         plt.close(figure)
     return files
@@ -85,7 +108,7 @@ def _draw_speedups(axes: Axes, rows: Sequence[Row]) -> None:
         whiskers = [[measured - low], [high - measured]]
         axes.barh(place + 0.2, measured, 0.38, color=MEASURED, label="measured", xerr=whiskers, ecolor="black")
         axes.text(high + 0.1, place + 0.2, f"{measured:.2f}×", va="center", fontsize=8)
-    axes.set_yticks(range(len(rows)), [_name(row, place) for place, row in enumerate(rows)])
+    axes.set_yticks(range(len(rows)), [textwrap.fill(_name(row, place), NAME_WIDTH) for place, row in enumerate(rows)])
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.axvline(1, color="black", linewidth=0.8)
@@ -95,8 +118,8 @@ def _draw_speedups(axes: Axes, rows: Sequence[Row]) -> None:
     axes.legend(unique.values(), unique.keys(), loc="upper right")
 
 
-def _draw_accuracy(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw a point per measured row, and connect the Pareto front."""
+def _draw_accuracy(axes: Axes, rows: Sequence[Row]) -> tuple[list[tuple[float, float]], list[str]]:
+    """Draw a point per measured row, and connect the Pareto front; return the points and the rows' numbers."""
     accuracy = "accuracy_top1" if any(number(row, "accuracy_top1") is not None for row in rows) else "agreement_top1"
     marks, points = [], []
     for place, row in enumerate(rows):
@@ -106,14 +129,46 @@ def _draw_accuracy(axes: Axes, rows: Sequence[Row]) -> None:
             points.append((speed, 100 * quality))
     front = pareto_front(points)
     axes.scatter(*zip(*points, strict=True), color=MEASURED, zorder=3) if points else None
-    for point, mark in zip(points, marks, strict=True):
-        axes.annotate(mark, point, textcoords="offset points", xytext=(4, 4), fontsize=8)
     best = zip(*(points[index] for index in front), strict=True)
     axes.plot(*best, color=FRONT, marker="o", markerfacecolor="none", markersize=11, label="Pareto front")
-    axes.set_xlabel("throughput, samples/s")
+    axes.margins(0.08)
+    axes.set_xlabel("throughput, samples/s (numbers: rows)")
     axes.set_ylabel("top-1, %" if accuracy == "accuracy_top1" else "agreement with fp32, %")
-    axes.set_ylim(top=min(axes.get_ylim()[1], 100.5))
     axes.legend(loc="lower left")
+    return points, marks
+
+
+def _label(axes: Axes, points: Sequence[tuple[float, float]], marks: Sequence[str]) -> None:
+    """Write each mark beside its point, at the nearest place where it covers no other mark and no point.
+
+    Args:
+        axes: with the points, in their final place.
+        points: in data coordinates.
+        marks: one for each point.
+    """
+    from matplotlib.transforms import Bbox
+
+    where = [tuple(map(float, axes.transData.transform(point))) for point in points]
+    taken = [Bbox.from_bounds(x - POINT_PIXELS, y - POINT_PIXELS, 2 * POINT_PIXELS, 2 * POINT_PIXELS) for x, y in where]
+    inside = axes.get_window_extent()
+    for point, mark in zip(points, marks, strict=True):
+        text = axes.annotate(
+            mark,
+            point,
+            textcoords="offset points",
+            xytext=(0, 0),
+            fontsize=9,
+            ha="center",
+            va="center",
+            arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": "#7a828c", "shrinkA": 0, "shrinkB": 3},
+        )
+        for offset in OFFSETS:
+            text.set_position(offset)
+            box = text.get_window_extent()
+            fits = all((inside.contains(*box.min), inside.contains(*box.max)))
+            if fits and not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(text.get_window_extent())
 
 
 def _name(row: Row, place: int) -> str:

@@ -1,8 +1,8 @@
 """What the user sees while a sweep runs.
 
-On a terminal: one line that says where the sweep is, and a line per finished run. It is drawn only when something
-happens, between timed phases: a display that refreshed itself would take time from the worker being timed. Elsewhere,
-as in a batch job's log: one plain line per finished run, when it finishes.
+On a terminal: one line that says where the sweep is, the provisional speedups of the present block, and a line per
+finished run. It is drawn only when something happens, between timed phases: a display that refreshed itself would take
+time from the worker being timed. Elsewhere, as in a batch job's log: one plain line per finished run, when it finishes.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Progress:
         self._console = console
         self._total = total
         self._title = ""
+        self._standing: list[str] = []
+        """What the finished replicates of the present block give, a line for each of its runs."""
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._silent = False
 
@@ -75,6 +77,7 @@ class Progress:
         """
         left = f"about {in_words(left_s)} left · " if left_s is not None else ""
         first = f"[{numbers[0] + 1}/{self._total}] {left}"
+        self._standing = []
         self._title = first + (labels[0] if len(labels) == 1 else f"{len(labels)} runs side by side")
         self.phase("start")
 
@@ -94,6 +97,17 @@ class Progress:
         """
         more = f" ({number - rounds} repeated)" if number > rounds else ""
         self._draw(f"replicate {replicate} of {replicates}, round {min(number, rounds)} of {rounds}{more}")
+
+    def provisional(self, speedups: Sequence[tuple[str, float | None]]) -> None:
+        """Show what the replicates so far give; there is no interval before the last of them.
+
+        Args:
+            speedups: label and speedup of each run of the block; None for a run without a number.
+        """
+        self._standing = [f"  {label}: {value:.2f}×" for label, value in speedups if value is not None]
+        if self._standing:
+            self._standing.insert(0, "  provisional, without an interval:")
+        log.info("provisional: %s", "; ".join(line.strip() for line in self._standing[1:]))
 
     def end(self, number: int, result: Result, *, reused: bool, left_s: float | None) -> None:
         """Print a line for a finished run.
@@ -126,7 +140,8 @@ class Progress:
             print(f"no further progress is shown: {error}", file=sys.stderr)
 
     def _draw(self, what: str) -> None:
-        self._show(lambda live: live.update(Text(f"{self._title} · {what}"), refresh=True))
+        lines = [f"{self._title} · {what}", *self._standing]
+        self._show(lambda live: live.update(Text("\n".join(lines)), refresh=True))
 
     def _show(self, draw: Callable[[Live], None]) -> None:
         """Draw on the terminal, if there is one and as long as it exists."""

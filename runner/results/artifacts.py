@@ -17,9 +17,9 @@ from runner.paths import default_cache
 from runner.protocol import DIGEST_FILE
 
 GIB, MIB = 2**30, 2**20
-NOT_ARTIFACTS = frozenset({"noise", "system", "import"})
-"""Folders of the cache that hold no artifacts and are kept: calibrated noise floors and, for an installed program,
-system libraries and the link through which workers import the package."""
+NOT_ARTIFACTS = frozenset({"noise", "system", "import", "pages"})
+"""Folders of the cache that hold no artifacts and are kept: calibrated noise floors, the scripts of pages and, for an
+installed program, system libraries and the link through which workers import the package."""
 
 
 @dataclass(frozen=True)

@@ -31,5 +31,7 @@ class Plan:
     fingerprint: str
     baseline_fingerprint: str = ""
     """The same for the baseline alone."""
+    overrides: tuple[str, ...] = ()
+    """The words of a command line that ask for this configuration alone, with secrets hidden."""
     part: str = ""
     """SELF_COMPARISON for A/A; in an ablation WHOLE or the setting that this run's baseline reverts; else empty."""

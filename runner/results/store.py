@@ -52,7 +52,9 @@ class SweepStore:
 
     @staticmethod
     def read_plan(folder: Path) -> dict[str, Any]:
-        """Return a sweep's plan: ``command`` and ``runs``, each with ``folder``, ``label`` and ``fingerprint``.
+        """Return a sweep's plan: ``command`` and ``runs``.
+
+        Each run has ``folder``, ``label``, ``fingerprint`` and ``overrides``.
 
         Raises:
             OSError, ValueError: the plan cannot be read.
@@ -86,7 +88,12 @@ class SweepStore:
             OSError: the disk is full, or the folder is not writable.
         """
         runs = [
-            {"folder": self.run_folder(number).name, "label": plan.label, "fingerprint": plan.fingerprint}
+            {
+                "folder": self.run_folder(number).name,
+                "label": plan.label,
+                "fingerprint": plan.fingerprint,
+                "overrides": list(plan.overrides),
+            }
             for number, plan in enumerate(self._plans)
         ]
         write_json(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.DataFrame]:
+def read_recorded(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.DataFrame]:
     """Return the name and the rows of a recorded sweep, in the order of its plan.
 
     If a run was measured again, for example after a change of the code, its newest row is returned.
@@ -48,7 +48,7 @@ def read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.Da
     from mlflow.exceptions import MlflowException
 
     try:
-        return _read_sweep(uri, experiment, sweep)
+        return _read_recorded(uri, experiment, sweep)
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
         raise TrackingError(f"{uri}: {str(error).splitlines()[0][:200]}") from error
 
@@ -82,7 +82,7 @@ def read_evidence(uri: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list
 
     Args:
         uri: of the store.
-        rows: of :func:`read_sweep`.
+        rows: of :func:`read_recorded`.
 
     Raises:
         TrackingError: the store does not respond, or a row has no evidence.
@@ -109,7 +109,7 @@ def read_notes(uri: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
     Args:
         uri: of the store.
-        rows: of :func:`read_sweep`.
+        rows: of :func:`read_recorded`.
 
     Raises:
         TrackingError: the store does not respond.
@@ -126,7 +126,7 @@ def read_notes(uri: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         raise TrackingError(f"{NOTES_FILE}: {str(error).splitlines()[0][:200]}") from error
 
 
-def _read_sweep(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.DataFrame]:
+def _read_recorded(uri: str, experiment: str, sweep: str | None) -> tuple[str, pd.DataFrame]:
     import mlflow
 
     client = open_client(uri)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.config.redaction import hide_in_text
 from runner.config.schema import RunConfig, TrackingConfig
+from runner.machine.attempt import attempt_tags
 from runner.results import metrics
 from runner.results.files import RESULT_FILE
 from runner.results.result import Result
 from runner.results.status import Status
-from runner.results.store import sweep_id_of
+from runner.results.store import NOTES_FILE, sweep_id_of
 from runner.tracking.client import (
     DIGEST_TAG,
     MACHINE_CLASS_TAG,
@@ -30,10 +31,13 @@ from runner.tracking.client import (
     open_experiment,
     tracking_uri,
 )
+from runner.tracking.inputs import Inputs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+NOTE_TAG = "mlflow.note.content"
+"""MLflow's own tag of a run's description."""
 ARTIFACTS = (
     "config.yaml",
     "launch-candidate.json",
@@ -75,6 +79,7 @@ class Recorder:
         self._sweep = folder.name
         self._sweep_id = sweep_id_of(folder)
         self._parent = ""
+        self._inputs = Inputs(client, experiment)
         self._known: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
         """Ids and result digests of recorded children, by folder name, machine class and fingerprint."""
 
@@ -105,6 +110,7 @@ class Recorder:
             self._client.update_run(self._parent, status=RUNNING)
             return
         tags = {SWEEP_TAG: self._sweep, SWEEP_ID_TAG: self._sweep_id, "machine": machine_name}
+        tags |= _system_tags(attempt_tags())
         self._parent = str(self._client.create_run(self._experiment, tags=tags, run_name=self._sweep).info.run_id)
         self._client.log_artifact(self._parent, str(machine))
 
@@ -133,6 +139,8 @@ class Recorder:
         """Add the sweep's files to the parent run and end it."""
         for file in files:
             self._client.log_artifact(self._parent, str(file))
+            if file.name == NOTES_FILE:
+                self._client.set_tag(self._parent, NOTE_TAG, _answer(file)[:MAX_TAG])
         self._client.set_terminated(self._parent, KILLED if interrupted else FINISHED)
 
     def _create(self, result: Result, folder: Path, place: str, digest: str) -> str:
@@ -150,8 +158,9 @@ class Recorder:
                 PLACE_TAG: place,
                 "fingerprint": result.fingerprint,
                 "environment": result.environment,
+                **_system_tags(result.attempt),
             },
-            run_name=result.label,
+            run_name=f"{place.partition('_')[0]} {result.label}",
         )
         run_id = str(child.info.run_id)
         measured = [Metric(name, value, now, 0) for name, value in metrics.metrics(result).items()]
@@ -164,6 +173,7 @@ class Recorder:
         if (folder / LOG_FILE).is_file():
             log = hide_in_text((folder / LOG_FILE).read_text(encoding="utf-8", errors="replace"))
             self._client.log_text(run_id, log, LOG_FILE)
+        self._inputs.record(run_id, result)
         tags = metrics.tags(result) | {DIGEST_TAG: digest}
         self._client.log_batch(
             run_id,
@@ -243,6 +253,28 @@ class Tracker:
             words += ["--uri", hide_in_text(self._config.uri)]
         remedy = f"{' '.join(words)} records them later"
         self._warn(f"tracking: {reason}; the results are in {self._folder}, {remedy}")
+
+
+def _system_tags(attempt: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that MLflow's UI shows as source, user and version.
+
+    Args:
+        attempt: who measured, and with which version of the program.
+    """
+    words = {
+        "mlflow.source.name": "runner",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": attempt.get("user", ""),
+        "mlflow.source.git.commit": attempt.get("commit", ""),
+    }
+    return {name: word for name, word in words.items() if word}
+
+
+def _answer(notes: Path) -> str:
+    """Return what a sweep's run has as description in MLflow's UI: the answer, and how to see more."""
+    lines = notes.read_text(encoding="utf-8").splitlines()
+    said = [line.removeprefix("answer: ") for line in lines if line.startswith("answer: ")]
+    return "\n\n".join([*said, "`report.html` among the artifacts is the whole report."])
 
 
 def _digest(file: Path) -> str:

@@ -52,7 +52,9 @@ def sync(uri: str, experiment: str, output_dir: Path, folder: Path) -> Synced:
             synced.recorded += 1
         else:
             synced.present += 1
-    files = [file for pattern in ("table.*", "figure.*", NOTES_FILE) for file in sorted(folder.glob(pattern))]
+    files = [
+        file for pattern in ("table.*", "figure.*", "report.html", NOTES_FILE) for file in sorted(folder.glob(pattern))
+    ]
     statuses = SweepStore.statuses(folder)
     recorder.finish(files, interrupted=None in statuses or Status.interrupted in statuses)
     return synced

@@ -15,7 +15,7 @@ from runner.measuring.round_log import CHECKPOINT_FILE
 from runner.results.files import RESULT_FILE
 from runner.results.status import Status
 from runner.results.store import PLAN_FILE
-from runner.tracking.reader import read_sweep
+from runner.tracking.reader import read_recorded
 from tests.faults.conftest import FaultInjector, contents, faults, results, wait_until_all_ended
 
 TWO = faults("batch_s: 0.001", "batch_s: 0.002")
@@ -24,8 +24,8 @@ WAIT_S = 60
 
 
 def test_killed_at_every_step_of_a_sweep(injector: FaultInjector, tmp_path):
-    """No process survives SIGKILL at a write (every third is tried), and resume finishes the sweep (every sixth)."""
-    for number, (nth, step) in enumerate(injector.steps(BRIEF_TWO)[::3]):
+    """No process survives SIGKILL at a write (every fifth is tried), and resume finishes the sweep (every tenth)."""
+    for number, (nth, step) in enumerate(injector.steps(BRIEF_TWO)[::5]):
         outputs = tmp_path / f"{nth:03d}"
         killed = injector.run(outputs, BRIEF_TWO, action="kill", nth=nth)
         assert killed.returncode == -signal.SIGKILL, step
@@ -213,7 +213,7 @@ def test_a_clock_that_is_set_back_changes_no_number(injector: FaultInjector, tmp
     assert max(first.ended_at, second.ended_at) < time.time() - 7000
     assert 0 < first.wall_s < 600
     assert 0 < second.wall_s < 600
-    _, rows = read_sweep(f"sqlite:///{outputs / 'mlflow.db'}", "runner", None)
+    _, rows = read_recorded(f"sqlite:///{outputs / 'mlflow.db'}", "runner", None)
     assert rows["tags.label"].tolist() == [first.label, second.label]
 
 

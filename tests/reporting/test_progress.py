@@ -74,3 +74,18 @@ def test_a_full_disk_behind_standard_output_ends_only_the_progress(capsys):
             progress.end(number, result("one"), reused=False, left_s=None)
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("no further progress is shown: ")
+
+
+def test_provisional_speedups_are_marked_and_end_with_their_block():
+    """On a terminal, after each replicate, without an interval; a run without a number has no line."""
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    with Progress(console, 3) as progress:
+        progress.begin([0, 1], ["ort fp32", "ort int8"], None)
+        progress.provisional([("ort fp32", 1.876), ("ort int8", None)])
+        progress.round(2, 5, 1, 2)
+        drawn = console.file.getvalue()
+        assert "replicate 2 of 5, round 1 of 2\n  provisional, without an interval:\n  ort fp32: 1.88×" in drawn
+        assert "ort int8: " not in drawn
+        console.file.truncate(0)
+        progress.begin([2], ["torch fp32"], None)
+        assert "provisional" not in console.file.getvalue()

@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 
 from runner.paths import PROJECT
+from runner.reporting.columns import COLUMNS, columns, few_columns
 from runner.reporting.notes import notes, time_line
-from runner.reporting.table import COLUMNS, columns, csv_table, markdown_table, print_table
+from runner.reporting.table import csv_table, markdown_table, print_table
 from runner.results.result import Result
 from runner.results.status import Status
 from tests.conftest import Finished, RunProgram
@@ -110,7 +111,7 @@ def test_the_closing_table_is_printed_again(recorded, report):
 def test_an_older_sweep_is_chosen_by_name(recorded, report):
     """Only its own row is shown."""
     older = min((recorded.output_dir / "sweeps").iterdir())
-    done = report("--sweep", older.name, "--format", "markdown")
+    done = report("--sweep", older.name, "--format", "markdown", "--wide")
     assert done.returncode == 0
     assert done.stdout == (older / "table.md").read_text()
     assert len(done.stdout.splitlines()) == 3  # heading, rule, one run
@@ -118,11 +119,11 @@ def test_an_older_sweep_is_chosen_by_name(recorded, report):
 
 def test_markdown_has_the_cells_of_the_table(recorded, report):
     """The cells are those of the terminal's table, and the text is that of table.md."""
-    markdown = report("--format", "markdown").stdout
+    markdown = report("--format", "markdown", "--wide").stdout
     assert markdown == (newest(recorded) / "table.md").read_text()
     heading, _, *lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown.splitlines()]
     assert heading == [column.title for column in COLUMNS]
-    wide = report(COLUMNS="500").stdout.splitlines()  # wide enough for unfolded cells
+    wide = report("--wide", COLUMNS="500").stdout.splitlines()  # wide enough for unfolded cells
     assert [[cell.strip() for cell in line.split("│")[1:-1]] for line in wide if line.startswith("│")] == lines
     assert [line[0] for line in lines] == [one.label for one in recorded.results()]
     assert [line[-1] for line in lines] == ["ok", "ok", "failed"]
@@ -294,15 +295,46 @@ def test_a_table_that_is_only_checked():
     assert "speedup (95 % interval)" not in titles
 
 
-@pytest.mark.parametrize(("width", "left_out"), [(400, 0), (150, 3), (80, 9)])
-def test_a_narrow_terminal_leaves_out_columns(width, left_out):
-    """They are listed below the table, and no cell is folded while a column can be left out."""
+FEW = ["configuration", "samples/s", "speedup (95 % interval)", "accuracy", "verdict"]
+
+
+def few(row) -> list[str]:
+    """Return the cells that the terminal's table has by default."""
+    return [column.show(row) for column in few_columns([row])]
+
+
+def test_five_columns_by_default():
+    """They fit 80 characters; --wide prints all."""
+    assert [column.title for column in few_columns([MEASURED])] == FEW
+    assert few(MEASURED) == ["ort int8", "383.0", "3.20× (3.19 … 3.23)", "-0.25 pp, pass", "faster"]
+    assert few(FAILED) == ["torch bf16", "–", "–", "–", "crashed"]
     stream = io.StringIO()
-    print_table(Console(file=stream, force_terminal=True, width=width, color_system=None), [MEASURED], "title")
-    lines = stream.getvalue().splitlines()
-    assert max(map(len, lines[1:6])) <= width
-    named = [line for line in lines if line.startswith("left out for this terminal's width: ")]
-    assert len(named) == bool(left_out)
-    if named:
-        assert named[0].count(", ") + 1 == left_out
-    assert "│ ort int8 " in stream.getvalue()
+    print_table(Console(file=stream, force_terminal=True, width=80, color_system=None), [MEASURED, FAILED], "title")
+    assert max(map(len, stream.getvalue().splitlines()[:7])) <= 80
+    assert "│ ort int8      │" in stream.getvalue()
+    print_table(Console(file=stream, force_terminal=True, width=80, color_system=None), [MEASURED], "title", wide=True)
+    assert " 383.0 (380.0 … 386.1) │" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("changed", "cell"),
+    [
+        ({"metrics.accuracy_delta_pp": NAN}, "99.2 % agree"),
+        ({"metrics.accuracy_delta_pp": NAN, "metrics.agreement_top1": NAN}, "18.2 dB"),
+        ({"metrics.accuracy_delta_pp": NAN, "metrics.agreement_top1": NAN, "metrics.sqnr_db": NAN}, "–"),
+        ({"metrics.perplexity": 9.2, "tags.accuracy_gate": "fail (uncertain)"}, "-0.25 %, fail (uncertain)"),
+        ({"tags.accuracy_gate": ""}, "-0.25 pp"),
+    ],
+)
+def test_the_accuracy_of_every_task(changed, cell):
+    """Its loss and the gate, else how near the outputs are to those of fp32."""
+    assert few(MEASURED | changed)[3] == cell
+
+
+def test_the_few_columns_of_other_tables():
+    """Generated text has tokens, a published table its speedup and its verdict, checked rows only their seconds."""
+    assert few(GENERATED)[1] == "449.6"
+    printed = MEASURED | {"metrics.published_speedup": 2.5, "tags.row_verdict": "confirmed"}
+    assert few(printed)[2:] == ["2.50×", "3.20× (3.19 … 3.23)", "-0.25 pp, pass", "confirmed"]
+    checked = {"tags.label": "a", "params.measure.check": "True", "metrics.wall_s": 3.25, "tags.status": "ok"}
+    assert few(checked) == ["a", "3.2", "–", "ok"]

@@ -14,7 +14,7 @@ from runner.commands import report
 from runner.results import metrics
 from runner.results.result import MIN_P99_SAMPLES, Result
 from runner.tracking.client import open_client
-from runner.tracking.reader import read_sweep
+from runner.tracking.reader import read_recorded
 from tests.conftest import FAKE, Finished, RunProgram
 
 # SQLAlchemy warns about MLflow's own models when a process first opens a database.
@@ -194,9 +194,9 @@ def test_the_latest_sweep_is_read_back_in_order(recorded):
     """Its rows in the order of the runs; an older sweep by its name."""
     uri = f"sqlite:///{recorded.output_dir / 'mlflow.db'}"
     older, latest = sorted(path.name for path in (recorded.output_dir / "sweeps").iterdir())
-    name, rows = read_sweep(uri, "runner", None)
+    name, rows = read_recorded(uri, "runner", None)
     assert (name, rows["tags.status"].tolist()) == (latest, ["ok", "ok", "failed"])
-    name, rows = read_sweep(uri, "runner", older)
+    name, rows = read_recorded(uri, "runner", older)
     assert (name, rows["tags.status"].tolist()) == (older, ["ok"])
 
 

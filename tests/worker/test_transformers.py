@@ -121,6 +121,7 @@ def test_pipeline_goes_from_text_to_answers(run_program: RunProgram):
     done = run_program(
         *tiny("distilbert"), *("backend=ort", "scope=pipeline", "batch_size=10", "model.sequence_length=null"),
         *("data=one_text", "data.text='Optimum is great for CPU inference!'", "data.evaluation_samples=10"),
+        "measure=check",
     )  # fmt: skip
     assert done.code == 0, done.out + done.err
     [result] = done.results()
@@ -136,7 +137,7 @@ def test_long_texts_are_truncated_and_reported(run_program: RunProgram, tmp_path
         writer.writerows(
             (f"number {number} " + "very " * (80 if number % 2 else 2) + "good", number % 2) for number in range(40)
         )
-    done = run_program(*tiny("distilbert"), "data=text_file", f"data.path={tmp_path / 'texts.csv'}")
+    done = run_program(*tiny("distilbert"), "data=text_file", f"data.path={tmp_path / 'texts.csv'}", "measure=check")
     assert done.code == 0, done.out + done.err
     [result] = done.results()
     [note] = result.notes

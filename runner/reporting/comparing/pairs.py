@@ -7,13 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.analysis.comparison import Change, Welch, compare_logs, holm, judge_change
+from runner.analysis.comparison import (
+    Change,
+    LogDifference,
+    compare_independent,
+    compare_paired,
+    holm,
+    judge_change,
+)
 from runner.analysis.statistics import Estimate
 from runner.results.result import Measurement, Result
 
 UNCOMPARED = ("output_dir", "cache_dir", "resume", "fresh", "budget", "wait", "verbose", "cache_limit_gib")
 """Settings of the command, which change no number."""
-SPEEDUP, THROUGHPUT = "speedup", "samples/s"
+SPEEDUP, THROUGHPUT, SIDE_BY_SIDE = "speedup", "samples/s", "side by side"
 MAX_NAMED = 3
 """Changes that a line names."""
 
@@ -28,16 +35,25 @@ class Limits:
     """Largest loss of top-1 or F1, in percentage points."""
 
 
+@dataclass(frozen=True)
+class Side:
+    """One of the things that are compared: a sweep, or the rows of one kind of machine."""
+
+    name: str
+    results: list[Result]
+
+
 @dataclass
 class Pair:
-    """One configuration in two sweeps."""
+    """One configuration on two sides."""
 
     label: str
+    sides: tuple[str, str]
     before: Result | None
     after: Result | None
     quantity: str = ""
-    """What is compared: the speedup over the same baseline, else samples/s."""
-    welch: Welch | None = None
+    """What is compared: the speedup over the same baseline, samples/s, or samples/s side by side."""
+    difference: LogDifference | None = None
     noise_floor: float = 0.0
     failures: list[str] = field(default_factory=list)
     """The limits that it breaks, in words."""
@@ -45,15 +61,15 @@ class Pair:
     @property
     def ratio(self) -> Estimate | None:
         """Speed after over speed before; None if one of them has no number."""
-        return self.welch.ratio if self.welch else None
+        return self.difference.ratio if self.difference else None
 
     @property
     def verdict(self) -> str:
         """Of the ratio, or why there is none."""
-        if self.welch is not None:
-            return str(judge_change(self.welch.ratio, self.noise_floor))
+        if self.difference is not None:
+            return str(judge_change(self.difference.ratio, self.noise_floor))
         if self.before is None or self.after is None:
-            return f"missing in {'the first' if self.before is None else 'the second'}"
+            return f"missing in {self.sides[self.before is not None]}"
         states = [str(one.status) if one.shown is None else "ok" for one in (self.before, self.after)]
         return "no number: " + " then ".join(states)
 
@@ -73,40 +89,78 @@ class Pair:
         """What differs between the two, beside their numbers: settings, code, packages, machine."""
         if self.before is None or self.after is None:
             return []
-        return list(_changes(self.before, self.after))
+        return [*changed_settings(self.before, self.after), *changes_besides_settings(self.before, self.after)]
 
 
-def compare(before: Sequence[Result], after: Sequence[Result], limits: Limits) -> list[Pair]:
-    """Return every configuration of two sweeps, matched by settings, or by label where settings changed.
+@dataclass
+class Line:
+    """One configuration on all sides."""
+
+    label: str
+    first: Result | None
+    """On the first side."""
+    pairs: list[Pair]
+    """With each of the others, in their order."""
+
+
+def compare(sides: Sequence[Side], limits: Limits) -> list[Line]:
+    """Return every configuration of two or more sides, each compared with the first.
+
+    Configurations are matched by settings, or by label where settings changed.
 
     Args:
-        before: results of the first sweep.
-        after: results of the second.
+        sides: at least two.
         limits: what a change may cost.
     """
-    pairs = _match(before, after)
-    for pair in pairs:
+    first, *others = sides
+    lines: list[Line] = []
+    for position, side in enumerate(others):
+        for pair in _match(first, side):
+            line = next((one for one in lines if _continues(one, pair)), None)
+            if line is None:
+                line = Line(
+                    pair.label,
+                    pair.before,
+                    [Pair(pair.label, (first.name, one.name), pair.before, None) for one in others],
+                )
+                lines.append(line)
+            line.pairs[position] = pair
+    for pair in pairs_of(lines):
         _measure(pair)
-    _apply(limits, pairs)
-    return pairs
+    apply_limits(limits, pairs_of(lines))
+    return lines
 
 
-def _match(before: Sequence[Result], after: Sequence[Result]) -> list[Pair]:
+def pairs_of(lines: Sequence[Line]) -> list[Pair]:
+    """Return all pairs of all lines that have a result on at least one side."""
+    return [pair for line in lines for pair in line.pairs if pair.before is not None or pair.after is not None]
+
+
+def _continues(line: Line, pair: Pair) -> bool:
+    """Return whether a pair belongs to a line: by its result on the first side, without one by its label."""
+    return line.first is pair.before if pair.before is not None else line.first is None and line.label == pair.label
+
+
+def _match(first: Side, second: Side) -> list[Pair]:
+    names = first.name, second.name
     found: list[Pair] = []
-    left = list(after)
+    left = list(second.results)
     for key in (_settings, lambda one: one.label):
         known = {str(key(one)): one for one in left}
-        for result in before:
+        for result in first.results:
             if any(pair.before is result for pair in found):
                 continue
             other = known.pop(str(key(result)), None)
             if other is not None:
-                found.append(Pair(other.label, result, other))
+                found.append(Pair(other.label, names, result, other))
                 left.remove(other)
-    found += [Pair(one.label, one, None) for one in before if not any(pair.before is one for pair in found)]
-    if len(left) == len(after) and len(before) == len(after) == 1:  # nothing matched: two single rows are a pair
-        return [Pair(f"{before[0].label} → {after[0].label}", before[0], after[0])]
-    return [*found, *(Pair(one.label, None, one) for one in left)]
+    found += [
+        Pair(one.label, names, one, None) for one in first.results if not any(pair.before is one for pair in found)
+    ]
+    if len(left) == len(second.results) == len(first.results) == 1:  # nothing matched: two single rows are a pair
+        [before], [after] = first.results, second.results
+        return [Pair(f"{before.label} → {after.label}", names, before, after)]
+    return [*found, *(Pair(one.label, names, None, one) for one in left)]
 
 
 def _settings(result: Result) -> dict[str, Any]:
@@ -123,7 +177,22 @@ def _measure(pair: Pair) -> None:
     pair.quantity = SPEEDUP if same and same == pair.after.baseline_fingerprint else THROUGHPUT
     samples = [_logs(one, pair.quantity) for one in found]
     if min(map(len, samples)) >= 2:
-        pair.welch = compare_logs(*samples)
+        pair.difference = compare_independent(*samples)
+
+
+def pair_side_by_side(label: str, sides: tuple[str, str], before: Result, after: Result) -> Pair:
+    """Return two rows of one sweep as a pair: compared within their common replicates if they shared a block."""
+    pair = Pair(label, sides, before, after)
+    _measure(pair)
+    one, other = before.shown, after.shown
+    if one is None or other is None or not one.block or one.block != other.block:
+        return pair
+    mine, others = ({part.number: math.log(part.speedup) for part in found.replicates} for found in (one, other))
+    common = sorted(mine.keys() & others.keys())
+    if len(common) >= 2:
+        logs = [[sample[number] for number in common] for sample in (mine, others)]
+        pair.quantity, pair.difference = SIDE_BY_SIDE, compare_paired(*logs)
+    return pair
 
 
 def _logs(measured: Measurement, quantity: str) -> list[float]:
@@ -132,11 +201,11 @@ def _logs(measured: Measurement, quantity: str) -> list[float]:
     return [math.log(value) for value in values]
 
 
-def _apply(limits: Limits, pairs: Sequence[Pair]) -> None:
+def apply_limits(limits: Limits, pairs: Sequence[Pair]) -> None:
     """Note the limits that are broken beyond doubt, over all pairs together."""
     if limits.slower is not None:
-        measured = [pair for pair in pairs if pair.welch is not None]
-        p_values = [pair.welch.p_value_below(1 - limits.slower) for pair in measured if pair.welch]
+        measured = [pair for pair in pairs if pair.difference is not None]
+        p_values = [pair.difference.p_value_below(1 - limits.slower) for pair in measured if pair.difference]
         for pair, broken in zip(measured, holm(p_values), strict=True):
             if broken and pair.ratio is not None:
                 pair.failures.append(f"{1 - pair.ratio.value:.1%} slower, more than {limits.slower:.1%}")
@@ -162,14 +231,18 @@ def undecided(pairs: Sequence[Pair], limits: Limits) -> list[Pair]:
     return found
 
 
-def _changes(before: Result, after: Result) -> Iterator[str]:
+def changed_settings(before: Result, after: Result) -> Iterator[str]:
+    """Yield the settings that differ. An option of a group brings all of the group's fields, which are not named."""
     mine, others = _settings(before), _settings(after)
     different = [name for name in sorted(mine.keys() | others.keys()) if mine.get(name) != others.get(name)]
-    # An option of a group brings all of the group's fields.
     chosen = {name.removesuffix(".name") for name in different if name.endswith(".name") and name != "model.name"}
     for name in different:
         if name.endswith(".name") or name.rpartition(".")[0] not in chosen:
             yield f"{name}: {mine.get(name, 'not set')} → {others.get(name, 'not set')}"
+
+
+def changes_besides_settings(before: Result, after: Result) -> Iterator[str]:
+    """Yield what differs and is no setting: packages, code, machine, weights, samples."""
     yield from _packages(before.packages, after.packages)
     if before.attempt.get("commit") != after.attempt.get("commit"):
         yield f"code: {before.attempt.get('commit', 'unknown')} → {after.attempt.get('commit', 'unknown')}"
@@ -191,12 +264,15 @@ def _packages(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[s
 def summary(pairs: Sequence[Pair], limits: Limits) -> str:
     """Return one sentence that a person can repeat."""
     failed = [pair for pair in pairs if pair.failures]
+    several = len({pair.sides for pair in pairs}) > 1
     if failed:
-        first = f"{failed[0].label} is {failed[0].failures[0]}"
+        where = f" in {failed[0].sides[1]}" if several else ""
+        first = f"{failed[0].label}{where} is {failed[0].failures[0]}"
         return first + (f", and {len(failed) - 1} more" if len(failed) > 1 else "")
     counts = {str(change): sum(pair.verdict == change for pair in pairs) for change in Change}
-    others = sum(pair.welch is None for pair in pairs)
+    others = sum(pair.difference is None for pair in pairs)
     words = [f"{count} {verdict}" for verdict, count in counts.items() if count]
     words += [f"{others} without a comparison"] if others else []
     limited = "no loss beyond the limits for sure: " if limits != Limits() else ""
-    return f"{limited}of {len(pairs)} configurations {', '.join(words)}"
+    noun = "comparison" if several else "configuration"
+    return f"{limited}of {len(pairs)} {noun}{'s' if len(pairs) != 1 else ''} {', '.join(words)}"

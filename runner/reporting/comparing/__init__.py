@@ -1,0 +1,1 @@
+"""Sweeps held against each other."""

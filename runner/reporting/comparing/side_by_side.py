@@ -1,0 +1,121 @@
+"""Rows of two past sweeps measured again in one: within a block a ratio does not depend on the time of day.
+
+Only settings may differ between the two: one machine, one code and one set of packages measures both now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.config.redaction import HIDDEN
+from runner.config.schema import SESSION_FIELDS, RunConfig
+from runner.planning.resume import Command, group_of
+from runner.reporting.comparing.formats import Comparison
+from runner.reporting.comparing.pairs import (
+    Limits,
+    Line,
+    Side,
+    apply_limits,
+    changed_settings,
+    changes_besides_settings,
+    compare,
+    pair_side_by_side,
+    pairs_of,
+)
+from runner.results.stored_sweep import StoredRun, StoredSweep
+
+
+@dataclass(frozen=True)
+class CommonRow:
+    """A configuration of two sweeps."""
+
+    label: str
+    sides: tuple[str, str]
+    before: StoredRun
+    after: StoredRun
+
+
+def common_rows(before: StoredSweep, after: StoredSweep) -> list[CommonRow]:
+    """Return the rows that both sweeps measured, with different settings.
+
+    Raises:
+        LookupError: there is none, or something else differs too; its text says what.
+    """
+    sides = [Side(sweep.folder.name, sweep.results) for sweep in (before, after)]
+    runs = {id(run.result): run for run in (*before.runs, *after.runs)}
+    found = []
+    for line in compare(sides, Limits()):
+        [pair] = line.pairs
+        if pair.before is None or pair.after is None or pair.difference is None:
+            continue
+        others = list(changes_besides_settings(pair.before, pair.after))
+        if others:
+            words = "; ".join(others)
+            raise LookupError(
+                f"--paired measures both sides with what is installed here now, but {line.label} differs in more than "
+                f"settings: {words}. Compare without --paired"
+            )
+        if any(changed_settings(pair.before, pair.after)):
+            row = CommonRow(line.label, pair.sides, runs[id(pair.before)], runs[id(pair.after)])
+            _check_words(row)
+            found.append(row)
+    if not found:
+        raise LookupError("no row was measured in both with different settings: runner aa=10 compares one with itself")
+    return found
+
+
+def _check_words(row: CommonRow) -> None:
+    """Check that a row can be asked for again.
+
+    Raises:
+        LookupError: the words of its command line are not stored.
+    """
+    for run in (row.before, row.after):
+        if not run.overrides:
+            raise LookupError(
+                f"{run.folder}: an earlier version measured it, and did not store its words: measure it again"
+            )
+        if any(HIDDEN in word for word in run.overrides):
+            raise LookupError(f"{run.folder}: its command line held a secret, which is not stored: measure it again")
+
+
+def command_of(rows: Sequence[CommonRow], output_dir: Path, config_dir: str | None) -> Command:
+    """Return the command that measures all rows of both sides, those of a pair next to each other.
+
+    Args:
+        rows: of :func:`common_rows`.
+        output_dir: for the new sweep.
+        config_dir: the folder of configuration groups that the sweeps' commands added.
+    """
+    words = [list(run.overrides) for row in rows for run in (row.before, row.after)]
+    session = [word for word in words[0] if group_of(word) in SESSION_FIELDS and group_of(word) != "output_dir"]
+    if str(output_dir) != RunConfig.output_dir:
+        session.append(f"output_dir={output_dir}")
+    jobs = [[word for word in own if group_of(word) not in SESSION_FIELDS] for own in words]
+    return Command(session, config_dir, jobs)
+
+
+def comparison(rows: Sequence[CommonRow], made: StoredSweep, limits: Limits) -> Comparison:
+    """Return the comparison of the rows as they were measured again.
+
+    Args:
+        rows: of :func:`common_rows`.
+        made: the sweep of :func:`command_of`.
+        limits: what a change may cost.
+
+    Raises:
+        LookupError: the new sweep was interrupted.
+    """
+    if len(made.runs) != 2 * len(rows):
+        raise LookupError(
+            f"{made.folder} holds {len(made.runs)} of {2 * len(rows)} rows: runner resume, then compare them"
+        )
+    results = made.results
+    lines = [
+        Line(row.label, one, [pair_side_by_side(row.label, row.sides, one, other)])
+        for row, one, other in zip(rows, results[::2], results[1::2], strict=True)
+    ]
+    apply_limits(limits, pairs_of(lines))
+    return Comparison(list(rows[0].sides), lines, limits)

@@ -1,0 +1,166 @@
+"""The page of one sweep: report.html in its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.paths import default_cache
+from runner.reporting.answer import answer, fastest_first
+from runner.reporting.columns import Column, columns, few_columns
+from runner.reporting.notes import notes
+from runner.reporting.page import charts
+from runner.reporting.page.details import details
+from runner.reporting.page.document import render, write
+from runner.results.metrics import Row, published, row
+from runner.results.result import Result
+from runner.results.store import MACHINE_FILE
+from runner.results.stored_sweep import StoredSweep
+
+PAGE_FILE = "report.html"
+ADDED = ("p50 ms", "p99 ms", "agree %", "SQNR dB", "evidence", "prepare s", "status")
+"""Columns that the page's table has beside the few of the terminal's."""
+ANSWER = "answer: "
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the table."""
+
+    text: str
+    value: float | str
+    """What the column is sorted by; empty: the text."""
+    right: bool
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number that is read from across the room."""
+
+    value: str
+    words: str
+
+
+def write_page(sweep: StoredSweep) -> Path:
+    """Write the page of a sweep into its folder, and return its path.
+
+    Raises:
+        OSError: the folder is not writable, or the disk is full.
+        ImportError: a package that pages need is not installed.
+    """
+    path = sweep.folder / PAGE_FILE
+    write(path, page(sweep))
+    return path
+
+
+def page(sweep: StoredSweep) -> str:
+    """Return the page of a sweep as HTML.
+
+    Raises:
+        ImportError: a package that pages need is not installed.
+    """
+    results = sweep.results
+    ranked = fastest_first(results)
+    chosen = ranked[0] if ranked else None
+    quantity = charts.accuracy_of(results)
+    specs = {
+        "accuracy": charts.speed_and_accuracy(results, quantity, chosen),
+        "speedups": charts.speedups(results),
+    }
+    shown = {name: spec for name, spec in specs.items() if spec is not None}
+    rows = [row(result) for result in results]
+    own, left_out = details(sweep.runs, sweep.config_dir)
+    said = answer(results)
+    content: dict[str, Any] = {
+        "title": f"Sweep {sweep.folder.name}",
+        "subtitle": " · ".join(_subtitle(sweep)),
+        "answer": [line.removeprefix(ANSWER) for line in said] or [_no_answer(results)],
+        "numbers": _numbers(chosen),
+        "shown": list(shown),
+        "gated": quantity is not None and quantity.gate is not None,
+        "printed": any(published(result, "speedup") is not None for result in results),
+        "columns": _columns(rows),
+        "rows": _cells(rows),
+        "notes": [*notes(rows), *(line for line in sweep.lines if not line.startswith(ANSWER))],
+        "footer": [*left_out, *sweep.problems, *_missing(sweep), "Made by runner from result.json of every row."],
+    }
+    data = {"charts": shown | {"rounds": charts.rounds(), "times": charts.batch_times()}, "details": own}
+    return render("sweep.html", content, data, default_cache(sweep.folder.parent.parent))
+
+
+def _subtitle(sweep: StoredSweep) -> list[str]:
+    """Return the machine, the time and the size of a sweep."""
+    results = sweep.results
+    try:
+        machine = str(json.loads((sweep.folder / MACHINE_FILE).read_text(encoding="utf-8"))["name"])
+    except (OSError, ValueError, KeyError):  # an earlier version, or a damaged file: the rows name it too
+        machine = results[0].machine if results else "unknown machine"
+    from datetime import UTC, datetime
+
+    ended = max((result.ended_at for result in results), default=0.0)
+    when = [datetime.fromtimestamp(ended, UTC).strftime("%Y-%m-%d %H:%M UTC")] if ended else []
+    profiles = sorted({str(result.settings.get("measure.name", "")) for result in results} - {""})
+    count = len(results)
+    return [machine, *when, *(f"measure={name}" for name in profiles), f"{count} row{'s' if count != 1 else ''}"]
+
+
+def _no_answer(results: Sequence[Result]) -> str:
+    if not results:
+        return "No row of this sweep has ended."
+    if any(result.shown for result in results):
+        return "This sweep compares a configuration with itself or with parts of itself: it has no best row."
+    checked = sum(result.is_harmless and str(result.status) == "ok" for result in results)
+    if checked:
+        return f"{checked} of {len(results)} rows run; nothing was timed."
+    return f"None of {len(results)} rows was measured: the remarks say why."
+
+
+def _numbers(chosen: Result | None) -> list[Number]:
+    """Return the answer's speedup and what it costs."""
+    if chosen is None or chosen.shown is None:
+        return []
+    speedup, accuracy = chosen.shown.speedup, chosen.accuracy
+    words = f"times the baseline ({speedup.low:.2f} … {speedup.high:.2f}): {chosen.label}"
+    found = [Number(f"{speedup.value:.2f}×", words)]
+    if accuracy is None:
+        return found
+    if accuracy.delta_pp is not None:
+        unit = "%" if "perplexity" in accuracy.scores else "pp"
+        words = "of accuracy against fp32"
+        if accuracy.delta_low_pp is not None and accuracy.delta_high_pp is not None:
+            words += f" ({accuracy.delta_low_pp:+.2f} … {accuracy.delta_high_pp:+.2f}), {accuracy.samples} samples"
+        return [*found, Number(f"{accuracy.delta_pp:+.2f} {unit}", words)]
+    if accuracy.agreement_top1 is not None:
+        return [*found, Number(f"{100 * accuracy.agreement_top1:.1f} %", "of the samples get the answer of fp32")]
+    if accuracy.sqnr_db is not None:
+        return [*found, Number(f"{accuracy.sqnr_db:.0f} dB", "signal to noise of the outputs against fp32")]
+    return [*found, Number("exact", "the outputs are those of fp32, bit for bit")]
+
+
+def _columns(rows: Sequence[Row]) -> list[Column]:
+    few = few_columns(rows)
+    named = {column.title for column in few}
+    return [*few, *(column for column in columns(rows) if column.title in ADDED and column.title not in named)]
+
+
+def _cells(rows: Sequence[Row]) -> list[list[Cell]]:
+    shown = _columns(rows)
+    return [[_cell(column, one) for column in shown] for one in rows]
+
+
+def _cell(column: Column, one: Row) -> Cell:
+    """Return a cell; a number is sorted by what its text begins with."""
+    text = column.show(one)
+    first = text.replace("F1 ", "").replace("perplexity ", "").split(" ")[0].rstrip("×")
+    try:
+        return Cell(text, float(first), column.right)
+    except ValueError:  # words
+        return Cell(text, text, column.right)
+
+
+def _missing(sweep: StoredSweep) -> list[str]:
+    left = sweep.planned - len(sweep.runs)
+    return [f"{left} of {sweep.planned} planned rows have no result yet."] if left else []
