@@ -92,7 +92,8 @@ def speed_and_accuracy(results: Sequence[Result], quantity: Quantity | None, cho
     lowest, highest = min(heights) - margin, max(heights) + margin
     if quantity.gate is not None:
         lowest, highest = min(lowest, quantity.gate - margin), max(highest, quantity.gate + margin)
-    x = _number("samples/s", "samples per second (bars: 95 % interval)")
+    speed = "samples per second"
+    x = _number("samples/s", speed, zero=True)
     y = _number("accuracy", quantity.title, domain=[lowest, highest], nice=False, zero=False)
     colour = {"field": "backend", "type": "nominal", "legend": BELOW}
     shown = [
@@ -104,13 +105,14 @@ def speed_and_accuracy(results: Sequence[Result], quantity: Quantity | None, cho
     front = [points[index] for index in pareto_front([(one["samples/s"], one["accuracy"]) for one in points])]
     layers = [
         _layer(front, {"type": "line", "color": FRONT, "strokeDash": [4, 3]}, x=x, y=y),
-        _layer(points, "rule", x=_number("low"), x2={"field": "high"}, y=y, color=colour),
+        _layer(points, "rule", x=_number("low", speed), x2={"field": "high"}, y=y, color=colour),
         _layer(points, _dot(size=90), x=x, y=y, color=colour, tooltip=shown),
         _layer(
             [one for one in points if one["answer"]],
-            {"type": "point", "size": 320, "color": FRONT, "strokeWidth": 2, "tooltip": None},
+            {"type": "point", "size": 320, "color": FRONT, "strokeWidth": 2},
             x=x,
             y=y,
+            tooltip=shown,
         ),
     ]
     if quantity.gate is not None:
@@ -136,21 +138,26 @@ def speedups(results: Sequence[Result]) -> Spec | None:
     if not measured:
         return None
     y = _configurations([result.label for result in results])
-    x = _number("speedup", "times the baseline (bars: 95 % interval)")
+    times = "times the baseline"
+    x = _number("speedup", times, zero=True)
     shown = [_word("configuration"), *(_word(name, ".3~f") for name in ("speedup", "low", "high")), _word("verdict")]
     layers = [_at_one()]
     if printed:
         beside = [_word("configuration"), _word("published", ".3~f")]
         bar = {"type": "rule", "color": PUBLISHED, "strokeWidth": 5}
         layers += [
-            _layer(printed, bar, x=_number("published"), x2={"field": "high"}, y=y),
+            _layer(printed, bar, x=_number("published", times), x2={"field": "high"}, y=y),
             _layer(
-                printed, _dot(size=110, color=PUBLISHED, shape="diamond"), x=_number("published"), y=y, tooltip=beside
+                printed,
+                _dot(size=110, color=PUBLISHED, shape="diamond"),
+                x=_number("published", times),
+                y=y,
+                tooltip=beside,
             ),
         ]
     bar = {"type": "rule", "color": MEASURED, "strokeWidth": 2}
     layers += [
-        _layer(measured, bar, x=_number("low"), x2={"field": "high"}, y=y),
+        _layer(measured, bar, x=_number("low", times), x2={"field": "high"}, y=y),
         _layer(measured, _dot(size=70, color=MEASURED), x=x, y=y, tooltip=shown),
     ]
     if missing:
@@ -171,14 +178,15 @@ def ratios(pairs: Sequence[Pair]) -> Spec | None:
         return None
     order = list(dict.fromkeys(str(point["configuration"]) for point in points))
     several = len({point["side"] for point in points}) > 1
-    x = _number("ratio", "speed after ÷ speed before (bars: 95 % interval)", zero=False)
+    change = "speed after ÷ speed before"
+    x = _number("ratio", change, zero=False)
     colour = {"field": "side", "type": "nominal", "legend": BELOW if several else None}
     place = {"y": _configurations(order), "yOffset": {"field": "side", "type": "nominal"}, "color": colour}
     numbers = (_word(name, ".4~f") for name in ("ratio", "low", "high"))
     shown = [_word("configuration"), *numbers, _word("verdict"), _word("side")]
     layers = [
         _at_one(),
-        _layer(points, {"type": "rule", "strokeWidth": 2}, x=_number("low"), x2={"field": "high"}, **place),
+        _layer(points, {"type": "rule", "strokeWidth": 2}, x=_number("low", change), x2={"field": "high"}, **place),
         _layer(points, _dot(size=70), x=x, tooltip=shown, **place),
     ]
     return _spec({"layer": layers}, ROW_HEIGHT * max(len(order), len(points)))
@@ -202,7 +210,7 @@ def rounds() -> Spec:
 def batch_times() -> Spec:
     """Return the distribution of the batch times of one row, of the data named `ROWS`."""
     encoding = {
-        "x": _number("from", "milliseconds per batch", zero=False),
+        "x": _number("from", "milliseconds per batch", zero=False) | {"bin": "binned"},
         "x2": {"field": "to"},
         "y": _number("batches", "batches"),
         "tooltip": [_word("from", ".3~f"), _word("to", ".3~f"), _word("batches", "d")],
@@ -211,10 +219,9 @@ def batch_times() -> Spec:
     return _spec({"data": {"name": ROWS}, "mark": mark, "encoding": encoding}, SMALL_HEIGHT)
 
 
-def _number(field: str, title: str | None = None, **scale: Any) -> Spec:
-    """Return a position by a number; a layer without a title of its own has that of another layer."""
-    name = {"title": title} if title is not None else {"title": None}
-    return {"field": field, "type": "quantitative", "scale": {"zero": True, **scale}, **name}
+def _number(field: str, title: str, **scale: Any) -> Spec:
+    """Return a position by a number. Layers that share an axis give it the same title, and one of them its scale."""
+    return {"field": field, "type": "quantitative", "title": title} | ({"scale": scale} if scale else {})
 
 
 def _word(field: str, form: str | None = None) -> Spec:

@@ -103,7 +103,7 @@ def _rounds(path: Path) -> Details:
         "rounds": [
             {
                 "round": number,
-                "replicate": int(line.get("replicate") or 0),
+                "replicate": int(line.get("replicate") or 0) + 1,
                 "ratio": float(line["ratio"]),
                 "contaminated": line.get("contaminated") or "",
             }

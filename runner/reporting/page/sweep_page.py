@@ -21,7 +21,7 @@ from runner.results.store import MACHINE_FILE
 from runner.results.stored_sweep import StoredSweep
 
 PAGE_FILE = "report.html"
-ADDED = ("p50 ms", "p99 ms", "agree %", "SQNR dB", "evidence", "prepare s", "status")
+ADDED = ("p50 ms", "p99 ms", "agree %", "SQNR dB", "evidence")
 """Columns that the page's table has beside the few of the terminal's."""
 ANSWER = "answer: "
 

@@ -105,7 +105,7 @@ def test_hovering_names_the_row(tmp_path):
     with chromium(1400) as browser:
         browser.get(page.as_uri())
         wait_for_charts(browser, 2)
-        point = all_of(browser, '[data-chart="accuracy"] .mark-symbol path')[-1]
+        point = all_of(browser, '[data-chart="accuracy"] .mark-symbol.role-mark path')[-1]
         ActionChains(browser).move_to_element(point).perform()
         tooltip = all_of(browser, "#vg-tooltip-element")[0]
         assert HOSTILE[0] in tooltip.text
