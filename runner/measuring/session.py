@@ -49,7 +49,7 @@ from runner.results.noise_floor import calibrate
 from runner.results.plan import Plan
 from runner.results.result import Result
 from runner.results.status import RunFailed
-from runner.results.store import MACHINE_FILE, SweepStore, make_sweep_folder, sweep_id_of
+from runner.results.store import MACHINE_FILE, PAGE_FILE, SweepStore, make_sweep_folder, sweep_id_of
 from runner.results.stored_sweep import read_sweep
 from runner.tracking.recorder import Tracker
 
@@ -100,6 +100,8 @@ class Conclusion:
     unsaved: int
     """Results that could not be written."""
     interrupted: bool
+    page: bool
+    """Whether the page was written."""
 
 
 def run_session(command: Command, plans: Sequence[Plan], folder: Path, console: Console, *, wide: bool = False) -> int:
@@ -172,13 +174,13 @@ def conclude(session: Session, sweep: Sweep, made: dict[int, Result]) -> Conclus
     for problem in [*problems, *more]:
         say(session.console, problem)
     session.tracker.finish(files, interrupted=sweep.interrupted)
-    return Conclusion(made, rows, title, lines, len(unsaved), sweep.interrupted)
+    return Conclusion(made, rows, title, lines, len(unsaved), sweep.interrupted, bool(page))
 
 
 def _write_page(folder: Path) -> tuple[list[Path], list[str]]:
     """Write the page of a sweep; return its path, or a message if it could not be written."""
     try:
-        from runner.reporting.page.sweep_page import write_page
+        from runner.reporting.page.sweep_page import write_page  # only after everything is measured
 
         return [write_page(read_sweep(folder))], []
     except Exception as error:  # such as a full disk, or a missing package: the table is printed in any case
@@ -193,7 +195,7 @@ def show(session: Session, conclusion: Conclusion, *, wide: bool = False) -> int
     last = [
         *([peak_line(session.peaks)] if session.peaks else []),
         time_line(now, time.monotonic() - session.start, besides),
-        f"results: {session.store.folder}",
+        f"results: {session.store.folder}" + (f", {PAGE_FILE} among them" if conclusion.page else ""),
     ]
     try:
         print_table(console, conclusion.rows, conclusion.title, conclusion.lines, wide=wide)

@@ -179,3 +179,6 @@ NOTES_FILE = "notes.txt"
 
 
 MACHINE_FILE = "machine.json"
+
+PAGE_FILE = "report.html"
+"""The page of a sweep; an artifact of its parent run."""

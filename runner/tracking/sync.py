@@ -53,7 +53,7 @@ def sync(uri: str, experiment: str, output_dir: Path, folder: Path) -> Synced:
         else:
             synced.present += 1
     files = [
-        file for pattern in ("table.*", "figure.*", "report.html", NOTES_FILE) for file in sorted(folder.glob(pattern))
+        file for pattern in ("table.*", "figure.*", PAGE_FILE, NOTES_FILE) for file in sorted(folder.glob(pattern))
     ]
     statuses = SweepStore.statuses(folder)
     recorder.finish(files, interrupted=None in statuses or Status.interrupted in statuses)

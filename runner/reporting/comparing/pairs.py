@@ -106,7 +106,8 @@ class Line:
 def compare(sides: Sequence[Side], limits: Limits) -> list[Line]:
     """Return every configuration of two or more sides, each compared with the first.
 
-    Configurations are matched by settings, or by label where settings changed.
+    Configurations are matched by all settings; where some changed, by those in which the rows of a side differ from one
+    another; else by label.
 
     Args:
         sides: at least two.
@@ -145,7 +146,12 @@ def _match(first: Side, second: Side) -> list[Pair]:
     names = first.name, second.name
     found: list[Pair] = []
     left = list(second.results)
-    for key in (_settings, lambda one: one.label):
+    varied = _varied(first.results) | _varied(second.results)
+    for key in (
+        _settings,
+        lambda one: sorted((name, repr(one.settings.get(name))) for name in varied),
+        lambda one: one.label,
+    ):
         known = {str(key(one)): one for one in left}
         for result in first.results:
             if any(pair.before is result for pair in found):
@@ -157,10 +163,14 @@ def _match(first: Side, second: Side) -> list[Pair]:
     found += [
         Pair(one.label, names, one, None) for one in first.results if not any(pair.before is one for pair in found)
     ]
-    if len(left) == len(second.results) == len(first.results) == 1:  # nothing matched: two single rows are a pair
-        [before], [after] = first.results, second.results
-        return [Pair(f"{before.label} → {after.label}", names, before, after)]
     return [*found, *(Pair(one.label, names, None, one) for one in left)]
+
+
+def _varied(results: Sequence[Result]) -> set[str]:
+    """Return the settings in which the rows of one side differ: they say which row is which."""
+    settings = [_settings(one) for one in results]
+    names = {name for one in settings for name in one}
+    return {name for name in names if len({repr(one.get(name)) for one in settings}) > 1}
 
 
 def _settings(result: Result) -> dict[str, Any]:

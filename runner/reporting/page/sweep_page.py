@@ -17,10 +17,9 @@ from runner.reporting.page.details import details
 from runner.reporting.page.document import render, write
 from runner.results.metrics import Row, published, row
 from runner.results.result import Result
-from runner.results.store import MACHINE_FILE
+from runner.results.store import MACHINE_FILE, PAGE_FILE
 from runner.results.stored_sweep import StoredSweep
 
-PAGE_FILE = "report.html"
 ADDED = ("p50 ms", "p99 ms", "agree %", "SQNR dB", "evidence")
 """Columns that the page's table has beside the few of the terminal's."""
 ANSWER = "answer: "

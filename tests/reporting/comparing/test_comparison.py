@@ -71,6 +71,21 @@ def test_rows_are_matched_by_settings_and_then_by_label():
     assert len(undecided(found, Limits())) == 3
 
 
+def test_a_setting_that_changed_for_all_rows_does_not_part_them():
+    """Rows are told apart by what varies within a sweep, also if the other one has fewer, and other labels."""
+    kinds = [{"backend.name": backend, "precision.name": precision} for backend in "ab" for precision in "xy"]
+    before = [
+        replace(row(f"{number}", [2.0, 2.1]), settings={**kind, "threads": 2}) for number, kind in enumerate(kinds)
+    ]
+    after = [replace(row("y", [2.0, 2.1]), settings={**kinds[3], "threads": 1})]
+    found = pairs(before, after)
+    assert [(pair.label, pair.before) for pair in found if pair.after] == [("y", before[3])]
+    assert [pair.changes for pair in found if pair.after] == [["threads: 2 → 1"]]
+    assert sum(pair.after is None for pair in found) == 3
+    [alone] = pairs([before[0]], [replace(before[0], label="other", settings={**kinds[0], "threads": 3})])
+    assert alone.label == "other"
+
+
 def test_changes_are_named():
     """Settings, packages, code and machine."""
     before = row("a", [2.0, 2.1], attempt={"commit": "1"}, machine_class="x")
