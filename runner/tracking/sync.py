@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runner.results.result import Result
 from runner.results.status import Status
-from runner.results.store import EARLIER, MACHINE_FILE, NOTES_FILE, SweepStore, read_results
+from runner.results.store import EARLIER, MACHINE_FILE, NOTES_FILE, PAGE_FILE, SweepStore, read_results
 from runner.tracking.client import open_client, open_experiment
 from runner.tracking.recorder import Recorder
 
