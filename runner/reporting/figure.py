@@ -12,6 +12,7 @@ from runner.results.metrics import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backend_bases import RendererBase
 
 Row = Mapping[str, Any]
 PUBLISHED, MEASURED, FRONT = "#b0b7c3", "#2f6db5", "#d1495b"
@@ -19,6 +20,8 @@ WIDTH_INCHES, ROW_INCHES = 9.0, 0.4
 """Of the figure, and of a row of its bars: at the width of a README its text has the size of the text around it."""
 POINT_PIXELS = 4.0
 """Half of the width of a point, at the resolution in which labels are placed."""
+LABEL_GAP_PIXELS = 2.0
+"""Between two labels."""
 NAME_WIDTH = 44
 """Longest line of a row's name, in characters."""
 OFFSETS = [
@@ -43,6 +46,7 @@ def draw(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
     import matplotlib as mpl
 
     mpl.use("agg")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib import pyplot as plt
 
     if not any(number(row, "speedup") is not None for row in rows):
@@ -62,7 +66,7 @@ def draw(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
         points, marks = _draw_accuracy(cloud, rows)
         figure.draw_without_rendering()  # places the axes, which the labels need
         figure.set_layout_engine("none")
-        _label(cloud, points, marks)
+        _label(cloud, points, marks, FigureCanvasAgg(figure).get_renderer())
         files = [folder / "figure.png", folder / "figure.svg"]
         figure.savefig(files[0], dpi=150, metadata={"Software": None})
         figure.savefig(files[1], metadata={"Date": None})
@@ -115,7 +119,8 @@ def _draw_speedups(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xlabel("speedup over the baseline (whiskers: 95 % interval)")
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    axes.legend(unique.values(), unique.keys(), loc="upper right")
+    axes.set_xlim(right=1.08 * axes.get_xlim()[1])
+    axes.legend(unique.values(), unique.keys(), loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
 
 
 def _draw_accuracy(axes: Axes, rows: Sequence[Row]) -> tuple[list[tuple[float, float]], list[str]]:
@@ -132,20 +137,23 @@ def _draw_accuracy(axes: Axes, rows: Sequence[Row]) -> tuple[list[tuple[float, f
     best = zip(*(points[index] for index in front), strict=True)
     axes.plot(*best, color=FRONT, marker="o", markerfacecolor="none", markersize=11, label="Pareto front")
     axes.margins(0.08)
+    axes.set_ylim(top=min(axes.get_ylim()[1], 100 + 0.08 * (100 - axes.get_ylim()[0])))
     axes.set_xlabel("throughput, samples/s (numbers: rows)")
     axes.set_ylabel("top-1, %" if accuracy == "accuracy_top1" else "agreement with fp32, %")
-    axes.legend(loc="lower left")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     return points, marks
 
 
-def _label(axes: Axes, points: Sequence[tuple[float, float]], marks: Sequence[str]) -> None:
+def _label(axes: Axes, points: Sequence[tuple[float, float]], marks: Sequence[str], renderer: RendererBase) -> None:
     """Write each mark beside its point, at the nearest place where it covers no other mark and no point.
 
     Args:
         axes: with the points, in their final place.
         points: in data coordinates.
         marks: one for each point.
+        renderer: that measures texts.
     """
+    from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
     where = [tuple(map(float, axes.transData.transform(point))) for point in points]
@@ -162,13 +170,15 @@ def _label(axes: Axes, points: Sequence[tuple[float, float]], marks: Sequence[st
             va="center",
             arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": "#7a828c", "shrinkA": 0, "shrinkB": 3},
         )
+        box = inside
         for offset in OFFSETS:
             text.set_position(offset)
-            box = text.get_window_extent()
+            text.update_positions(renderer)
+            box = Text.get_window_extent(text, renderer)  # without its line to the point
             fits = all((inside.contains(*box.min), inside.contains(*box.max)))
             if fits and not any(box.overlaps(other) for other in taken):
                 break
-        taken.append(text.get_window_extent())
+        taken.append(box.padded(LABEL_GAP_PIXELS))
 
 
 def _name(row: Row, place: int) -> str:
