@@ -46,8 +46,8 @@ def draw(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
     import matplotlib as mpl
 
     mpl.use("agg")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib import pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     if not any(number(row, "speedup") is not None for row in rows):
         return []
@@ -66,7 +66,7 @@ def draw(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
         points, marks = _draw_accuracy(cloud, rows)
         figure.draw_without_rendering()  # places the axes, which the labels need
         figure.set_layout_engine("none")
-        _label(cloud, points, marks, FigureCanvasAgg(figure).get_renderer())
+        _label(cloud, points, marks, FigureCanvasAgg(figure).get_renderer())  # type: ignore[no-untyped-call]  # it has no types
         files = [folder / "figure.png", folder / "figure.svg"]
         figure.savefig(files[0], dpi=150, metadata={"Software": None})
         figure.savefig(files[1], metadata={"Date": None})
