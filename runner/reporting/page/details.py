@@ -20,11 +20,13 @@ BINS = 40
 HIGHEST_PERCENTILE = 99.5
 """Batches above it are counted and not drawn: a single slow one would flatten the picture."""
 LOG_LINES = 30
-DEFAULT_BYTES = 2_000_000
-"""Bytes of all rows' details on a page of a usual sweep: with the library the page stays below 3 MB."""
-USUAL_ROWS = 60
-MAX_BYTES = 8_000_000
-"""Bytes of all rows' details on any page: with the library and the table it stays below 10 MB."""
+USUAL_ROWS, USUAL_BYTES = 60, 1_900_000
+"""Bytes of all rows' details on a page of up to so many rows: with the library it stays below 3 MB."""
+MAX_BYTES, ROW_BYTES = 9_000_000, 2_500
+"""Bytes of the details on any page, and what each row takes of them elsewhere, in the table and in the charts: with the
+library the page stays below 10 MB."""
+MAX_ROWS = 3000
+"""Rows on a page."""
 
 Details = dict[str, Any]
 
@@ -37,7 +39,7 @@ def details(runs: Sequence[StoredRun], config_dir: str | None) -> tuple[list[Det
         config_dir: the folder of configuration groups that their command added.
     """
     found = [_of_run(run, config_dir) for run in runs]
-    limit = DEFAULT_BYTES if len(runs) <= USUAL_ROWS else MAX_BYTES
+    limit = USUAL_BYTES if len(runs) <= USUAL_ROWS else MAX_BYTES - ROW_BYTES * len(runs)
     left_out = []
     for what, part in THINNED:
         if _size(found) <= limit:
@@ -55,7 +57,10 @@ THINNED = (
     ("the process command lines", "process"),
     ("the distributions of batch times", "times"),
     ("the evidence", "evidence"),
+    ("the replicates", "replicates"),
     ("the notes", "notes"),
+    ("the phases", "phases"),
+    ("the commands", "command"),
 )
 """What a page leaves out if it would become too large, in this order."""
 

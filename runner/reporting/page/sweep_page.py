@@ -13,7 +13,7 @@ from runner.reporting.answer import answer, fastest_first
 from runner.reporting.columns import Column, columns, few_columns
 from runner.reporting.notes import notes
 from runner.reporting.page import charts
-from runner.reporting.page.details import details
+from runner.reporting.page.details import MAX_ROWS, details
 from runner.reporting.page.document import render, write
 from runner.results.metrics import Row, published, row
 from runner.results.result import Result
@@ -61,8 +61,9 @@ def page(sweep: StoredSweep) -> str:
     Raises:
         ImportError: a package that pages need is not installed.
     """
-    results = sweep.results
-    ranked = fastest_first(results)
+    ranked = fastest_first(sweep.results)
+    runs = sweep.runs[:MAX_ROWS]
+    results = [run.result for run in runs]
     chosen = ranked[0] if ranked else None
     quantity = charts.accuracy_of(results)
     specs = {
@@ -71,12 +72,12 @@ def page(sweep: StoredSweep) -> str:
     }
     shown = {name: spec for name, spec in specs.items() if spec is not None}
     rows = [row(result) for result in results]
-    own, left_out = details(sweep.runs, sweep.config_dir)
-    said = answer(results)
+    own, left_out = details(runs, sweep.config_dir)
+    said = answer(sweep.results)
     content: dict[str, Any] = {
         "title": f"Sweep {sweep.folder.name}",
         "subtitle": " · ".join(_subtitle(sweep)),
-        "answer": [line.removeprefix(ANSWER) for line in said] or [_no_answer(results)],
+        "answer": [line.removeprefix(ANSWER) for line in said] or [_no_answer(sweep.results)],
         "numbers": _numbers(chosen),
         "shown": list(shown),
         "gated": quantity is not None and quantity.gate is not None,
@@ -161,5 +162,8 @@ def _cell(column: Column, one: Row) -> Cell:
 
 
 def _missing(sweep: StoredSweep) -> list[str]:
-    left = sweep.planned - len(sweep.runs)
-    return [f"{left} of {sweep.planned} planned rows have no result yet."] if left else []
+    left, hidden = sweep.planned - len(sweep.runs), len(sweep.runs) - MAX_ROWS
+    return [
+        *([f"{left} of {sweep.planned} planned rows have no result yet."] if left else []),
+        *([f"{hidden} rows are not on this page: runner report --wide prints all."] if hidden > 0 else []),
+    ]

@@ -123,12 +123,23 @@ def test_a_page_stays_small(tmp_path, monkeypatch, rows, limit):
     page = sweep_page.page(sweep)
     assert len(page.encode()) < limit
     assert "leaves out" not in page
-    monkeypatch.setattr(details, "DEFAULT_BYTES", 100_000)
-    monkeypatch.setattr(details, "MAX_BYTES", 500_000)
+    monkeypatch.setattr(details, "USUAL_BYTES", 100_000)
+    monkeypatch.setattr(details, "MAX_BYTES", 500_000 + 400 * details.ROW_BYTES)
     found, left_out = details.details(sweep.runs, None)
     assert left_out[0] == "This page leaves out the environments of its rows to stay small; their folders hold them."
     assert "environment" not in found[0]
     assert found[0]["replicates"]
+
+
+@pytest.mark.slow
+def test_a_page_of_any_size_is_below_ten_megabytes(tmp_path):
+    """Details are left out kind by kind, then rows; the page says so."""
+    sweep = written(tmp_path / "sweep", [f"row {number}" for number in range(20)])
+    many = replace(sweep, runs=sweep.runs * 155, planned=3100)
+    page = sweep_page.page(many)
+    assert len(page.encode()) < 10_000_000
+    assert "This page leaves out the environments of its rows to stay small" in page
+    assert "100 rows are not on this page: runner report --wide prints all." in page
 
 
 def test_rows_that_all_failed(tmp_path):

@@ -69,7 +69,7 @@
       own.notes.forEach((line) => place.append(element("p", line)));
     }
     own.unreadable.forEach((line) => place.append(element("p", `cannot be read: ${line}`, "bad")));
-    if (own.replicates.length) {
+    if (own.replicates?.length) {
       const lines = own.replicates.map((one) =>
         [one.number + 1, one.rounds, `${fixed(one.speedup, 3)}×`, fixed(one.throughput, 1)]);
       part("Replicates", table(["fresh process", "rounds", "speedup", "samples/s"], lines));
@@ -89,7 +89,7 @@
         [one.state, one.knob, one.asked, one.observed, one.source, one.remedy]);
       part("What took effect", table(["state", "setting", "requested", "observed", "where", "remedy"], lines));
     }
-    const phases = Object.entries(own.phases);
+    const phases = Object.entries(own.phases ?? {});
     if (phases.length) {
       part("Seconds by phase", table(phases.map(([name]) => name), [phases.map(([, seconds]) => seconds)]));
     }
