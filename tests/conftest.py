@@ -79,8 +79,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--skips", metavar="FILE", help="fail every test that is skipped and not listed in FILE")
 
 
+LONGEST = (
+    "test_every_row_of_the_article",
+    "test_every_task_runs",
+    "test_an_exported_program",
+    "test_full_from_every_write",
+)
+"""Tests of about a minute and more: they start first, so that no process waits for one at the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by what they need."""
+    """Mark tests by what they need, and put the longest first."""
+    items.sort(key=lambda item: not item.name.startswith(LONGEST))
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & SERVICES:

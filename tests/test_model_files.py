@@ -164,7 +164,7 @@ def test_embeddings_of_a_network(run_program: RunProgram):
     exact, close = (result.accuracy for result in done.results())
     assert (exact.agreement_top1, exact.scores["cosine_min"] > 0.9999) == (1, True)
     assert 0.5 < close.scores["cosine"] < 1
-    assert "same neighbour %" in done.out
+    assert "% same neighbour" in done.out
 
 
 @pytest.mark.slow

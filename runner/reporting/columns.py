@@ -185,7 +185,8 @@ def _accuracy(row: Row) -> str:
         unit, gate = ("pp" if number(row, "perplexity") is None else "%"), word(row, "accuracy_gate")
         return f"{delta:+.2f} {unit}" + ("" if gate == DASH else f", {gate}")
     if agreement is not None:
-        return f"{100 * agreement:.1f} % agree"
+        what = "same neighbour" if row.get("params.model.task") == "embedding" else "agree"
+        return f"{100 * agreement:.1f} % {what}"
     noise = number(row, "sqnr_db")
     return DASH if noise is None else f"{noise:.1f} dB"
 

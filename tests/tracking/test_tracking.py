@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import unquote
 
 import pytest
 from mlflow import MlflowClient
@@ -13,7 +14,10 @@ from mlflow.entities import Run
 from runner.commands import report
 from runner.results import metrics
 from runner.results.result import MIN_P99_SAMPLES, Result
+from runner.results.status import Status
 from runner.tracking.client import open_client
+from runner.tracking.inputs import Inputs
+from runner.tracking.links import newest_comparison
 from runner.tracking.reader import read_recorded
 from tests.conftest import FAKE, Finished, RunProgram
 
@@ -94,11 +98,57 @@ def test_one_parent_run_per_sweep(recorded, store):
     client, parents, children = store
     [parent] = parents
     assert (parent.info.run_name, parent.info.status) == (newest(recorded).name, "FINISHED")
-    assert artifacts(client, parent) == {"machine.json", "table.md", "table.csv", "notes.txt"}
+    assert artifacts(client, parent) == {"machine.json", "table.md", "table.csv", "notes.txt", "report.html"}
     local = Path(client.download_artifacts(parent.info.run_id, "table.md"))
     assert local.read_text() == (newest(recorded) / "table.md").read_text()
     assert [run.data.tags["mlflow.parentRunId"] for run in children] == [parent.info.run_id] * 3
-    assert [run.info.run_name for run in children] == [result.label for result in recorded.results()]
+    labels = [result.label for result in recorded.results()]
+    assert [run.info.run_name for run in children] == [
+        f"{number:03d} {label}" for number, label in enumerate(labels, 1)
+    ]
+    assert parent.data.tags["mlflow.note.content"].endswith("`report.html` among the artifacts is the whole report.")
+    assert [run.data.tags["mlflow.source.name"] for run in (parent, *children)] == ["runner"] * 4
+
+
+def test_samples_and_models_are_inputs(recorded, store):
+    """Rows of one model and one data share both; a row that never loaded its data has none."""
+    client, _, children = store
+    found = [client.get_run(run.info.run_id).inputs for run in children]
+    digest = recorded.results()[0].digests["data"]
+    assert [[one.dataset.name for one in each.dataset_inputs] for each in found] == [["digits"], ["digits"], []]
+    assert digest.startswith(found[0].dataset_inputs[0].dataset.digest)
+    [[first], [second], none] = [[one.model_id for one in each.model_inputs] for each in found]
+    assert (first, none) == (second, [])
+    model = client.get_logged_model(first)
+    assert (model.name, model.tags["weights"]) == ("resnet18", recorded.results()[0].digests["weights"])
+
+
+def test_a_server_without_inputs_gets_everything_else(caplog):
+    """The first refusal is logged, and later runs do not ask again."""
+    from mlflow.exceptions import MlflowException
+
+    class Old:
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def log_inputs(self, *_: object, **__: object) -> None:
+            self.asked += 1
+            raise MlflowException("no such endpoint")
+
+    old = Old()
+    inputs = Inputs(old, "1")
+    result = Result("a", Status.ok, "", "", {"model.name": "m"}, digests={"data": "d"})
+    inputs.record("r", result)
+    inputs.record("r", result)
+    assert old.asked == 1
+    assert "takes no inputs of runs: no such endpoint" in caplog.text
+
+
+def test_the_address_of_the_comparison(recorded):
+    """Of the newest sweep, as MLflow's UI reads it."""
+    view = newest_comparison("http://127.0.0.1:5000", recorded.output_dir / "mlflow.db")
+    assert view.startswith("http://127.0.0.1:5000/#/experiments/1/runs?compareRunsMode=CHART&searchFilter=")
+    assert unquote(view).endswith(f"tags.sweep = '{newest(recorded).name}'")
 
 
 def test_parameters_are_the_configuration(recorded, store):
@@ -209,7 +259,7 @@ def test_recording_on_an_http_server(run_program: RunProgram, server):
     [result] = done.results()
     assert (child.info.status, child.data.tags["mlflow.parentRunId"]) == ("FINISHED", parent.info.run_id)
     assert child.data.metrics["throughput"] == result.measurement.throughput.value
-    assert artifacts(client, parent) == {"machine.json", "table.md", "table.csv", "notes.txt"}
+    assert artifacts(client, parent) == {"machine.json", "table.md", "table.csv", "notes.txt", "report.html"}
     local = Path(client.download_artifacts(child.info.run_id, "result.json"))
     assert local.read_bytes() == (done.run_folder() / "result.json").read_bytes()
     assert not (done.output_dir / "mlflow.db").exists()
