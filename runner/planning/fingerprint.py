@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from runner.config import backend_registry
 from runner.config.model_catalog import file_of
 from runner.config.schema import SESSION_FIELDS, RunConfig
 from runner.job import HOST_ENVIRONMENT
@@ -23,6 +24,13 @@ from runner.paths import PACKAGE, extra_backend_folders
 
 SHOWING = frozenset({"reporting", "tracking", "commands"})
 """Folders of this package that show and record results."""
+COMPUTING = frozenset(
+    {
+        *("python", "numpy", "torch", "torchvision", "timm", "transformers", "tokenizers", "safetensors"),
+        *("intel-openmp", "pillow", "scikit-learn"),
+    }
+)
+"""Packages that build models and samples in every measured process, beside those that its backend declares."""
 MIB = 2**20
 
 
@@ -38,16 +46,35 @@ def fingerprint(roles: Sequence[RunConfig], machine: Machine, *, repetition: str
     Returns:
         16 hexadecimal digits of a SHA-256.
     """
+    installed = [find_environment(name).digest for name in _environments(roles)]
+    return _hash(roles, machine, {"repetition": repetition, "environments": installed})
+
+
+def baseline_fingerprint(baseline: RunConfig, machine: Machine) -> str:
+    """Return a hash of everything that the speed of a baseline depends on.
+
+    It holds only the packages that its process computes with: speedups over PyTorch before and after an update of
+    ONNX Runtime are over the same baseline.
+
+    Returns:
+        16 hexadecimal digits of a SHA-256.
+    """
+    known = backend_registry.backends().get(baseline.backend.name)
+    names = COMPUTING | set(known.packages if known else ())
+    versions = find_environment(baseline.backend.environment).versions
+    return _hash([baseline], machine, {"packages": {name: versions.get(name) for name in sorted(names)}})
+
+
+def _hash(roles: Sequence[RunConfig], machine: Machine, others: dict[str, Any]) -> str:
     paths = [path for one in roles for path in _paths(one) if path]
     libraries = [name for one in roles for name in (*one.allocator.libraries, *one.threading.libraries)]
     content = {
-        "repetition": repetition,
+        **others,
         "settings": [_measured(one) for one in roles],
         "files": [_contents(path) for path in dict.fromkeys(paths)],
         "libraries": [_contents(str(found)) for name in libraries if (found := find_library([name]))],
         "code": code_version(),
         "python": platform.python_version(),
-        "environments": [find_environment(name).digest for name in _environments(roles)],
         "machine": _machine(machine),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -17,7 +17,7 @@ from runner.config.schema import SESSION_FIELDS, RunConfig
 from runner.errors import ConfigurationError, Mistake
 from runner.machine.facts import this_machine
 from runner.planning.ablation import parts_of
-from runner.planning.fingerprint import fingerprint
+from runner.planning.fingerprint import baseline_fingerprint, fingerprint
 from runner.planning.model_files import apply_file
 from runner.planning.networks import NetworkChecks
 from runner.planning.resume import ONE_SHOT_FIELDS
@@ -100,7 +100,7 @@ def _plan(roles: Roles, label: str, overrides: tuple[str, ...], *, part: str = "
         yaml=yaml.safe_dump(hide(container), sort_keys=False, allow_unicode=True),
         label=label,
         fingerprint=fingerprint(list(roles), this_machine(), repetition=label if part else ""),
-        baseline_fingerprint=fingerprint([roles.baseline], this_machine()),
+        baseline_fingerprint=baseline_fingerprint(roles.baseline, this_machine()),
         overrides=overrides,
         part=part,
     )

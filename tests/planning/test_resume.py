@@ -118,6 +118,22 @@ def test_packages_of_another_environment_are_in_the_fingerprint(tmp_path, monkey
     assert found[0] != found[1] == found[2]
 
 
+def test_a_baseline_depends_on_what_it_computes_with(monkeypatch, hydra_context):
+    """An update of another runtime, or of a tool, leaves it; one of PyTorch does not."""
+    versions = dict(environments.find_environment(None).versions)
+    monkeypatch.setattr(environments, "_own_versions", lambda: dict(versions))
+
+    def found() -> tuple[str, str]:
+        [plan] = plans.make_plans([["backend=torch"]])
+        return plan.fingerprint, plan.baseline_fingerprint
+
+    before = found()
+    versions.update({"onnxruntime": "0.0", "selenium": "0.0"})
+    assert (found()[0] != before[0], found()[1] == before[1]) == (True, True)
+    versions.update({"torch": "0.0"})
+    assert found()[1] != before[1]
+
+
 def test_code_of_a_backend_outside_is_in_the_fingerprint(tmp_path, monkeypatch):
     """Who writes one and resumes must not get what an earlier version of it was worth; compiled files do not count."""
     monkeypatch.setenv(BACKENDS_VARIABLE, str(tmp_path))

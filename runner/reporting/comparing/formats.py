@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from runner.reporting.comparing.pairs import Limits, Line, Pair, pairs_of, summary
+from runner.reporting.comparing.pairs import THROUGHPUT, Limits, Line, Pair, pairs_of, summary
 from runner.results.metrics import DASH
 from runner.results.result import Result
 
@@ -55,7 +55,15 @@ class Comparison:
             return [line.label, *_of_pair(line.pairs[0])]
         return [line.label, _speed(line.first), *map(_in_one_cell, line.pairs)]
 
-    def common_changes(self) -> list[str]:
+    def remarks(self) -> list[str]:
+        """Return what a reader must know beside the table."""
+        drifting = [pair for pair in self.pairs if pair.quantity == THROUGHPUT and pair.difference is not None]
+        drift = [
+            f"{len(drifting)} of samples/s: what the machine itself drifted between the two times is not in the interval"
+        ]
+        return [*self._common_changes(), *(drift if drifting else [])]
+
+    def _common_changes(self) -> list[str]:
         """Return what changed on every row of a side, for a table of several sides, where the rows do not say it."""
         if len(self.sides) == 2:
             return []
@@ -108,7 +116,7 @@ def print_table(found: Comparison, console: Console) -> None:
     if not console.is_terminal:
         console.width = max(console.width, MIN_WIDTH)
     console.print(table)
-    for words in [*found.common_changes(), found.summary]:
+    for words in [*found.remarks(), found.summary]:
         console.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -116,7 +124,7 @@ def markdown(found: Comparison) -> str:
     """Return the summary and the table as Markdown."""
     lines = [f"**{found.summary}**", "", _row(found.titles), "|" + "---|" * len(found.titles)]
     lines += [_row(found.cells(line)) for line in found.lines]
-    lines += [line for change in found.common_changes() for line in ("", change)]
+    lines += [line for change in found.remarks() for line in ("", change)]
     return "\n".join(lines) + "\n"
 
 

@@ -29,7 +29,7 @@ def page(found: Comparison, output_dir: Path) -> str:
         "shown": ["ratios"] if ratios is not None else [],
         "columns": found.titles,
         "rows": [found.cells(line) for line in found.lines],
-        "notes": found.common_changes(),
+        "notes": found.remarks(),
     }
     return render(
         "comparison.html",

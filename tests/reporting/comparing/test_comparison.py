@@ -17,6 +17,7 @@ from runner.reporting.comparing.pairs import (
     SPEEDUP,
     THROUGHPUT,
     Limits,
+    Line,
     Pair,
     Side,
     compare,
@@ -56,6 +57,10 @@ def test_the_same_baseline_compares_speedups():
     assert pair.ratio.value == pytest.approx(1.49, abs=0.01)
     [pair] = pairs([row("a", [2.0, 2.1])], [row("a", [2.0, 2.1], baseline_fingerprint="c")])
     assert pair.quantity == THROUGHPUT
+    found = Comparison(["old", "new"], [Line("a", pair.before, [pair])], NO_LIMITS)
+    assert found.remarks() == [
+        "1 of samples/s: what the machine itself drifted between the two times is not in the interval"
+    ]
 
 
 def test_rows_are_matched_by_settings_and_then_by_label():
@@ -164,7 +169,7 @@ def test_three_sides_are_one_pivot():
     ]
     assert found.cells(found.lines[1])[2:] == ["missing in two", "missing in three"]
     assert found.cells(found.lines[2])[1:] == ["–", "missing in one", "missing in one"]
-    assert found.common_changes() == ["two: torch 2.9 → 2.10"]
+    assert found.remarks() == ["two: torch 2.9 → 2.10"]
     assert found.summary == "a in three is 49.9% slower, more than 3.0%"
     assert csv_text(found).count("\n") == 7
 
