@@ -58,9 +58,8 @@ class Comparison:
     def remarks(self) -> list[str]:
         """Return what a reader must know beside the table."""
         drifting = [pair for pair in self.pairs if pair.quantity == THROUGHPUT and pair.difference is not None]
-        drift = [
-            f"{len(drifting)} of samples/s: what the machine itself drifted between the two times is not in the interval"
-        ]
+        words = "what the machine itself drifted between the two times is not in the interval"
+        drift = [f"{len(drifting)} of samples/s: {words}"]
         return [*self._common_changes(), *(drift if drifting else [])]
 
     def _common_changes(self) -> list[str]:
