@@ -1,6 +1,6 @@
 """The README's picture of a terminal, from a sweep that was measured: the command, its table, its answer.
 
-    python -m docs.terminal [SWEEP] > docs/terminal.svg
+python -m docs.terminal [SWEEP] > docs/terminal.svg
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from runner.paths import PROJECT
 from runner.reporting.table import print_table
 from runner.results.locate import LAST, find_sweep
 from runner.results.metrics import row
-from runner.results.stored_sweep import read_sweep
 from runner.results.store import SweepStore
+from runner.results.stored_sweep import read_sweep
 
 FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 """Rich's request for a font from a server."""

@@ -60,7 +60,11 @@ class Comparison:
         drifting = [pair for pair in self.pairs if pair.quantity == THROUGHPUT and pair.difference is not None]
         words = "what the machine itself drifted between the two times is not in the interval"
         drift = [f"{len(drifting)} of samples/s: {words}"]
-        return [*self._common_changes(), *(drift if drifting else [])]
+        noisy = [pair.label for pair in self.pairs if pair.difference is not None and pair.is_noisy]
+        quiet = (
+            [f"nothing is concluded about {', '.join(noisy)}: the machine was too noisy on one side"] if noisy else []
+        )
+        return [*self._common_changes(), *(drift if drifting else []), *quiet]
 
     def _common_changes(self) -> list[str]:
         """Return what changed on every row of a side, for a table of several sides, where the rows do not say it."""

@@ -15,7 +15,7 @@ from runner.analysis.comparison import (
     holm,
     judge_change,
 )
-from runner.analysis.statistics import Estimate
+from runner.analysis.statistics import Estimate, Verdict
 from runner.results.result import Measurement, Result
 
 UNCOMPARED = ("output_dir", "cache_dir", "resume", "fresh", "budget", "wait", "verbose", "cache_limit_gib")
@@ -64,8 +64,16 @@ class Pair:
         return self.difference.ratio if self.difference else None
 
     @property
+    def is_noisy(self) -> bool:
+        """Whether the machine was too noisy for a conclusion on one side."""
+        shown = [one.shown for one in (self.before, self.after) if one is not None]
+        return any(one is not None and one.verdict is Verdict.too_noisy for one in shown)
+
+    @property
     def verdict(self) -> str:
-        """Of the ratio, or why there is none."""
+        """Of the ratio, or why there is none; nothing is concluded from a row that was too noisy."""
+        if self.difference is not None and self.is_noisy:
+            return str(Change.cannot_tell)
         if self.difference is not None:
             return str(judge_change(self.difference.ratio, self.noise_floor))
         if self.before is None or self.after is None:
@@ -214,7 +222,7 @@ def _logs(measured: Measurement, quantity: str) -> list[float]:
 def apply_limits(limits: Limits, pairs: Sequence[Pair]) -> None:
     """Note the limits that are broken beyond doubt, over all pairs together."""
     if limits.slower is not None:
-        measured = [pair for pair in pairs if pair.difference is not None]
+        measured = [pair for pair in pairs if pair.difference is not None and not pair.is_noisy]
         p_values = [pair.difference.p_value_below(1 - limits.slower) for pair in measured if pair.difference]
         for pair, broken in zip(measured, holm(p_values), strict=True):
             if broken and pair.ratio is not None:
@@ -233,8 +241,10 @@ def undecided(pairs: Sequence[Pair], limits: Limits) -> list[Pair]:
         if pair.failures:
             continue
         ratio = pair.ratio
-        certain = ratio is not None and (
-            ratio.low >= 1 - limits.slower if limits.slower is not None else pair.verdict != Change.cannot_tell
+        certain = (
+            ratio is not None
+            and not pair.is_noisy
+            and (ratio.low >= 1 - limits.slower if limits.slower is not None else pair.verdict != Change.cannot_tell)
         )
         if not certain:
             found.append(pair)

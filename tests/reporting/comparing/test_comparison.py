@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from runner import exit_codes
+from runner.analysis.statistics import Verdict
 from runner.commands import compare as command
 from runner.reporting.comparing.formats import Comparison, csv_text
 from runner.reporting.comparing.pairs import (
@@ -117,6 +118,17 @@ def test_limits_fail_only_beyond_doubt():
     less = pairs([row("a", [2.0, 2.1])], [row("a", [2.0, 2.1], accuracy=worse)], Limits(less_accurate_pp=0.5))
     assert less[0].failures == ["4.75 pp less accurate, more than 0.5 pp"]
     assert summary(less, Limits(less_accurate_pp=0.5)) == "a is 4.75 pp less accurate, more than 0.5 pp"
+
+
+def test_nothing_is_concluded_from_a_noisy_row():
+    """A loss of half is none, if one side was too noisy; --strict does not accept it."""
+    noisy = side_by_side("a", [1.0, 1.01, 1.0], verdict=Verdict.too_noisy, settings={**SETTINGS, "row": "a"})
+    limits = Limits(slower=0.03)
+    [pair] = pairs([row("a", [2.0, 2.01, 2.0])], [replace(noisy, baseline_fingerprint="b")], limits)
+    assert (pair.verdict, pair.failures) == ("cannot tell", [])
+    assert undecided([pair], limits) == [pair]
+    found = Comparison(["old", "new"], [Line("a", pair.before, [pair])], limits)
+    assert found.remarks() == ["nothing is concluded about a: the machine was too noisy on one side"]
 
 
 def test_rows_without_a_number():
