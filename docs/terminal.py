@@ -12,7 +12,8 @@ import sys
 from rich.console import Console
 
 from runner.paths import PROJECT
-from runner.reporting.table import print_table
+from runner.reporting.columns import few_columns
+from runner.reporting.table import rich_table
 from runner.results.locate import LAST, find_sweep
 from runner.results.metrics import row
 from runner.results.store import SweepStore
@@ -32,7 +33,8 @@ def main() -> None:
     console = Console(file=io.StringIO(), record=True, width=WIDTH, force_terminal=True)
     console.print(f"$ {words}", highlight=False)
     answer = [line for line in sweep.lines if line.startswith("answer: ")]
-    print_table(console, [row(result) for result in sweep.results], sweep.results[0].machine)
+    rows = [row(result) for result in sweep.results]
+    console.print(rich_table(rows, sweep.results[0].machine, few_columns(rows)))
     for line in answer:
         console.print(line, style="bold", highlight=False)
     picture = console.export_svg(title="runner", font_aspect_ratio=0.61)

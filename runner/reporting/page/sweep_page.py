@@ -123,7 +123,7 @@ def _numbers(chosen: Result | None) -> list[Number]:
     if chosen is None or chosen.shown is None:
         return []
     speedup, accuracy = chosen.shown.speedup, chosen.accuracy
-    words = f"times the baseline ({speedup.low:.2f} … {speedup.high:.2f}): {chosen.label}"
+    words = f"as fast as the baseline ({speedup.low:.2f} … {speedup.high:.2f}): {chosen.label}"
     found = [Number(f"{speedup.value:.2f}×", words)]
     if accuracy is None:
         return found
