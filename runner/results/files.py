@@ -22,7 +22,16 @@ RENAMED = {"rounds_disturbed": "rounds_contaminated"}
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically: after any failure the file is complete, either the old or the new one.
+    """Write JSON atomically, as :func:`write_text` does.
+
+    Raises:
+        OSError: the folder is not writable, or the disk is full.
+    """
+    write_text(path, json.dumps(content, indent=1, allow_nan=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically: after any failure it is complete, either the old or the new one.
 
     Raises:
         OSError: the folder is not writable, or the disk is full.
@@ -30,7 +39,7 @@ def write_json(path: Path, content: Any) -> None:
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(content, stream, indent=1, allow_nan=False)
+            stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         Path(partial).replace(path)

@@ -13,14 +13,14 @@ import hashlib
 import json
 import logging
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
+
+from runner.results.files import write_text
 
 log = logging.getLogger(__name__)
 
@@ -67,23 +67,6 @@ def as_json(value: Any) -> str:
     return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
 
 
-def write(path: Path, page: str) -> None:
-    """Write a page atomically.
-
-    Raises:
-        OSError: the folder is not writable, or the disk is full.
-    """
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(page)
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-
-
 def library(cache: Path) -> str:
     """Return the script that defines ``vegaEmbed``; it is bundled once for each version, which takes seconds.
 
@@ -103,7 +86,7 @@ def library(cache: Path) -> str:
     script = str(vl_convert.javascript_bundle(EXPOSE))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, script)
+        write_text(path, script)
     except OSError as error:
         log.info("the scripts of pages are not cached: %s", error)
     return script

@@ -14,7 +14,8 @@ from runner.reporting.columns import Column, columns, few_columns
 from runner.reporting.notes import notes
 from runner.reporting.page import charts
 from runner.reporting.page.details import MAX_ROWS, details
-from runner.reporting.page.document import render, write
+from runner.reporting.page.document import render
+from runner.results.files import write_text
 from runner.results.metrics import Row, published, row
 from runner.results.result import Result
 from runner.results.store import MACHINE_FILE, PAGE_FILE
@@ -51,7 +52,8 @@ def write_page(sweep: StoredSweep) -> Path:
         ImportError: a package that pages need is not installed.
     """
     path = sweep.folder / PAGE_FILE
-    write(path, page(sweep))
+    write_text(path, page(sweep))
+    path.chmod(0o644)  # it is meant to be passed on
     return path
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from runner.reporting.comparing.formats import Comparison
 from runner.reporting.comparing.pairs import Limits, Side, compare
-from runner.reporting.page import comparison_page, document, sweep_page
+from runner.reporting.page import comparison_page, sweep_page
 from tests.reporting.page.browser import chromium, console, requests
 from tests.reporting.page.sweeps import HOSTILE, written
 
@@ -133,7 +133,7 @@ def test_a_comparison(tmp_path):
     sides = [Side(name, written(tmp_path / name, ["a", HOSTILE[0]]).results) for name in ("one", "two")]
     found = Comparison([side.name for side in sides], compare(sides, Limits()), Limits())
     path = tmp_path / "comparison.html"
-    document.write(path, comparison_page.page(found, tmp_path))
+    path.write_text(comparison_page.page(found, tmp_path), encoding="utf-8")
     with chromium(390) as browser:
         browser.get(path.as_uri())
         wait_for_charts(browser, 1)
