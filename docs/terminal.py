@@ -31,12 +31,12 @@ def main() -> None:
     sweep = read_sweep(folder)
     words = " ".join(["runner", *SweepStore.read_plan(folder)["command"]["overrides"]])
     console = Console(file=io.StringIO(), record=True, width=WIDTH, force_terminal=True)
-    console.print(f"$ {words}", highlight=False)
+    console.print(f"$ {words}", highlight=False, markup=False)
     answer = [line for line in sweep.lines if line.startswith("answer: ")]
     rows = [row(result) for result in sweep.results]
     console.print(rich_table(rows, sweep.results[0].machine, few_columns(rows)))
     for line in answer:
-        console.print(line, style="bold", highlight=False)
+        console.print(line, style="bold", highlight=False, markup=False)
     picture = console.export_svg(title="runner", font_aspect_ratio=0.61)
     print(FONT.sub("", picture))  # a picture loads nothing: the reader's own monospaced font will do
 

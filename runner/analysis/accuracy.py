@@ -55,6 +55,18 @@ class Accuracy:
     """Whether the paired interval of the delta is entirely on one side of the threshold."""
     gate_samples: int | None
     """Approximate number of samples that would decide the gate; None if it is certain or no number would."""
+
+    @property
+    def lowest_equal_share(self) -> float | None:
+        """The lowest share of equal values of an output, of 1; None for tasks whose outputs are not compared so."""
+        return min((value for name, value in self.scores.items() if name.startswith("equal ")), default=None)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the outputs are those of fp32, bit for bit."""
+        same = self.lowest_equal_share in (None, 1.0)
+        return self.sqnr_db is None and self.flips == 0 and same and "perplexity" not in self.scores
+
     scores: dict[str, float] = field(default_factory=dict)
     """Scores of tasks other than classification: `f1`, `reference_f1`, `exact_match` and `f1_with_fp32`; `perplexity`
     and `reference_perplexity`; or those of :func:`runner.analysis.tensors.compare_tensors`."""

@@ -17,6 +17,7 @@ from runner.errors import ConfigurationError, NothingLaunched
 from runner.processes import signals
 from runner.reporting.comparing import side_by_side
 from runner.reporting.comparing.formats import Comparison, csv_text, markdown, print_table, write_junit
+from runner.reporting.comparing.matching import compared_settings
 from runner.reporting.comparing.pairs import Limits, Side, compare, undecided
 from runner.results.locate import LAST, find_sweep
 from runner.results.result import Result
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = Comparison([side.name for side in sides], compare(sides, limits), limits)
             _check_common(sides, found)
         _write(found, options)
+    except KeyboardInterrupt:
+        return exit_codes.INTERRUPTED
     except ConfigurationError as error:
         for mistake in error.mistakes:
             print(f"compare: {mistake}", file=sys.stderr)
@@ -93,6 +96,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.paired and (len(options.sweeps) != 2 or options.by == MACHINE):
         parser.error("--paired measures the rows of two sweeps")
+    if options.paired and options.format != "table" and options.output is None:
+        parser.error(f"--paired shows its progress on standard output: add --output FILE for --format {options.format}")
     if len(options.sweeps) < 2 and options.by != MACHINE:
         parser.error(f"received one sweep; allowed: two or more, or one with --by {MACHINE}")
     return options
@@ -136,17 +141,18 @@ def _sides(sweeps: Sequence[StoredSweep]) -> list[Side]:
 
 
 def _machines(sweeps: Sequence[StoredSweep]) -> list[Side]:
-    """Return a side for each kind of machine that measured rows of the sweeps.
+    """Return a side for each kind of machine, with the newest result of each of its rows.
 
     Raises:
         LookupError: there is only one.
     """
-    found: dict[str, list[Result]] = {}
-    for result in (result for sweep in sweeps for result in sweep.results):
-        found.setdefault(result.machine_class or result.machine, []).append(result)
+    found: dict[str, dict[str, Result]] = {}
+    for result in sorted((result for sweep in sweeps for result in sweep.results), key=lambda one: one.ended_at):
+        row = f"{result.label} {compared_settings(result)}"
+        found.setdefault(result.machine_class or result.machine, {})[row] = result  # the newest counts
     if len(found) < 2:
         raise LookupError(f"all rows were measured on one kind of machine, {next(iter(found))}: nothing to compare")
-    return [Side(name, results) for name, results in found.items()]
+    return [Side(name, list(rows.values())) for name, rows in found.items()]
 
 
 def _check_common(sides: Sequence[Side], found: Comparison) -> None:
@@ -169,14 +175,18 @@ def _side_by_side(before: StoredSweep, after: StoredSweep, limits: Limits, outpu
         LookupError: they differ in more than settings, or their rows were not measured.
         ConfigurationError: their settings do not hold any more, such as a file that is gone.
         NothingLaunched: another measurement runs on this machine.
+        KeyboardInterrupt: the user stopped it; runner resume continues it.
     """
     rows = side_by_side.common_rows(before, after)
     if before.config_dir and after.config_dir and before.config_dir != after.config_dir:
         raise LookupError(f"--paired needs one --config-dir: received {before.config_dir} and {after.config_dir}")
     command = side_by_side.command_of(rows, output_dir, before.config_dir or after.config_dir)
     plans, target = run.compose(command)
+    if len(plans) != 2 * len(rows):
+        raise LookupError(f"the rows of both sweeps are {2 * len(rows)}, but their commands now ask for {len(plans)}")
     signals.install_handlers()
-    run.measure(command, plans, target)
+    if run.measure(command, plans, target) == exit_codes.INTERRUPTED:
+        raise KeyboardInterrupt
     return side_by_side.comparison(rows, read_sweep(find_sweep(LAST, output_dir)), limits)
 
 

@@ -182,7 +182,7 @@ def _write_page(folder: Path) -> tuple[list[Path], list[str]]:
     try:
         from runner.reporting.page.sweep_page import write_page  # only after everything is measured
 
-        return [write_page(read_sweep(folder))], []
+        return [write_page(read_sweep(folder), logs=True)], []
     except Exception as error:  # such as a full disk, or a missing package: the table is printed in any case
         return [], [f"report.html could not be written: {error!r}"]
 

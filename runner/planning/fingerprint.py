@@ -31,6 +31,10 @@ COMPUTING = frozenset(
     }
 )
 """Packages that build models and samples in every measured process, beside those that its backend declares."""
+CONVERTING = frozenset(
+    {"onnx", "onnx-ir", "onnxscript", "optimum", "optimum-onnx", "optimum-intel", "nncf", "openvino"}
+)
+"""Packages that make the artifacts of backends other than PyTorch."""
 MIB = 2**20
 
 
@@ -61,8 +65,11 @@ def baseline_fingerprint(baseline: RunConfig, machine: Machine) -> str:
     """
     known = backend_registry.backends().get(baseline.backend.name)
     names = COMPUTING | set(known.packages if known else ())
-    versions = find_environment(baseline.backend.environment).versions
-    return _hash([baseline], machine, {"packages": {name: versions.get(name) for name in sorted(names)}})
+    own, host = (find_environment(name).versions for name in (baseline.backend.environment, None))
+    packages = {name: own.get(name) for name in names}
+    if known is None or "torch" not in known.packages:  # its artifact is made in the host's environment
+        packages |= {f"host {name}": host.get(name) for name in COMPUTING | CONVERTING}
+    return _hash([baseline], machine, {"packages": packages})
 
 
 def _hash(roles: Sequence[RunConfig], machine: Machine, others: dict[str, Any]) -> str:

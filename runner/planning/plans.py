@@ -20,7 +20,7 @@ from runner.planning.ablation import parts_of
 from runner.planning.fingerprint import baseline_fingerprint, fingerprint
 from runner.planning.model_files import apply_file
 from runner.planning.networks import NetworkChecks
-from runner.planning.resume import ONE_SHOT_FIELDS
+from runner.planning.resume import ONE_SHOT_FIELDS, group_of
 from runner.planning.roles import Roles, derive_roles
 from runner.results.plan import SELF_COMPARISON, WHOLE, Plan
 
@@ -108,7 +108,7 @@ def _plan(roles: Roles, label: str, overrides: tuple[str, ...], *, part: str = "
 
 def _lasting(overrides: Sequence[str]) -> tuple[str, ...]:
     """Return the words that ask for the same configuration again, with secrets hidden."""
-    lasting = [word for word in overrides if word.partition("=")[0] not in ONE_SHOT_FIELDS]
+    lasting = [word for word in overrides if group_of(word) not in ONE_SHOT_FIELDS]
     return tuple(hide_in_override(word) for word in lasting)
 
 

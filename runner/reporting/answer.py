@@ -66,9 +66,11 @@ def _accuracy(best: Result) -> str:
     if found.gate is None or found.delta_pp is None:
         if found.agreement_top1 is not None:
             return f"with the answers of fp32 for {100 * found.agreement_top1:.1f} % of the samples"
-        return (
-            "its outputs exactly those of fp32" if found.sqnr_db is None else f"outputs at {found.sqnr_db:.0f} dB SQNR"
-        )
+        if found.is_exact:
+            return "its outputs exactly those of fp32"
+        if found.sqnr_db is not None:
+            return f"outputs at {found.sqnr_db:.0f} dB SQNR"
+        return f"{100 * (found.lowest_equal_share or 0.0):.1f} % of the values of an output are those of fp32"
     unit = "%" if "perplexity" in found.scores else "points"
     how = "passes the gate" if found.gate_certain else f"seems to pass the gate, for {found.samples} samples"
     if found.delta_low_pp is None or found.delta_high_pp is None:
@@ -96,11 +98,20 @@ def _next(ranked: Sequence[Result]) -> Iterator[str]:
 
 def paired_ratio(first: Measurement, second: Measurement) -> Estimate | None:
     """Return the speed of one row over another, paired within the replicates of both; None if they share none."""
+    logs = paired_logs(first, second)
+    return None if logs is None else geometric_mean([one - other for one, other in zip(*logs, strict=True)])
+
+
+def paired_logs(first: Measurement, second: Measurement) -> tuple[list[float], list[float]] | None:
+    """Return the logarithms of two speedups in the replicates that both took part in; None if there are fewer than two.
+
+    Rows of different blocks share none.
+    """
     if not first.block or first.block != second.block:
         return None
     mine, others = ({one.number: log(one.speedup) for one in found.replicates} for found in (first, second))
     common = sorted(mine.keys() & others.keys())
-    return geometric_mean([mine[number] - others[number] for number in common]) if len(common) >= 2 else None
+    return ([mine[number] for number in common], [others[number] for number in common]) if len(common) >= 2 else None
 
 
 def _faster_but(best: Result, judged: Sequence[Result]) -> Iterator[str]:

@@ -188,7 +188,13 @@ def _accuracy(row: Row) -> str:
         what = "same neighbour" if row.get("params.model.task") == "embedding" else "agree"
         return f"{100 * agreement:.1f} % {what}"
     noise = number(row, "sqnr_db")
-    return DASH if noise is None else f"{noise:.1f} dB"
+    if noise is not None:
+        return f"{noise:.1f} dB"
+    names = [name.removeprefix("metrics.") for name in row if name.startswith("metrics.equal ")]
+    shares = [value for name in names if (value := number(row, name)) is not None]
+    if not shares:
+        return DASH
+    return "exact" if min(shares) == 1 else f"{100 * min(shares):.1f} % equal"
 
 
 def _verdict(row: Row) -> str:

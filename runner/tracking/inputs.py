@@ -21,6 +21,8 @@ FORBIDDEN = re.compile(r"[/:.%\"']")
 MAX_DIGEST = 36
 """Longest digest of a dataset that MLflow's stores accept, in characters."""
 MAX_NAME = 200
+MAX_PARAM = 500
+"""Longest parameter of a model that MLflow's stores accept, in characters."""
 WEIGHTS_TAG = "weights"
 """Tag of a logged model: the digest of its weights. Together with its name it identifies the model."""
 
@@ -41,7 +43,7 @@ class Inputs:
         self._refused = False
 
     def record(self, run_id: str, result: Result) -> None:
-        """Record the inputs of a run; the first refusal is logged, and ends it for all later runs."""
+        """Record the inputs of a run. A refusal is logged; unless it is about this run, no later one is tried."""
         from mlflow.exceptions import MlflowException
 
         if self._refused or "data" not in result.digests:  # it never loaded its data
@@ -49,8 +51,9 @@ class Inputs:
         try:
             self._client.log_inputs(run_id, datasets=[_dataset(result)], models=self._model(result))
         except MlflowException as error:
-            self._refused = True
-            log.warning("the tracking server takes no inputs of runs: %s", str(error).splitlines()[0][:200])
+            self._refused = error.error_code != "INVALID_PARAMETER_VALUE"
+            who = "the tracking server takes no inputs of runs" if self._refused else f"no inputs of {result.label}"
+            log.warning("%s: %s", who, str(error).splitlines()[0][:200])
 
     def _model(self, result: Result) -> list[LoggedModelInput]:
         """Return the model of a run; the store creates it the first time. Weights without a digest have none."""

@@ -39,5 +39,8 @@ def newest_comparison(address: str, database: Path) -> str | None:
         sqlite3.Error: the database cannot be read.
     """
     with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
-        found = connection.execute(NEWEST).fetchone()
+        try:
+            found = connection.execute(NEWEST).fetchone()
+        except sqlite3.OperationalError:  # a store without tables, which MLflow makes at its first use
+            return None
     return comparison_view(address, str(found[0]), str(found[1])) if found else None

@@ -88,12 +88,13 @@ class Recorder:
         """The tag that identifies the sweep: plans of schema 1 have no id but their name."""
         return SWEEP_TAG if self._sweep_id == self._sweep else SWEEP_ID_TAG
 
-    def start(self, machine: Path, machine_name: str) -> None:
+    def start(self, machine: Path, machine_name: str, attempt: Mapping[str, str]) -> None:
         """Create the parent run, or find it and its children.
 
         Args:
             machine: file with the description of the machine, an artifact of the parent run.
             machine_name: for the parent run's tag.
+            attempt: who measured, and with which version of the program.
         """
         found = self._client.search_runs(
             [self._experiment], f"tags.{self._tag} = '{self._sweep_id}'", max_results=MAX_CHILDREN
@@ -110,7 +111,7 @@ class Recorder:
             self._client.update_run(self._parent, status=RUNNING)
             return
         tags = {SWEEP_TAG: self._sweep, SWEEP_ID_TAG: self._sweep_id, "machine": machine_name}
-        tags |= _system_tags(attempt_tags())
+        tags |= _system_tags(attempt)
         self._parent = str(self._client.create_run(self._experiment, tags=tags, run_name=self._sweep).info.run_id)
         self._client.log_artifact(self._parent, str(machine))
 
@@ -227,7 +228,7 @@ class Tracker:
         client = open_client(self._uri)
         experiment = open_experiment(client, self._config.experiment, self._output_dir, self._uri)
         recorder = Recorder(CancellableClient(client, self._budget), experiment, self._folder)
-        recorder.start(machine, machine_name)
+        recorder.start(machine, machine_name, attempt_tags())
         return recorder
 
     def _attempt(self, step: Callable[[Recorder], object]) -> None:

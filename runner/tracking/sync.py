@@ -46,7 +46,8 @@ def sync(uri: str, experiment: str, output_dir: Path, folder: Path) -> Synced:
     client = open_client(uri)
     recorder = Recorder(client, open_experiment(client, experiment, output_dir, uri), folder)
     results = list(_results(folder, synced))
-    recorder.start(folder / MACHINE_FILE, next((result.machine for _, result, _ in results), ""))
+    machine, attempt = next(((result.machine, result.attempt) for _, result, _ in results), ("", {}))
+    recorder.start(folder / MACHINE_FILE, machine, attempt)
     for path, result, place in results:
         if recorder.record(result, path.parent, place):
             synced.recorded += 1

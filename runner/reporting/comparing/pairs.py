@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from runner.analysis.comparison import (
     Change,
@@ -16,13 +15,12 @@ from runner.analysis.comparison import (
     judge_change,
 )
 from runner.analysis.statistics import Estimate, Verdict
+from runner.reporting.answer import paired_logs
+from runner.reporting.comparing.matching import compared_settings, match
 from runner.results.result import Measurement, Result
+from runner.results.status import Status
 
-UNCOMPARED = ("output_dir", "cache_dir", "resume", "fresh", "budget", "wait", "verbose", "cache_limit_gib")
-"""Settings of the command, which change no number."""
 SPEEDUP, THROUGHPUT, SIDE_BY_SIDE = "speedup", "samples/s", "side by side"
-MAX_NAMED = 3
-"""Changes that a line names."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +76,22 @@ class Pair:
             return str(judge_change(self.difference.ratio, self.noise_floor))
         if self.before is None or self.after is None:
             return f"missing in {self.sides[self.before is not None]}"
-        states = [str(one.status) if one.shown is None else "ok" for one in (self.before, self.after)]
-        return "no number: " + " then ".join(states)
+        return "no number: " + " then ".join(map(_state, (self.before, self.after)))
 
     @property
     def accuracy_pp(self) -> Estimate | None:
         """The difference of the losses against fp32, in percentage points, with its interval; None without labels."""
         found = [one.accuracy for one in (self.before, self.after) if one is not None]
-        if len(found) != 2 or any(one is None or one.delta_pp is None for one in found):
+        deltas = [
+            (delta, low, high)
+            for one in found
+            if one is not None
+            and (delta := one.delta_pp) is not None
+            and (low := one.delta_low_pp) is not None
+            and (high := one.delta_high_pp) is not None
+        ]
+        if len(deltas) != 2:
             return None
-        deltas = [(one.delta_pp or 0.0, one.delta_low_pp or 0.0, one.delta_high_pp or 0.0) for one in found if one]
         difference = deltas[1][0] - deltas[0][0]
         half = math.hypot(*((high - low) / 2 for _, low, high in deltas))
         return Estimate(difference, difference - half, difference + half)
@@ -98,6 +102,13 @@ class Pair:
         if self.before is None or self.after is None:
             return []
         return [*changed_settings(self.before, self.after), *changes_besides_settings(self.before, self.after)]
+
+
+def _state(result: Result) -> str:
+    """Return how a row ended, as far as that explains why it cannot be compared."""
+    if result.shown is not None:
+        return "ok" if len(result.shown.replicates) > 1 else "too few replicates"
+    return "only checked" if result.status is Status.ok else str(result.status)
 
 
 @dataclass
@@ -114,8 +125,7 @@ class Line:
 def compare(sides: Sequence[Side], limits: Limits) -> list[Line]:
     """Return every configuration of two or more sides, each compared with the first.
 
-    Configurations are matched by all settings; where some changed, by those in which the rows of a side differ from one
-    another; else by label.
+    Configurations are matched by :func:`runner.reporting.comparing.matching.match`.
 
     Args:
         sides: at least two.
@@ -124,8 +134,8 @@ def compare(sides: Sequence[Side], limits: Limits) -> list[Line]:
     first, *others = sides
     lines: list[Line] = []
     for position, side in enumerate(others):
-        for pair in _match(first, side):
-            line = next((one for one in lines if _continues(one, pair)), None)
+        for pair in _pairs(first, side):
+            line = next((one for one in lines if _continues(one, pair, position)), None)
             if line is None:
                 line = Line(
                     pair.label,
@@ -145,44 +155,21 @@ def pairs_of(lines: Sequence[Line]) -> list[Pair]:
     return [pair for line in lines for pair in line.pairs if pair.before is not None or pair.after is not None]
 
 
-def _continues(line: Line, pair: Pair) -> bool:
+def _continues(line: Line, pair: Pair, position: int) -> bool:
     """Return whether a pair belongs to a line: by its result on the first side, without one by its label."""
-    return line.first is pair.before if pair.before is not None else line.first is None and line.label == pair.label
+    if pair.before is not None:
+        return line.first is pair.before
+    return line.first is None and line.label == pair.label and line.pairs[position].after is None
 
 
-def _match(first: Side, second: Side) -> list[Pair]:
+def _pairs(first: Side, second: Side) -> list[Pair]:
     names = first.name, second.name
-    found: list[Pair] = []
-    left = list(second.results)
-    varied = _varied(first.results) | _varied(second.results)
-    for key in (
-        _settings,
-        lambda one: sorted((name, repr(one.settings.get(name))) for name in varied),
-        lambda one: one.label,
-    ):
-        known = {str(key(one)): one for one in left}
-        for result in first.results:
-            if any(pair.before is result for pair in found):
-                continue
-            other = known.pop(str(key(result)), None)
-            if other is not None:
-                found.append(Pair(other.label, names, result, other))
-                left.remove(other)
-    found += [
-        Pair(one.label, names, one, None) for one in first.results if not any(pair.before is one for pair in found)
-    ]
-    return [*found, *(Pair(one.label, names, None, one) for one in left)]
-
-
-def _varied(results: Sequence[Result]) -> set[str]:
-    """Return the settings in which the rows of one side differ: they say which row is which."""
-    settings = [_settings(one) for one in results]
-    names = {name for one in settings for name in one}
-    return {name for name in names if len({repr(one.get(name)) for one in settings}) > 1}
-
-
-def _settings(result: Result) -> dict[str, Any]:
-    return {name: value for name, value in sorted(result.settings.items()) if name not in UNCOMPARED}
+    found = []
+    for before, after in match(first.results, second.results):
+        one = after or before
+        if one is not None:
+            found.append(Pair(one.label, names, before, after))
+    return found
 
 
 def _measure(pair: Pair) -> None:
@@ -203,12 +190,7 @@ def pair_side_by_side(label: str, sides: tuple[str, str], before: Result, after:
     pair = Pair(label, sides, before, after)
     _measure(pair)
     one, other = before.shown, after.shown
-    if one is None or other is None or not one.block or one.block != other.block:
-        return pair
-    mine, others = ({part.number: math.log(part.speedup) for part in found.replicates} for found in (one, other))
-    common = sorted(mine.keys() & others.keys())
-    if len(common) >= 2:
-        logs = [[sample[number] for number in common] for sample in (mine, others)]
+    if one is not None and other is not None and (logs := paired_logs(one, other)) is not None:
         pair.quantity, pair.difference = SIDE_BY_SIDE, compare_paired(*logs)
     return pair
 
@@ -253,7 +235,7 @@ def undecided(pairs: Sequence[Pair], limits: Limits) -> list[Pair]:
 
 def changed_settings(before: Result, after: Result) -> Iterator[str]:
     """Yield the settings that differ. An option of a group brings all of the group's fields, which are not named."""
-    mine, others = _settings(before), _settings(after)
+    mine, others = compared_settings(before), compared_settings(after)
     different = [name for name in sorted(mine.keys() | others.keys()) if mine.get(name) != others.get(name)]
     chosen = {name.removesuffix(".name") for name in different if name.endswith(".name") and name != "model.name"}
     for name in different:

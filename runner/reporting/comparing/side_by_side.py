@@ -24,7 +24,11 @@ from runner.reporting.comparing.pairs import (
     pair_side_by_side,
     pairs_of,
 )
+from runner.results.result import Result
 from runner.results.stored_sweep import StoredRun, StoredSweep
+
+REPEATED = ("aa", "ablate")
+"""Settings by which one command line stands for several rows."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,9 @@ def common_rows(before: StoredSweep, after: StoredSweep) -> list[CommonRow]:
         [pair] = line.pairs
         if pair.before is None or pair.after is None or pair.difference is None:
             continue
-        others = list(changes_besides_settings(pair.before, pair.after))
+        if any(one.settings.get(name) for one in (pair.before, pair.after) for name in REPEATED):
+            raise LookupError(f"{line.label}: rows of aa=… and ablate=true are compared within their own sweep")
+        others = _other_changes(pair.before, pair.after)
         if others:
             words = "; ".join(others)
             raise LookupError(
@@ -64,6 +70,14 @@ def common_rows(before: StoredSweep, after: StoredSweep) -> list[CommonRow]:
     if not found:
         raise LookupError("no row was measured in both with different settings: runner aa=10 compares one with itself")
     return found
+
+
+def _other_changes(before: Result, after: Result) -> list[str]:
+    """Return what differs and is no setting, nor follows from one; the host's name is that of a container."""
+    settings = {change.split(".")[0] for change in changed_settings(before, after)}
+    follow = ("the samples", "the weights") if settings & {"data", "model", "weights"} else ()
+    changes = changes_besides_settings(before, after)
+    return [change for change in changes if change not in follow and not change.startswith("host: ")]
 
 
 def _check_words(row: CommonRow) -> None:

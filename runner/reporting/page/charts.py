@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.analysis.accuracy import GATE
+from runner.analysis.statistics import Verdict
 from runner.reporting.comparing.pairs import Pair
 from runner.reporting.figure import pareto_front
 from runner.results.metrics import published
@@ -41,6 +42,8 @@ class Quantity:
     """One for each row."""
     gate: float | None = None
     """The lowest value that passes the gate; None if there is none, or each row has a threshold of its own."""
+    is_gated: bool = False
+    """Whether rows have a gate."""
 
 
 def accuracy_of(results: Sequence[Result]) -> Quantity | None:
@@ -54,7 +57,7 @@ def accuracy_of(results: Sequence[Result]) -> Quantity | None:
         same = lowest and max(lowest) - min(lowest) < 1e-9
         unit = "% of the likelihood per token" if of_tokens else "percentage points"
         deltas = [one.delta_pp if one else None for one in found]
-        return Quantity(f"accuracy against fp32, {unit}", deltas, lowest[0] if same else None)
+        return Quantity(f"accuracy against fp32, {unit}", deltas, lowest[0] if same else None, is_gated=bool(lowest))
     shares = [100 * one.agreement_top1 if one and one.agreement_top1 is not None else None for one in found]
     if any(value is not None for value in shares):
         return Quantity("samples with the answer of fp32, %", shares)
@@ -81,6 +84,7 @@ def speed_and_accuracy(results: Sequence[Result], quantity: Quantity | None, cho
             "backend": str(result.settings.get("backend.name", "")),
             "gate": str(result.accuracy.gate or "none") if result.accuracy else "none",
             "answer": result is chosen,
+            "verdict": str(result.shown.verdict),
         }
         for result, value in zip(results, quantity.values if quantity else [None] * len(results), strict=True)
         if result.shown is not None and value is not None
@@ -100,9 +104,10 @@ def speed_and_accuracy(results: Sequence[Result], quantity: Quantity | None, cho
         _word("configuration"),
         *(_word(name, form) for name, form in (("samples/s", ".4~g"), ("speedup", ".3~f"))),
         {"field": "accuracy", "type": "quantitative", "format": "+.2f", "title": quantity.title},
-        _word("gate"),
+        *map(_word, ("gate", "verdict")),
     ]
-    front = [points[index] for index in pareto_front([(one["samples/s"], one["accuracy"]) for one in points])]
+    sure = [one for one in points if one["verdict"] != Verdict.too_noisy]
+    front = [sure[index] for index in pareto_front([(one["samples/s"], one["accuracy"]) for one in sure])]
     layers = [
         _layer(front, {"type": "line", "color": FRONT, "strokeDash": [4, 3]}, x=x, y=y),
         _layer(points, "rule", x=_number("low", speed), x2={"field": "high"}, y=y, color=colour),

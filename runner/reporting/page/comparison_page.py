@@ -8,6 +8,7 @@ from typing import Any
 from runner.paths import default_cache
 from runner.reporting.comparing.formats import Comparison
 from runner.reporting.page import charts
+from runner.reporting.page.cells import cell
 from runner.reporting.page.document import render
 
 
@@ -28,7 +29,7 @@ def page(found: Comparison, output_dir: Path) -> str:
         "answer": [found.summary],
         "shown": ["ratios"] if ratios is not None else [],
         "columns": found.titles,
-        "rows": [found.cells(line) for line in found.lines],
+        "rows": [[cell(text, right=False) for text in found.cells(line)] for line in found.lines],
         "notes": found.remarks(),
     }
     return render(

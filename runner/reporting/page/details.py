@@ -20,6 +20,8 @@ BINS = 40
 HIGHEST_PERCENTILE = 99.5
 """Batches above it are counted and not drawn: a single slow one would flatten the picture."""
 LOG_LINES = 30
+PERSONAL = frozenset({"USER", "LOGNAME", "HOME"})
+"""Variables that say who measured: a page is passed on."""
 USUAL_ROWS, USUAL_BYTES = 60, 1_900_000
 """Bytes of all rows' details on a page of up to so many rows: with the library it stays below 3 MB."""
 MAX_BYTES, ROW_BYTES = 9_000_000, 2_500
@@ -31,14 +33,17 @@ MAX_ROWS = 3000
 Details = dict[str, Any]
 
 
-def details(runs: Sequence[StoredRun], config_dir: str | None) -> tuple[list[Details], list[str]]:
+def details(
+    runs: Sequence[StoredRun], config_dir: str | None, *, logs: bool = False
+) -> tuple[list[Details], list[str]]:
     """Return what each row unfolds to, and a line for each kind of part that was left out so that the page stays small.
 
     Args:
         runs: of the rows.
         config_dir: the folder of configuration groups that their command added.
+        logs: whether to show the ends of the logs as they are on disk; else only what a failed run kept of its own.
     """
-    found = [_of_run(run, config_dir) for run in runs]
+    found = [_of_run(run, config_dir, logs=logs) for run in runs]
     limit = USUAL_BYTES if len(runs) <= USUAL_ROWS else MAX_BYTES - ROW_BYTES * len(runs)
     left_out = []
     for what, part in THINNED:
@@ -69,7 +74,7 @@ def _size(found: Sequence[Details]) -> int:
     return len(json.dumps(found, ensure_ascii=False).encode())
 
 
-def _of_run(run: StoredRun, config_dir: str | None) -> Details:
+def _of_run(run: StoredRun, config_dir: str | None, *, logs: bool) -> Details:
     result = run.result
     words = [*(["--config-dir", config_dir] if config_dir else []), *run.overrides]
     own: Details = {
@@ -82,13 +87,14 @@ def _of_run(run: StoredRun, config_dir: str | None) -> Details:
         ],
         "phases": {name: round(seconds, 2) for name, seconds in result.phases.items()},
         "command": shlex.join(["python", "-m", "runner", *words]) if run.overrides else "",
+        "log": result.log_tail,  # its secrets were hidden when it was measured
         "unreadable": [],
     }
     parts: dict[str, Callable[[Path], Details]] = {
         "rounds.csv": _rounds,
         "stamps_ns.npz": _times,
         "launch-candidate.json": _launch,
-        "candidate.log": _log,
+        **({"candidate.log": _log} if logs else {}),
     }
     for name, read in parts.items():
         try:
@@ -138,7 +144,7 @@ def _launch(path: Path) -> Details:
     """Return the command line and the environment of the measured process, or of the first of several."""
     launches = json.loads(path.read_text(encoding="utf-8"))
     first = launches[0]
-    environment = {str(name): str(value) for name, value in sorted(first["env"].items())}
+    environment = {str(name): str(value) for name, value in sorted(first["env"].items()) if name not in PERSONAL}
     return {"process": shlex.join(map(str, first["argv"])), "environment": environment, "processes": len(launches)}
 
 

@@ -13,6 +13,7 @@ from runner.reporting.answer import answer, fastest_first
 from runner.reporting.columns import Column, columns, few_columns
 from runner.reporting.notes import notes
 from runner.reporting.page import charts
+from runner.reporting.page.cells import Cell, cell
 from runner.reporting.page.details import MAX_ROWS, details
 from runner.reporting.page.document import render
 from runner.results.files import write_text
@@ -27,16 +28,6 @@ ANSWER = "answer: "
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One cell of the table."""
-
-    text: str
-    value: float | str
-    """What the column is sorted by; empty: the text."""
-    right: bool
-
-
-@dataclass(frozen=True)
 class Number:
     """A number that is read from across the room."""
 
@@ -44,21 +35,25 @@ class Number:
     words: str
 
 
-def write_page(sweep: StoredSweep) -> Path:
+def write_page(sweep: StoredSweep, *, logs: bool = False) -> Path:
     """Write the page of a sweep into its folder, and return its path.
+
+    Args:
+        sweep: with its folder.
+        logs: whether to show the ends of the logs: only the process that measured knows all secrets to hide in them.
 
     Raises:
         OSError: the folder is not writable, or the disk is full.
         ImportError: a package that pages need is not installed.
     """
     path = sweep.folder / PAGE_FILE
-    write_text(path, page(sweep))
+    write_text(path, page(sweep, logs=logs))
     path.chmod(0o644)  # it is meant to be passed on
     return path
 
 
-def page(sweep: StoredSweep) -> str:
-    """Return the page of a sweep as HTML.
+def page(sweep: StoredSweep, *, logs: bool = False) -> str:
+    """Return the page of a sweep as HTML; the arguments are those of :func:`write_page`.
 
     Raises:
         ImportError: a package that pages need is not installed.
@@ -74,7 +69,7 @@ def page(sweep: StoredSweep) -> str:
     }
     shown = {name: spec for name, spec in specs.items() if spec is not None}
     rows = [row(result) for result in results]
-    own, left_out = details(runs, sweep.config_dir)
+    own, left_out = details(runs, sweep.config_dir, logs=logs)
     said = answer(sweep.results)
     content: dict[str, Any] = {
         "title": f"Sweep {sweep.folder.name}",
@@ -82,7 +77,7 @@ def page(sweep: StoredSweep) -> str:
         "answer": [line.removeprefix(ANSWER) for line in said] or [_no_answer(sweep.results)],
         "numbers": _numbers(chosen),
         "shown": list(shown),
-        "gated": quantity is not None and quantity.gate is not None,
+        "gate": _gate_words(quantity),
         "printed": any(published(result, "speedup") is not None for result in results),
         "columns": _columns(rows),
         "rows": _cells(rows),
@@ -93,12 +88,23 @@ def page(sweep: StoredSweep) -> str:
     return render("sweep.html", content, data, default_cache(sweep.folder.parent.parent))
 
 
+def _gate_words(quantity: charts.Quantity | None) -> str:
+    """Return what the chart of accuracy says about the gate."""
+    if quantity is not None and quantity.gate is not None:
+        words = "A row may be taken if it lies in the shaded region, which is what the gate accepts"
+    elif quantity is not None and quantity.is_gated:
+        words = "Each row has a threshold of its own, so nothing is shaded and the table has the gate"
+    else:
+        words = "There is no gate without labels, so nothing is shaded"
+    return f"{words}; the ring marks the answer."
+
+
 def _subtitle(sweep: StoredSweep) -> list[str]:
     """Return the machine, the time and the size of a sweep."""
     results = sweep.results
     try:
         machine = str(json.loads((sweep.folder / MACHINE_FILE).read_text(encoding="utf-8"))["name"])
-    except (OSError, ValueError, KeyError):  # an earlier version, or a damaged file: the rows name it too
+    except (OSError, ValueError, KeyError, TypeError):  # an earlier version, or a damaged file: the rows name it too
         machine = results[0].machine if results else "unknown machine"
     from datetime import UTC, datetime
 
@@ -139,7 +145,10 @@ def _numbers(chosen: Result | None) -> list[Number]:
         return [*found, Number(f"{100 * accuracy.agreement_top1:.1f} %", "of the samples get the answer of fp32")]
     if accuracy.sqnr_db is not None:
         return [*found, Number(f"{accuracy.sqnr_db:.0f} dB", "signal to noise of the outputs against fp32")]
-    return [*found, Number("exact", "the outputs are those of fp32, bit for bit")]
+    if accuracy.is_exact:
+        return [*found, Number("exact", "the outputs are those of fp32, bit for bit")]
+    share = accuracy.lowest_equal_share or 0.0
+    return [*found, Number(f"{100 * share:.1f} %", "of the values of an output are those of fp32")]
 
 
 def _columns(rows: Sequence[Row]) -> list[Column]:
@@ -150,17 +159,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
 
 def _cells(rows: Sequence[Row]) -> list[list[Cell]]:
     shown = _columns(rows)
-    return [[_cell(column, one) for column in shown] for one in rows]
-
-
-def _cell(column: Column, one: Row) -> Cell:
-    """Return a cell; a number is sorted by what its text begins with."""
-    text = column.show(one)
-    first = text.replace("F1 ", "").replace("perplexity ", "").split(" ")[0].rstrip("×")
-    try:
-        return Cell(text, float(first), column.right)
-    except ValueError:  # words
-        return Cell(text, text, column.right)
+    return [[cell(column.show(one), right=column.right) for column in shown] for one in rows]
 
 
 def _missing(sweep: StoredSweep) -> list[str]:

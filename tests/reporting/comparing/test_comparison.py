@@ -34,7 +34,7 @@ from runner.results.status import Status
 from runner.results.stored_sweep import StoredRun, StoredSweep
 from tests.reporting.test_answer import ACCURACY, side_by_side
 
-SETTINGS = {"backend.name": "ort", "precision.name": "int8"}
+SETTINGS = {"model.name": "resnet18", "backend.name": "ort", "precision.name": "int8"}
 
 
 NO_LIMITS = Limits()
@@ -79,7 +79,8 @@ def test_rows_are_matched_by_settings_and_then_by_label():
 
 def test_a_setting_that_changed_for_all_rows_does_not_part_them():
     """Rows are told apart by what varies within a sweep, also if the other one has fewer, and other labels."""
-    kinds = [{"backend.name": backend, "precision.name": precision} for backend in "ab" for precision in "xy"]
+    model = {"model.name": "m"}
+    kinds = [{**model, "backend.name": backend, "precision.name": name} for backend in "ab" for name in "xy"]
     before = [
         replace(row(f"{number}", [2.0, 2.1]), settings={**kind, "threads": 2}) for number, kind in enumerate(kinds)
     ]
@@ -133,8 +134,11 @@ def test_nothing_is_concluded_from_a_noisy_row():
 
 def test_rows_without_a_number():
     """Their statuses are shown."""
-    [pair] = pairs([row("a", [2.0, 2.1])], [Result("a", Status.failed, "", "", {})])
+    [pair] = pairs([row("a", [2.0, 2.1])], [Result("a", Status.failed, "", "", {**SETTINGS, "row": "a"})])
     assert pair.verdict == "no number: ok then failed"
+    checked = replace(row("a", [2.0, 2.1]), measurement=None)
+    [pair] = pairs([row("a", [2.0, 2.1])], [checked])
+    assert pair.verdict == "no number: ok then only checked"
 
 
 @pytest.fixture
@@ -230,6 +234,12 @@ def test_rows_to_measure_again():
         comparison(rows, stored(Path("z"), row("a1", [2.0, 2.4]), row("a2", [4.0, 4.8])), Limits())
 
 
+def repeated(label: str) -> Result:
+    """Return a row of an A/A calibration."""
+    made = row(label, [2.0, 2.1])
+    return replace(made, settings={**made.settings, "aa": 10})
+
+
 @pytest.mark.parametrize(
     ("before", "after", "overrides", "message"),
     [
@@ -237,6 +247,7 @@ def test_rows_to_measure_again():
         (row("a", [2.0, 2.1]), changed("a", [2.0, 2.1], attempt={"commit": "9"}), ["x=1"], "settings: code: "),
         (row("a", [2.0, 2.1]), row("a", [2.0, 2.1]), ["x=1"], "no row was measured in both with different settings"),
         (row("a", [2.0, 2.1]), changed("a", [2.0, 2.1]), [], "did not store its words"),
+        (repeated("a"), changed("a", [2.0, 2.1]), ["x=1"], "rows of aa=… and ablate=true are compared within"),
         (row("a", [2.0, 2.1]), changed("a", [2.0, 2.1]), ["model.key=(hidden)"], "held a secret"),
     ],
 )
@@ -271,7 +282,7 @@ def test_sweeps_that_cannot_be_compared(sweeps, capsys):
         save(replace(load(file), label="other", settings={"model.name": "resnet50"}), file.parent)
     words = ["2026-01-01", "2026-01-02", "--output-dir", str(sweeps)]
     assert command.main(words) == exit_codes.MISTAKE
-    assert "no configuration in common: 2026-01-01_before holds None; 2026-01-02_after holds resnet50" in (
+    assert "no configuration in common: 2026-01-01_before holds resnet18; 2026-01-02_after holds resnet50" in (
         capsys.readouterr().err
     )
     for file in sorted(folder.glob("*/result.json")):

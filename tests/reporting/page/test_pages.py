@@ -86,7 +86,7 @@ def test_a_page_says_what_the_table_says(tmp_path):
 def test_a_row_unfolds_to_everything_that_its_folder_holds(tmp_path):
     """Replicates, rounds, batch times, evidence, phases, the command, the process, the end of the log."""
     sweep = written(tmp_path / "sweep", ["a"])
-    [own], left_out = details.details(sweep.runs, "/groups")
+    [own], left_out = details.details(sweep.runs, "/groups", logs=True)
     assert left_out == []
     assert len(own["replicates"]) == 5
     assert len(own["rounds"]) == 20
@@ -102,6 +102,18 @@ def test_a_row_unfolds_to_everything_that_its_folder_holds(tmp_path):
     assert own["log"].splitlines()[-1] == "line 199 <b>"
     assert len(own["log"].splitlines()) == details.LOG_LINES
     assert own["unreadable"] == []
+
+
+def test_a_page_that_is_written_later_shows_no_log(tmp_path):
+    """Only the process that measured knows all secrets; who measured is on no page."""
+    sweep = written(tmp_path / "sweep", ["a"])
+    (sweep.runs[0].folder / "candidate.log").write_text("the key is abc123")
+    launch = [{"argv": [], "env": {"USER": "me", "HOME": "/home/me", "LOGNAME": "me", "LANG": "C"}}]
+    (sweep.runs[0].folder / "launch-candidate.json").write_text(json.dumps(launch))
+    page = sweep_page.page(sweep)
+    assert "abc123" not in page
+    assert data_of(page)["details"][0]["environment"] == {"LANG": "C"}
+    assert "abc123" in sweep_page.page(sweep, logs=True)
 
 
 def test_damaged_and_missing_files_are_no_end(tmp_path):
@@ -161,6 +173,7 @@ def test_the_gate_is_drawn_only_where_all_rows_share_it(tmp_path):
     assert results[1].accuracy is not None
     other = replace(results[1], accuracy=replace(results[1].accuracy, reference_top1=0.5))
     assert accuracy_of([results[0], other]).gate is None
+    assert accuracy_of([results[0], other]).is_gated
     bare = replace(results[0], accuracy=replace(results[0].accuracy, delta_pp=None))
     assert (accuracy_of([bare]).title, accuracy_of([bare]).values) == ("samples with the answer of fp32, %", [99.0])
 
@@ -194,13 +207,16 @@ def test_a_comparison_of_three_sweeps(tmp_path):
     ]
 
 
-def test_vega_lite_compiles_the_charts(tmp_path):
-    """Without a warning, which it writes for a property that it does not know."""
+def test_vega_lite_compiles_the_charts(tmp_path, capfd):
+    """Without a warning, such as one of scales that conflict."""
     import vl_convert
 
     sweep = written(tmp_path / "sweep", ["a", "b"])
-    charts = data_of(sweep_page.page(sweep))["charts"]
-    assert sorted(charts) == ["accuracy", "rounds", "speedups", "times"]
+    sides = [Side(name, sweep.results) for name in ("one", "two")]
+    found = Comparison(["one", "two"], compare_sides(sides, Limits()), Limits())
+    charts = data_of(sweep_page.page(sweep))["charts"] | data_of(comparison_page.page(found, tmp_path))["charts"]
+    assert sorted(charts) == ["accuracy", "ratios", "rounds", "speedups", "times"]
     for spec in charts.values():
         compiled = vl_convert.vegalite_to_vega(spec)
         assert compiled["marks"]
+    assert "WARN" not in "".join(capfd.readouterr())
