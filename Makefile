@@ -66,7 +66,7 @@ check: $(READY) ## Format, lint, types and fast tests (under 3 minutes on 2 core
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 -m "not slow and not services" $(ARGS)
 
-test: check ## Everything that needs no server: check, then the tests that run the program (under 20 minutes)
+test: check ## Everything that needs no server: check, then the tests that run the program (20 to 30 minutes)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not services and not alone" $(ARGS)
 	$(BIN)/python -m pytest -m "alone and not services" $(ARGS)
 
