@@ -92,7 +92,7 @@ def test_a_contradicted_setting_makes_the_run_invalid(run_program: RunProgram, o
     """Its number is stored in result.json but not shown; reason and remedy are one line."""
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("needs two cores")
-    done = run_program(*LIAR, *overrides)
+    done = run_program(*LIAR, *overrides, "--wide")
     [result] = done.results()
     assert (result.status, done.code) == (Status.invalid, 1), result.reason
     assert result.reason.startswith(reason)
