@@ -5,8 +5,10 @@ https://onnx.ai/onnx/operators/ defines the operators' inputs.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -60,8 +62,9 @@ def _infer_symbolically(model: Any) -> Any:
     """Return the graph with the shapes that ONNX Runtime's script infers: it also follows shapes through arithmetic."""
     from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
-    try:
-        return SymbolicShapeInference.infer_shapes(model, auto_merge=True).graph
+    try:  # inference that fails leaves a file in the current folder
+        with tempfile.TemporaryDirectory(prefix="runner-shapes-") as folder, contextlib.chdir(folder):
+            return SymbolicShapeInference.infer_shapes(model, auto_merge=True).graph
     except Exception as error:  # it fails in its own ways on operators that it does not know
         log.info("shapes could not be inferred symbolically: %r", error)
         return model.graph

@@ -71,7 +71,7 @@ def test_hostile_names_are_texts(tmp_path):
 
 def test_sorting_and_unfolding(tmp_path):
     """A heading sorts down, then up; a row shows what its folder holds, and hides it again."""
-    page = sweep_page.write_page(written(tmp_path / "sweep", [f"row {one}" for one in range(12)]))
+    page = sweep_page.write_page(written(tmp_path / "sweep", [f"row {one}" for one in range(12)]), logs=True)
     with chromium(1400) as browser:
         browser.get(page.as_uri())
         wait_for_charts(browser, 2)

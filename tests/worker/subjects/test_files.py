@@ -212,3 +212,14 @@ def test_synthetic_values_have_the_types_and_ranges_of_the_inputs():
     assert source.notes([0]) == [
         "synthetic values of mask are 0 or 1: give their range in model.shapes, as in ids[batch,128]:0..30521"
     ]
+
+
+def test_shapes_that_cannot_be_inferred_leave_no_file(tmp_path, monkeypatch):
+    """ONNX Runtime's script writes one into the current folder when it fails."""
+    monkeypatch.chdir(tmp_path)
+    nodes = [helper.make_node("Mystery", ["a"], ["b"], domain="x"), helper.make_node("MatMul", ["b", "b"], ["c"])]
+    given = [helper.make_tensor_value_info("a", TensorProto.FLOAT, [2, 2])]
+    graph = helper.make_graph(nodes, "graph", given, [helper.make_tensor_value_info("c", TensorProto.FLOAT, None)])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("x", 1)]
+    assert onnx_work._infer_symbolically(helper.make_model(graph, opset_imports=opsets)).node[0].op_type == "Mystery"
+    assert list(tmp_path.iterdir()) == []
