@@ -80,7 +80,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--fail-if-slower",
         type=_reader(PERCENT, 0.01, "a share such as 3%"),
-        metavar="3%%",
+        metavar="3%",
         help="exit with 1 if a configuration lost more speed than that, beyond doubt over all of them together (Holm)",
     )
     parser.add_argument(

@@ -313,3 +313,10 @@ def test_mistakes(sweeps, capsys, words, message):
         command.main([*words, "--fail-if-slower", "3"])
     assert caught.value.code == exit_codes.MISTAKE
     assert "allowed: a share such as 3%" in capsys.readouterr().err
+
+
+def test_help_shows_the_units(capsys):
+    """As one types them."""
+    with pytest.raises(SystemExit):
+        command.main(["--help"])
+    assert "--fail-if-slower 3% " in capsys.readouterr().out
