@@ -87,8 +87,8 @@ zoo: $(READY) ## docs/zoo.md: 40 architectures in every backend and precision; i
 wheels: $(READY) ## docs/files-of-others.md: ONNX files inside packages of other people, measured (ten minutes)
 	$(BIN)/python -m benchmarks.wheels
 
-coverage: $(READY) ## docs/coverage.md: do the intervals keep their promise on simulated machines? (10 minutes)
-	$(BIN)/python -m benchmarks.coverage > docs/coverage.md
+coverage: $(READY) ## docs/explanation/coverage.md: do the intervals keep their promise on simulated machines? (10 minutes)
+	$(BIN)/python -m benchmarks.coverage > docs/explanation/coverage.md
 
 repeat: $(READY) ## Two rows by ten separate commands each: do their intervals hold? (half an hour)
 	$(BIN)/python -m benchmarks.repeat

@@ -4,7 +4,7 @@ Every process draws a speed of its own, and the machine's speed is a series in t
 value. Orders, replicates, estimates and verdicts are the program's, with the numbers of conf/measure. Logarithms of
 speeds add up, so each series is simulated once with a standard deviation of 1 and scaled for every cell.
 
-    python -m benchmarks.coverage            # prints docs/coverage.md
+    python -m benchmarks.coverage            # prints docs/explanation/coverage.md
 """
 
 from __future__ import annotations
@@ -228,11 +228,11 @@ def power(cell: Cell, effect: float, runs: int = RUNS) -> Power:
 
 
 def page() -> str:
-    """Return docs/coverage.md."""
+    """Return docs/explanation/coverage.md."""
     lines = [
         "# Coverage of the intervals, and false verdicts",
         "",
-        "`python -m benchmarks.coverage > docs/coverage.md` makes this page: simulated machines, through the program's",
+        "`python -m benchmarks.coverage > docs/explanation/coverage.md` makes this page: simulated machines, through the program's",
         f"own loop, with the numbers of conf/measure; {RUNS} runs per cell. Process s.d. is that of the log-ratio",
         "between replicates; slice s.d. that of one slice. Coverage is the share of intervals that hold the truth,",
         "of the speedup and of samples/s. False verdicts are those for the worst of four effects: none, δ/2, δ, and",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import record
+from docs import generate
 from runner.__main__ import verbs
 from runner.paths import PROJECT
 from tests.conftest import FAKE, RunProgram
@@ -17,6 +17,7 @@ PAGES = sorted(
     for pattern in ("*.md", "docs/**/*.md", "experiments/*/README.md")
     for file in PROJECT.glob(pattern)
 )  # fmt: skip
+PAGES_OF_CODE = generate.pages()
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"\brunner ([a-z]+)\b(?![=./])")
@@ -53,9 +54,10 @@ def test_every_decision_is_in_the_index():
     assert sorted(linked) == sorted(file.name for file in folder.glob("*.md") if file.name != "README.md")
 
 
-def test_the_reference_of_the_record_is_current():
-    """Make it again: python -m docs.record > docs/record.md."""
-    assert (PROJECT / "docs" / "record.md").read_text(encoding="utf-8") == record.page() + "\n"
+@pytest.mark.parametrize(("file", "text"), PAGES_OF_CODE.items(), ids=lambda value: getattr(value, "name", ""))
+def test_every_reference_page_is_current(file, text):
+    """Make them again: python -m docs.generate."""
+    assert file.read_text(encoding="utf-8") == text
 
 
 def test_every_test_that_answers_a_review_exists():

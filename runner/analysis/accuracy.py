@@ -22,10 +22,12 @@ class InvalidOutput(Exception):
 
 
 class Gate(StrEnum):
-    """Whether at least 99 % of the fp32 accuracy is preserved."""
+    """Whether at least 99 % of the fp32 accuracy is preserved, as MLPerf requires."""
 
     passed = "pass"
+    """At least 99 % is left."""
     failed = "fail"
+    """Less is left."""
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,13 @@ class Change(StrEnum):
     """What two measurements of one configuration say about each other."""
 
     faster = "faster"
+    """The whole interval of the ratio lies above 1 + δ."""
     slower = "slower"
+    """The whole interval lies below 1 - δ."""
     unchanged = "unchanged"
+    """The whole interval lies within 1 ± δ."""
     cannot_tell = "cannot tell"
+    """None of these: the interval is too wide."""
 
 
 CHANGES = {

@@ -20,13 +20,17 @@ class RowVerdict(StrEnum):
     """The verdict on a published row on this machine."""
 
     reproduced = "reproduced"
+    """The published speedup, or any of a published range, is in the measured interval, widened by 5 %."""
     same_direction = "same direction"
+    """It is not, but both are faster, or both slower, or neither."""
     not_reproduced = "not reproduced"
+    """They disagree on the direction."""
     not_comparable = "not comparable"
     """This machine lacks an instruction set that the published number needs."""
     inconclusive = "inconclusive"
     """The measured interval is too wide for a verdict."""
     unpublished = "no published number"
+    """The table has none for this model."""
 
 
 @dataclass(frozen=True)

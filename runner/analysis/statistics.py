@@ -36,11 +36,15 @@ class Verdict(StrEnum):
     """The verdict on a speedup."""
 
     faster = "faster"
+    """The whole interval lies above 1 + δ."""
     slower = "slower"
+    """The whole interval lies below 1 - δ."""
     no_effect = "no measurable effect"
+    """The whole interval lies within 1 ± δ."""
     inconclusive = "inconclusive"
+    """The interval is too wide for any of these: more replicates would tell."""
     too_noisy = "too noisy"
-    """The machine was too noisy for a conclusion."""
+    """Too many rounds were contaminated: nothing is concluded."""
 
 
 def geometric_mean(logs: Sequence[float]) -> Estimate:

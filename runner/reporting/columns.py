@@ -15,6 +15,7 @@ class Column:
 
     title: str
     show: Callable[[Row], str]
+    meaning: str
     right: bool = True
 
 
@@ -87,51 +88,105 @@ def _published_speedup(row: Row) -> str:
 
 
 PUBLISHED_COLUMNS = (
-    Column("published samples/s", _plain("published_throughput", "{:.2f}")),
-    Column("published speedup", _published_speedup),
+    Column("published samples/s", _plain("published_throughput", "{:.2f}"), "As published for this model."),
+    Column(
+        "published speedup",
+        _published_speedup,
+        "Over the table's own baseline; `derived` from other published numbers.",
+    ),
 )
 """Columns of published numbers, shown before the measured ones in a published table."""
 TABLE_COLUMNS = (
-    Column("row verdict", lambda row: word(row, "row_verdict"), right=False),
-    Column("peak share", _plain("peak_share", "{:.0f} %", 100)),
+    Column(
+        "row verdict",
+        lambda row: word(row, "row_verdict"),
+        "Whether the published speedup was reproduced.",
+        right=False,
+    ),
+    Column(
+        "peak share",
+        _plain("peak_share", "{:.0f} %", 100),
+        "Share of the machine's own peak that the network's arithmetic reached: matrix products in the row's "
+        "precision, measured just before on all cores.",
+    ),
 )
 """Additional columns of a published table, shown after the speedup."""
 TOKEN_COLUMNS = (
-    Column("tokens/s", _plain("tokens_per_s", "{:.1f}")),
-    Column("first token ms", _plain("first_token_ms", "{:.1f}")),
-    Column("ms per token", _plain("token_ms", "{:.2f}")),
+    Column("tokens/s", _plain("tokens_per_s", "{:.1f}"), "Tokens generated, or read without padding, per second."),
+    Column("first token ms", _plain("first_token_ms", "{:.1f}"), "Median time to the first generated token."),
+    Column("ms per token", _plain("token_ms", "{:.2f}"), "Median time per further token."),
 )
 """Columns of rows that generate text, shown after the latency; the first also for texts that differ in length."""
 TASK_COLUMNS = {
-    "top-1": Column("quality", _quality),
-    "Δ pp (95 % interval)": Column("Δ (95 % interval)", _delta_of_task),
+    "top-1": Column("quality", _quality, "Top-1, F1 or perplexity, by the model's task."),
+    "Δ pp (95 % interval)": Column(
+        "Δ (95 % interval)",
+        _delta_of_task,
+        "Its difference from fp32: percentage points, or per cent of the likelihood per token.",
+    ),
 }
 """Replacements of columns, by title, if not all rows are classifiers."""
 SPEEDUP_COLUMN = Column(
-    "speedup (95 % interval)", _interval("speedup", "speedup_ci_low", "speedup_ci_high", "{:.2f}", "×")
+    "speedup (95 % interval)",
+    _interval("speedup", "speedup_ci_low", "speedup_ci_high", "{:.2f}", "×"),
+    "Candidate ÷ baseline, paired within each replicate (a fresh process of each); interval over replicates.",
+)
+LABEL_COLUMN = Column(
+    "configuration", lambda row: word(row, "label"), "What distinguishes it from the others of its sweep.", right=False
 )
 COLUMNS = (
-    Column("configuration", lambda row: word(row, "label"), right=False),
-    Column("samples/s (95 % interval)", _interval("throughput", "throughput_ci_low", "throughput_ci_high", "{:.1f}")),
+    LABEL_COLUMN,
+    Column(
+        "samples/s (95 % interval)",
+        _interval("throughput", "throughput_ci_low", "throughput_ci_high", "{:.1f}"),
+        "Samples per second of the candidate: geometric mean over replicates, with its interval.",
+    ),
     SPEEDUP_COLUMN,
-    Column("verdict", lambda row: word(row, "verdict"), right=False),
-    Column("p50 ms", _plain("latency_p50_ms", "{:.1f}")),
-    Column("p99 ms", _tail),
-    Column("top-1", _quality),
-    Column("Δ pp (95 % interval)", _delta()),
-    Column("agree %", _plain("agreement_top1", "{:.1f}", 100)),
-    Column("SQNR dB", _sqnr),
-    Column("gate", lambda row: word(row, "accuracy_gate"), right=False),
-    Column("evidence", lambda row: word(row, "evidence"), right=False),
-    Column("prepare s", _plain("prepare_s", "{:.1f}")),
-    Column("status", lambda row: word(row, "status"), right=False),
+    Column("verdict", lambda row: word(row, "verdict"), "On the speedup.", right=False),
+    Column(
+        "p50 ms",
+        _plain("latency_p50_ms", "{:.1f}"),
+        "Median time of a batch, over all rounds, contaminated ones included.",
+    ),
+    Column("p99 ms", _tail, "99th percentile of it. Below 1,000 batches the slowest one instead: `(max)`."),
+    Column("top-1", _quality, "Share of samples whose label has the largest logit."),
+    Column("Δ pp (95 % interval)", _delta(), "Its difference from fp32 in percentage points, paired over samples."),
+    Column("agree %", _plain("agreement_top1", "{:.1f}", 100), "Share of samples with fp32's answer."),
+    Column("SQNR dB", _sqnr, "Signal to noise of the outputs, relative to fp32; `exact` if they are identical."),
+    Column(
+        "gate",
+        lambda row: word(row, "accuracy_gate"),
+        "`pass` if at least 99 % of fp32's accuracy is left (MLPerf's rule), else `fail`; `(uncertain)` if the "
+        "interval holds the threshold. This can happen with zero changed answers on a small sample, but not with "
+        "bit-identical logits.",
+        right=False,
+    ),
+    Column(
+        "evidence",
+        lambda row: word(row, "evidence"),
+        "Settings verified of those observed: `7/7 ✓`; `6/7 ?` if one could not be observed; `✗` if one differs from "
+        "the request, which makes the run `invalid`.",
+        right=False,
+    ),
+    Column(
+        "prepare s",
+        _plain("prepare_s", "{:.1f}"),
+        "Seconds to export, quantise and compile, or to fetch the results from the cache.",
+    ),
+    Column("status", lambda row: word(row, "status"), "How the run ended.", right=False),
 )
 MEASURED_TITLES = frozenset(column.title for column in COLUMNS[1:6])
 """Titles of columns that rows have only if they are measured: speed and latency."""
 CLASS_TITLES = frozenset({"top-1", "Δ pp (95 % interval)", "agree %", "gate"})
 """Titles of columns that only models with known outputs have."""
-CHECK_COLUMN = Column("seconds", _plain("wall_s", "{:.1f}"))
+CHECK_COLUMN = Column("seconds", _plain("wall_s", "{:.1f}"), "Time of the check.")
 """Column of rows that are only checked, shown before the status."""
+NEIGHBOUR_COLUMN = Column(
+    "same neighbour %",
+    _plain("agreement_top1", "{:.1f}", 100),
+    "Share of embeddings whose nearest other sample is the same as with fp32.",
+)
+"""Column of models that embed."""
 
 
 def columns(rows: Sequence[Row]) -> list[Column]:
@@ -145,7 +200,7 @@ def columns(rows: Sequence[Row]) -> list[Column]:
     if tasks and tasks <= {"tensors", "embedding"} and not labelled:
         ours = [column for column in ours if column.title not in CLASS_TITLES]
     if tasks == {"embedding"}:
-        ours.insert(-3, Column("same neighbour %", _plain("agreement_top1", "{:.1f}", 100)))
+        ours.insert(-3, NEIGHBOUR_COLUMN)
     if any(number(row, name) is not None for row in rows for name in ("f1", "perplexity")):
         ours = [TASK_COLUMNS.get(column.title, column) for column in ours]
     if any(number(row, "tokens_per_s") is not None for row in rows):
@@ -166,16 +221,16 @@ def few_columns(rows: Sequence[Row]) -> list[Column]:
 
     A published table has its speedups and its row verdicts; rows that are only checked have seconds instead of speeds.
     """
-    ours = [COLUMNS[0]]
+    ours = [LABEL_COLUMN]
     if all(row.get("params.measure.check") == "True" for row in rows):
         ours.append(CHECK_COLUMN)
     elif any(number(row, "tokens_per_s") is not None for row in rows):
         ours += [TOKEN_COLUMNS[0], SPEEDUP_COLUMN]
     else:
-        ours += [Column("samples/s", _plain("throughput", "{:.1f}")), SPEEDUP_COLUMN]
+        ours += [SPEED_COLUMN, SPEEDUP_COLUMN]
     if any(number(row, "published_speedup") is not None for row in rows):
-        ours.insert(-1, Column("published", _published_speedup))
-    return [*ours, Column("accuracy", _accuracy, right=False), Column("verdict", _verdict, right=False)]
+        ours.insert(-1, PUBLISHED_COLUMN)
+    return [*ours, ACCURACY_COLUMN, VERDICT_COLUMN]
 
 
 def _accuracy(row: Row) -> str:
@@ -203,3 +258,22 @@ def _verdict(row: Row) -> str:
     if found[2] not in (str(Status.ok), DASH):
         return found[2]
     return next((one for one in found if one != DASH), DASH)
+
+
+SPEED_COLUMN = Column("samples/s", _plain("throughput", "{:.1f}"), "Samples per second of the candidate.")
+PUBLISHED_COLUMN = Column("published", _published_speedup, "The published speedup.")
+ACCURACY_COLUMN = Column(
+    "accuracy",
+    _accuracy,
+    "What it costs against fp32, and what the gate says; without labels the share of samples with fp32's answer, or "
+    "the SQNR.",
+    right=False,
+)
+VERDICT_COLUMN = Column(
+    "verdict",
+    _verdict,
+    "On the speedup, or of a published row. A row without a number shows its status.",
+    right=False,
+)
+SHORT_TABLE = (LABEL_COLUMN, SPEED_COLUMN, SPEEDUP_COLUMN, PUBLISHED_COLUMN, ACCURACY_COLUMN, VERDICT_COLUMN)
+"""Columns of the short table; the published speedup only in that of a published table."""

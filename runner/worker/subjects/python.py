@@ -92,7 +92,7 @@ def load_plugin(name: str, path: str | None) -> Plugin:
         raise BadInput(f"model.name: {name} cannot be imported: {gist(error)}") from error
     for function in ("build", "inputs"):
         if not callable(getattr(module, function, None)):
-            raise BadInput(f"model.name: {name} has no function {function}: see docs/your-model.md")
+            raise BadInput(f"model.name: {name} has no function {function}: see docs/how-to/your-model.md")
     return Plugin(name, module.build, module.inputs, digest)
 
 
