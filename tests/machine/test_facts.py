@@ -72,3 +72,14 @@ def test_every_sweep_records_the_machine(run_program: RunProgram):
     done = run_program(*FAKE)
     content = json.loads((done.run_folder().parent / "machine.json").read_text())
     assert {entry["name"] for entry in content["inventory"]} >= {"tcmalloc", "torch"}
+
+
+def test_missing_headers_of_python_name_their_package(tmp_path, monkeypatch):
+    """What torch.compile makes needs them."""
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    entry = named(this_machine(), tmp_path)["headers of Python"]
+    package = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+    assert (entry.found, entry.remedy) == (
+        "",
+        f"torch.compile needs the headers of Python: run apt-get install {package}",
+    )

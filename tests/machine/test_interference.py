@@ -85,7 +85,7 @@ def test_what_a_process_causes_itself_is_no_disturbance():
 
 
 def test_the_resolution_of_the_counters_is_60_ms():
-    """What is below counts as nothing, whatever share of a short slice it is: docs/explanation/how-a-number-is-made.md says so."""
+    """What is below counts as nothing, whatever share of a short slice it is: see docs/explanation."""
     before, watch = Reading(0, 0, 0, 0, 0, 0, 0), Watch([0])
     assert watch.between(before, Reading(0.5, 0, 0.05, 0.06, 0, 0, 0)) == Noise()
     noise = watch.between(before, Reading(0.5, 0, 0.07, 0.07, 0, 0, 0))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,13 +118,16 @@ def _compilation() -> Finding:
 
 
 def require_compiler() -> None:
-    """Check that a C++ compiler is installed.
+    """Check that what torch.compile makes can be built here.
 
     Raises:
-        Unavailable: neither g++ nor clang++ is in PATH.
+        Unavailable: neither g++ nor clang++ is in PATH, or the headers of this Python are missing.
     """
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         raise Unavailable("torch.compile needs a C++ compiler: run apt-get install g++")
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+        raise Unavailable(f"torch.compile needs the headers of Python: run apt-get install {package}")
 
 
 def compiled(call: Callable[..., Any], *, freezing: bool) -> Any:
