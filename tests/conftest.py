@@ -170,6 +170,7 @@ def run_program(tmp_path: Path, environment: dict[str, str], artifacts: Path) ->
         timeout_s: float = 500,
         output_dir: Path | None = None,
         config_dir: Path = TESTS / "conf",
+        cwd: Path = PROJECT,
         **variables: str,
     ) -> Finished:
         outputs = output_dir or tmp_path / "outputs"
@@ -177,7 +178,7 @@ def run_program(tmp_path: Path, environment: dict[str, str], artifacts: Path) ->
         arguments = ["--config-dir", str(config_dir), f"output_dir={outputs}", *overrides]
         done = subprocess.run(
             [sys.executable, "-m", "runner", *arguments],
-            cwd=PROJECT,
+            cwd=cwd,
             env=environment | variables,
             capture_output=True,
             text=True,

@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -14,12 +15,15 @@ from runner import exit_codes
 from runner.commands import run
 from runner.config.schema import RunConfig
 from runner.errors import ConfigurationError, NothingLaunched
+from runner.planning.resume import Command
 from runner.processes import signals
 from runner.reporting.comparing import side_by_side
 from runner.reporting.comparing.formats import Comparison, csv_text, markdown, print_table, write_junit
 from runner.reporting.comparing.matching import compared_settings
 from runner.reporting.comparing.pairs import Limits, Side, compare, undecided
+from runner.reporting.dry_run import print_dry_run
 from runner.results.locate import LAST, find_sweep
+from runner.results.plan import Plan
 from runner.results.result import Result
 from runner.results.stored_sweep import StoredSweep, read_sweep
 from runner.tracking.reader import sweep_of_run
@@ -37,7 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         sweeps = [_read(name, options.output_dir) for name in options.sweeps]
         if options.paired:
-            found = _side_by_side(sweeps[0], sweeps[1], limits, options.output_dir)
+            planned = _plan_again(sweeps[0], sweeps[1], options.output_dir)
+            if options.dry_run:
+                print_dry_run(planned.plans)
+                return exit_codes.OK
+            found = _measure_again(planned, limits, options.output_dir)
         else:
             sides = _machines(sweeps) if options.by == MACHINE else _sides(sweeps)
             found = Comparison([side.name for side in sides], compare(sides, limits), limits)
@@ -75,6 +83,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="measure the rows of two sweeps that differ in settings only again, side by side, and compare those",
     )
+    parser.add_argument("--dry-run", action="store_true", help="with --paired: list the runs, and launch nothing")
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write to this file instead of standard output")
     parser.add_argument(
@@ -98,6 +107,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--paired measures the rows of two sweeps")
     if options.paired and options.format != "table" and options.output is None:
         parser.error(f"--paired shows its progress on standard output: add --output FILE for --format {options.format}")
+    if options.dry_run and not options.paired:
+        parser.error("--dry-run is for --paired: nothing else measures")
     if len(options.sweeps) < 2 and options.by != MACHINE:
         parser.error(f"received one sweep; allowed: two or more, or one with --by {MACHINE}")
     return options
@@ -168,14 +179,22 @@ def _check_common(sides: Sequence[Side], found: Comparison) -> None:
     raise LookupError(f"they have no configuration in common: {words}")
 
 
-def _side_by_side(before: StoredSweep, after: StoredSweep, limits: Limits, output_dir: Path) -> Comparison:
-    """Measure the common rows of two sweeps again in one sweep, and compare those.
+@dataclass(frozen=True)
+class _Planned:
+    """The command that measures the common rows of two sweeps again, and its runs."""
+
+    rows: Sequence[side_by_side.CommonRow]
+    command: Command
+    plans: Sequence[Plan]
+    target: Path
+
+
+def _plan_again(before: StoredSweep, after: StoredSweep, output_dir: Path) -> _Planned:
+    """Return the plan that measures the common rows of two sweeps again in one sweep.
 
     Raises:
         LookupError: they differ in more than settings, or their rows were not measured.
         ConfigurationError: their settings do not hold any more, such as a file that is gone.
-        NothingLaunched: another measurement runs on this machine.
-        KeyboardInterrupt: the user stopped it; runner resume continues it.
     """
     rows = side_by_side.common_rows(before, after)
     if before.config_dir and after.config_dir and before.config_dir != after.config_dir:
@@ -184,10 +203,21 @@ def _side_by_side(before: StoredSweep, after: StoredSweep, limits: Limits, outpu
     plans, target = run.compose(command)
     if len(plans) != 2 * len(rows):
         raise LookupError(f"the rows of both sweeps are {2 * len(rows)}, but their commands now ask for {len(plans)}")
+    return _Planned(rows, command, plans, target)
+
+
+def _measure_again(planned: _Planned, limits: Limits, output_dir: Path) -> Comparison:
+    """Measure the rows side by side, and compare them.
+
+    Raises:
+        LookupError: the new sweep has no numbers to compare.
+        NothingLaunched: another measurement runs on this machine.
+        KeyboardInterrupt: the user stopped it; runner resume continues it.
+    """
     signals.install_handlers()
-    if run.measure(command, plans, target) == exit_codes.INTERRUPTED:
+    if run.measure(planned.command, planned.plans, planned.target) == exit_codes.INTERRUPTED:
         raise KeyboardInterrupt
-    return side_by_side.comparison(rows, read_sweep(find_sweep(LAST, output_dir)), limits)
+    return side_by_side.comparison(planned.rows, read_sweep(find_sweep(LAST, output_dir)), limits)
 
 
 def _write(found: Comparison, options: argparse.Namespace) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import is_dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from hydra import compose
+from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -121,12 +122,24 @@ def derive(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
     Each group or field that an override names is replaced as a whole by its value in a configuration composed from
     these overrides alone. So ``backend=torch`` also removes the options of the run's own backend.
     """
-    fresh = compose_settings(overrides)
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    fresh = _composed_alone(hydra, tuple(overrides))
     derived = settings.copy()
     for override in parse(overrides):
         key = str(override.key_or_group).replace("/", ".")
         OmegaConf.update(derived, key, OmegaConf.select(fresh, key), merge=False)
     return derived
+
+
+@lru_cache(maxsize=64)
+def _composed_alone(hydra: Hydra, overrides: tuple[str, ...]) -> DictConfig:
+    """Return what overrides compose to in one initialisation of Hydra: the runs of a sweep share their baseline's.
+
+    Composing takes 0.1 s. The result is only read.
+    """
+    assert hydra is GlobalHydra.instance().hydra
+    return compose_settings(overrides)
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:

@@ -116,7 +116,7 @@ def resumed(command: Command, name_of_run: Callable[[str], str | None] | None = 
 def stored_command(folder: Path) -> tuple[Command, list[str]]:
     """Return the command that started a sweep, and the fields that were not stored of it."""
     stored = SweepStore.read_plan(folder)["command"]
-    return Command(stored["overrides"], stored["config_dir"], stored.get("jobs", [])), stored["left_out"]
+    return Command(stored["overrides"], stored["config_dir"], stored.get("jobs", [])), stored.get("left_out", [])
 
 
 def reusable_runs(folder: Path, plans: Sequence[Plan]) -> tuple[dict[int, tuple[Path, Result]], list[str]]:
