@@ -25,7 +25,7 @@ PAGES = sorted(
 FENCED = re.compile(
     r"(?:^<!-- run: (?P<real>.*) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL
 )
-"""A block of code, and the overrides in a comment above it: its first command is then run for real."""
+"""A block of code, and the overrides in a comment above it: its first command that measures is then run for real."""
 INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )?(?:runner|python -m runner) [^`\n]+)`")
 PROGRAM = re.compile(
     r"(?P<refused>\$ )?(?P<variables>(?:[A-Z_]+=\S+ )*)(?:runner|python -m runner)(?: (?P<words>.*))?$"
@@ -89,8 +89,9 @@ def _of_page(page: Path) -> Iterator[Shown]:
     for block in FENCED.finditer(text):
         real = shlex.split(block["real"]) if block["real"] is not None else None
         for line in block["code"].replace("\\\n", " ").splitlines():
-            if one := _parse(name, line, real):
-                real = None
+            one = _parse(name, line, real)
+            if one is not None:
+                real = None if one.real is not None else real
                 yield one
     for line in INLINE.findall(FENCED.sub("", text)):
         one = _parse(name, line, None)
@@ -106,13 +107,14 @@ def _parse(page: str, line: str, real: list[str] | None) -> Shown | None:
     words = found["words"] or ""
     for placeholder, own in PLACEHOLDERS.items():
         words = re.sub(rf"(?<![\w/]){re.escape(placeholder)}(?![\w/])", own, words)
+    verb = words.split(" ", 1)[0].isidentifier()
     variables = tuple(tuple(word.split("=", 1)) for word in shlex.split(found["variables"]))
     return Shown(
         page,
         tuple(shlex.split(words, comments=True)),
-        variables,  # type: ignore[arg-type] # two parts each, by the pattern
+        variables,
         bool(found["refused"]),
-        tuple(real) if real is not None else None,
+        None if real is None or verb else tuple(real),
     )
 
 

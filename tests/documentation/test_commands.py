@@ -82,7 +82,7 @@ def in_small(command: Shown) -> list[str]:
     """Return the words of a command with those of the comment above it in the place of its own."""
     assert command.real is not None
     extra = [*CHECKED, *command.real]
-    replaced = {word.partition("=")[0] for word in extra}
+    replaced = {"output_dir", *(word.partition("=")[0] for word in extra)}
     return [*(word for word in command.words if word.partition("=")[0] not in replaced), *extra]
 
 
