@@ -33,9 +33,8 @@ def gather(target: Path) -> None:
 def main() -> int:
     """Build the site, or serve it, and return the exit code."""
     gather(PROJECT / ".docs")
-    return subprocess.run(
-        [sys.executable, "-m", "mkdocs", *(sys.argv[1:] or ["build"])], cwd=PROJECT, check=False
-    ).returncode
+    words = sys.argv[1:] or ["build", "--clean", "--strict"]
+    return subprocess.run([sys.executable, "-m", "zensical", *words], cwd=PROJECT, check=False).returncode
 
 
 if __name__ == "__main__":

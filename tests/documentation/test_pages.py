@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,20 @@ def test_the_example_of_a_backend_runs(run_program: RunProgram, tmp_path):
     [result] = done.results()
     assert done.code == 0, done.out + done.err
     assert (result.status, result.evidence[-1].observed) == ("ok", "nothing is computed")
+
+
+def test_every_page_is_on_the_site():
+    """Decisions are reached by their index."""
+    listed = set(re.findall(r": (\S+\.md)$", (PROJECT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    pages = {str(page.relative_to(PROJECT)) for page in PAGES}
+    assert {page for page in pages - listed if not page.startswith("docs/decisions/")} == set()
+    assert listed - pages == set()
+
+
+@pytest.mark.services
+def test_the_site_builds_without_a_warning():
+    """Links and anchors are checked; `make test-services` installs what builds it."""
+    done = subprocess.run([sys.executable, "-m", "docs.site"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "No issues found" in done.stdout + done.stderr
+    assert (PROJECT / "site" / "index.html").exists()
