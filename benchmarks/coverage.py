@@ -232,7 +232,7 @@ def page() -> str:
     lines = [
         "# Coverage of the intervals, and false verdicts",
         "",
-        "`python -m benchmarks.coverage > docs/explanation/coverage.md` makes this page: simulated machines, through the program's",
+        "`make coverage` makes this page: simulated machines, through the program's",
         f"own loop, with the numbers of conf/measure; {RUNS} runs per cell. Process s.d. is that of the log-ratio",
         "between replicates; slice s.d. that of one slice. Coverage is the share of intervals that hold the truth,",
         "of the speedup and of samples/s. False verdicts are those for the worst of four effects: none, δ/2, δ, and",
