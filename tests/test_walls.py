@@ -23,6 +23,7 @@ LAYERS = (
     ("runner.__main__", "runner.report", "runner.cache", "runner.provision", "runner.machine.__main__",
      "runner.tracking.__main__"),
     ("runner.commands",),
+    ("runner.searching",),
     ("runner.measuring",),
     ("runner.reporting",),
     ("runner.planning", "runner.tracking"),

@@ -34,6 +34,8 @@ def page() -> str:
         "",
         "### Metrics",
         "",
+        "`runner find` bounds those of which more or less is better.",
+        "",
         *_metrics(METRICS),
         "",
         "Once for each phase, or each output of a model whose outputs have no known meaning:",
@@ -52,4 +54,5 @@ def _columns(shown: Sequence[columns.Column]) -> list[str]:
 
 
 def _metrics(named: Mapping[str, Metric]) -> list[str]:
-    return table(["metric", "unit", "meaning"], [(code(name), one.unit, one.meaning) for name, one in named.items()])
+    rows = [(code(name), one.unit, one.better, one.meaning) for name, one in named.items()]
+    return table(["metric", "unit", "better", "meaning"], rows)

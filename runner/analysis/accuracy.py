@@ -59,6 +59,24 @@ class Accuracy:
     """Approximate number of samples that would decide the gate; None if it is certain or no number would."""
 
     @property
+    def drop_pp(self) -> float | None:
+        """What is lost, in percentage points; None without a quality, and for generated text, whose unit is another."""
+        return None if self.delta_pp is None or "perplexity" in self.scores else -self.delta_pp
+
+    @property
+    def drop_percent(self) -> float | None:
+        """What is lost, in per cent of the reference's quality; None without a quality."""
+        return None if self.delta_pp is None else -self.delta_pp * self.percent_per_point
+
+    @property
+    def percent_per_point(self) -> float:
+        """How many per cent of the reference's quality a percentage point of it is."""
+        quality = self.reference_top1 if self.reference_top1 is not None else self.scores.get("reference_f1")
+        if quality is None:  # of generated text the difference is in per cent already
+            return 1.0
+        return 1.0 / quality if quality else math.inf
+
+    @property
     def lowest_equal_share(self) -> float | None:
         """The lowest share of equal values of an output, of 1; None for tasks whose outputs are not compared so."""
         return min((value for name, value in self.scores.items() if name.startswith("equal ")), default=None)

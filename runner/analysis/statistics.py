@@ -60,12 +60,13 @@ def geometric_mean(logs: Sequence[float]) -> Estimate:
     if count < 2:
         raise ValueError("an interval needs at least two replicates")
     centre = fmean(logs)
-    margin = _student_t(count - 1) * stdev(logs, centre) / math.sqrt(count)
+    margin = student_t(count - 1) * stdev(logs, centre) / math.sqrt(count)
     return Estimate(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin))
 
 
 @cache
-def _student_t(freedom: int) -> float:
+def student_t(freedom: int) -> float:
+    """Return the quantile of Student's t that a 95 % interval reaches to on each side."""
     from scipy.stats import t  # imported here because it takes most of a second
 
     return float(t.ppf((1 + CONFIDENCE) / 2, freedom))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from runner.commands import run
+from runner.commands import find, run
+from runner.errors import ConfigurationError
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,4 +25,12 @@ def main(arguments: Sequence[str]) -> int:
     wanted = options.sweep
     if wanted is not None and "=" in wanted:  # an override, and no sweep was named
         others, wanted = [wanted, *others], None
-    return run.main([*others, f"resume={wanted or 'true'}"])
+    words = [*others, f"resume={wanted or 'true'}"]
+    parsed = run.parse_options(words)
+    try:
+        command = run.command_of(parsed)
+    except ConfigurationError as error:
+        return run.refuse(error)
+    if command.search:
+        return find.resume(command, parsed)
+    return run.main(words)

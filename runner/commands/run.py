@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run a command line without a verb, and return its exit code."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the mistake is reported below
     composition.register_schema()
-    options = _parse(arguments)
+    options = parse_options(arguments)
     if options.cfg or options.info or options.help or options.hydra_help or options.shell_completion:
         return _show_only(options, arguments)
     signals.install_handlers()
@@ -47,13 +46,13 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     except ConfigurationError as error:
-        return _refuse(error)
+        return refuse(error)
     except NothingLaunched as error:
         print(f"nothing was launched: {error}", file=sys.stderr)
         return exit_codes.MISTAKE
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options and overrides of a command line, in any order."""
     parser = get_args_parser()
     parser.prog = "runner"
@@ -66,29 +65,25 @@ def _show_only(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Have Hydra show its help or a composed configuration; of a sweep, that of its first run."""
     flags = [word for word in arguments if word not in (*options.overrides, "--dry-run", "--wide")]
     try:
-        with _hydra(options.config_dir):
-            jobs = _expand(options.overrides) if options.overrides else [[]]
+        with hydra_with(options.config_dir):
+            jobs = composition.expand(options.overrides) if options.overrides else [[]]
         if len(jobs) > 1:
             print(f"this is the first of {len(jobs)} runs: {' '.join(jobs[0])}", file=sys.stderr)
         sys.argv[1:] = [*flags, *jobs[0]]
         _show()
     except composition.COMPOSITION_ERRORS as error:
-        with _hydra(options.config_dir):
-            return _refuse(diagnostics.diagnose(options.overrides, error))
+        with hydra_with(options.config_dir):
+            return refuse(diagnostics.diagnose(options.overrides, error))
     except ConfigurationError as error:
-        return _refuse(error)
+        return refuse(error)
     return exit_codes.OK
 
 
 def _run(options: argparse.Namespace) -> int:
     """Compose and check every run; then measure, or only list them."""
-    if other := options.config_name or options.config_path:
-        allowed = "this program's own: --config-dir adds a folder with groups"
-        raise ConfigurationError([Mistake("--config-name and --config-path", other, allowed)])
-    folder = options.config_dir
-    command = Command(list(options.overrides), str(Path(folder).absolute()) if folder else None)
-    output_dir = Path(command.value("output_dir") or RunConfig.output_dir)
-    command = resumed(command, lambda run_id: sweep_of_run(run_id, output_dir))
+    command = command_of(options)
+    if command.search:
+        raise NothingLaunched(f"{command.value('resume')} is a search: continue it by runner resume NAME")
     plans, target = compose(command)
     if options.dry_run:
         from runner.reporting.dry_run import print_dry_run
@@ -96,6 +91,21 @@ def _run(options: argparse.Namespace) -> int:
         print_dry_run(plans)
         return exit_codes.OK
     return measure(command, plans, target, wide=options.wide)
+
+
+def command_of(options: argparse.Namespace) -> Command:
+    """Return the command that a command line stands for; one that resumes a sweep is that of the sweep.
+
+    Raises:
+        ConfigurationError: there is no such sweep, or an option is not allowed.
+    """
+    if other := options.config_name or options.config_path:
+        allowed = "this program's own: --config-dir adds a folder with groups"
+        raise ConfigurationError([Mistake("--config-name and --config-path", other, allowed)])
+    folder = options.config_dir
+    command = Command(list(options.overrides), str(Path(folder).absolute()) if folder else None)
+    output_dir = Path(command.value("output_dir") or RunConfig.output_dir)
+    return resumed(command, lambda run_id: sweep_of_run(run_id, output_dir))
 
 
 def compose(command: Command) -> tuple[list[Plan], Path]:
@@ -107,10 +117,10 @@ def compose(command: Command) -> tuple[list[Plan], Path]:
     from runner.planning.plans import make_plans
 
     composition.register_schema()
-    with _hydra(command.config_dir):
+    with hydra_with(command.config_dir):
         try:
             composition.refuse_code([word for words in (command.overrides, *command.jobs) for word in words])
-            jobs = [[*job, *command.overrides] for job in command.jobs] or _expand(command.overrides)
+            jobs = [[*job, *command.overrides] for job in command.jobs] or composition.expand(command.overrides)
             return make_plans(jobs), composition.sweep_folder(jobs[0])
         except composition.COMPOSITION_ERRORS as error:
             raise diagnostics.diagnose(command.overrides, error) from error
@@ -128,16 +138,8 @@ def measure(command: Command, plans: Sequence[Plan], target: Path, *, wide: bool
     return run_session(command, plans, target, BrokenPipeSafeConsole(), wide=wide)
 
 
-def _expand(overrides: Sequence[str]) -> Sequence[Sequence[str]]:
-    """Return the overrides of every run of a command line, as Hydra's own sweeper expands it."""
-    parsed = composition.parse(composition.quote_words(overrides))
-    composition.refuse_empty_globs(parsed)
-    [jobs] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return jobs
-
-
 @contextmanager
-def _hydra(config_dir: str | None) -> Iterator[None]:
+def hydra_with(config_dir: str | None) -> Iterator[None]:
     """Initialise Hydra with the program's configuration and the folder that the command line adds."""
     Plugins.instance()  # Hydra imports its plugins again when it first looks for them
     from hydra_plugins.runner_plugins import ConfigDirectory
@@ -150,7 +152,7 @@ def _hydra(config_dir: str | None) -> Iterator[None]:
         ConfigDirectory.folder = None  # Hydra itself adds it when it shows something
 
 
-def _refuse(error: ConfigurationError) -> int:
+def refuse(error: ConfigurationError) -> int:
     """Print every mistake, one line each, and return the exit code."""
     count = len(error.mistakes)
     print(f"{count} mistake{'s' if count > 1 else ''} in the configuration, nothing was launched:", file=sys.stderr)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from hydra import compose
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -31,6 +32,8 @@ _LIKE_A_NUMBER = re.compile(r"[+-]?[\d_]*\.?\d+(e[+-]?\d+)?|true|false|inf|nan",
 """What Hydra reads as a number or as a truth value."""
 _PLAIN = re.compile(r"[\w./+-]+")
 """A word in a sweep that stays as it is."""
+WORTH_TRYING = "worth_trying"
+"""Field of an option's file that only a search reads."""
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, MarkedYAMLError)
 """Exceptions that Hydra, OmegaConf and the YAML parser raise for a user's mistake."""
 
@@ -53,7 +56,11 @@ def _compose(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfi
     """Compose overrides; those of open dictionaries need no plus sign before a new key."""
     open_ones = _open_dictionaries(RunConfig)
     words = [f"++{word}" if _is_within(word.partition("=")[0], open_ones) else word for word in overrides]
-    return compose(CONFIG_NAME, overrides=words, return_hydra_config=with_hydra)
+    composed = compose(CONFIG_NAME, overrides=words, return_hydra_config=with_hydra)
+    for name in open_ones:
+        if name.endswith(f".{WORTH_TRYING}"):
+            OmegaConf.update(composed, name, {}, merge=False)
+    return composed
 
 
 def _is_within(key: str, dictionaries: Iterable[str]) -> bool:
@@ -142,6 +149,20 @@ def _composed_alone(hydra: Hydra, overrides: tuple[str, ...]) -> DictConfig:
     return compose_settings(overrides)
 
 
+def split_sweep(override: str) -> list[str]:
+    """Return the words of a sweep over one field: a=1,2 is a=1 and a=2. Hydra must be initialised."""
+    [jobs] = BasicSweeper.split_arguments(parse(quote_words([override])), max_batch_size=None)
+    return [words[0] for words in jobs]
+
+
+def expand(overrides: Sequence[str]) -> Sequence[Sequence[str]]:
+    """Return the overrides of every run of a command line, as Hydra's own sweeper expands it."""
+    parsed = parse(quote_words(overrides))
+    refuse_empty_globs(parsed)
+    [jobs] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return jobs
+
+
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Return the parsed overrides. Hydra must be initialised."""
     hydra = GlobalHydra.instance().hydra
@@ -217,7 +238,8 @@ def flatten(settings: DictConfig) -> dict[str, Any]:
     def walk(node: object, prefix: str) -> None:
         if isinstance(node, dict) and node:
             for key, value in node.items():
-                walk(value, f"{prefix}.{key}" if prefix else str(key))
+                if key != WORTH_TRYING:
+                    walk(value, f"{prefix}.{key}" if prefix else str(key))
         else:
             flat[prefix] = node
 

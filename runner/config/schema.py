@@ -205,6 +205,9 @@ class BackendConfig:
     """Sources of models that the backend's environment contains; empty: all."""
     environment: str | None = None
     """A separate virtual environment, ``.venvs/NAME``, which ``make NAME`` sets up; null: that of this program."""
+    worth_trying: dict[str, Any] = field(default_factory=dict)
+    """What `runner find` varies with this choice: by the name of a list (small, wide), fields and their values. It is
+    no part of a configuration: composing empties it."""
 
 
 @dataclass
@@ -224,6 +227,9 @@ class PrecisionConfig:
     model_type: str | None = None
     """transformer or other: whether the quantiser treats attention specially. null: it does if the graph has a
     softmax."""
+    worth_trying: dict[str, Any] = field(default_factory=dict)
+    """What `runner find` varies with this choice: by the name of a list (small, wide), fields and their values. It is
+    no part of a configuration: composing empties it."""
 
 
 @dataclass

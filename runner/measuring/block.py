@@ -132,12 +132,18 @@ class Block:
         except RunFailed as survives:
             self.failures.setdefault(member, survives)
 
-    def run_replicate(self, policy: Policy, conclude: Callable[[list[Member]], None]) -> bool:
+    def run_replicate(
+        self,
+        policy: Policy,
+        conclude: Callable[[list[Member]], None],
+        admit: Callable[[list[Member]], None] = lambda _: None,
+    ) -> bool:
         """Measure one replicate: a fresh process of the baseline and of each candidate that gets another.
 
         Args:
             policy: chooses the candidates, and how many rounds they get.
             conclude: called after the rounds, while the processes still exist; it may drop members.
+            admit: called before the rounds with the candidates that are warm; it may drop some.
 
         Returns:
             Whether there was a candidate to measure.
@@ -152,6 +158,9 @@ class Block:
         self._replicate += 1
         try:
             present = self._start(wanted)
+            if present:
+                admit(present)
+                present = [member for member in present if member in self.members]
             if present:
                 self._watch = self._watch_of([pid for one in (self.baseline, *present) for pid in one.running.pids()])
                 self._run_rounds(policy, present)

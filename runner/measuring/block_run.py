@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from runner.analysis.statistics import Estimate
 from runner.measuring.aggregation import estimate_speedup, provisional_speedup
-from runner.measuring.block import Block, FixedPlan
+from runner.measuring.block import Block, FixedPlan, Policy
 from runner.measuring.member import Member, note_launches
 from runner.measuring.reference import References
 from runner.measuring.round_log import Checkpoint, write_checkpoint
@@ -73,18 +73,19 @@ class BlockRun(RowGroup):
             KeyboardInterrupt: the user stopped it.
         """
         first = self._rows[0]
-        measure, config = first.plan.config.measure, first.plan.baseline
-        folder = first.member.folder
-        baseline = Member("baseline", config, folder, "baseline", self._progress.phase)
-        policy = FixedPlan(measure.replicates, measure.rounds)
+        baseline = Member("baseline", first.plan.baseline, first.member.folder, "baseline", self._progress.phase)
+        policy = self._policy()
         self._block = Block(
             baseline,
             [row.member for row in self._rows],
             random.Random(f"{first.plan.config.seed} {first.plan.label}"),
             on_round=self._show,
         )
-        while self._is_same_code() and self._block.run_replicate(policy, lambda found: self._conclude(baseline, found)):
+        while self._is_same_code() and self._block.run_replicate(
+            policy, lambda found: self._conclude(baseline, found), lambda found: self._admit(baseline, found)
+        ):
             self._write_checkpoints()
+            self._replicate_ended()
             self._progress.provisional([(row.plan.label, provisional_speedup(row.member)) for row in self._rows])
             measured = sum(bool(row.member.rounds) for row in self._rows)
             if self._second is None and measured > self._most_without_second:
@@ -92,6 +93,17 @@ class BlockRun(RowGroup):
         if baseline.loaded is not None:
             for row in [one for one in self._rows[1:] if one.member.rounds]:
                 note_launches(row.member.folder, "baseline", baseline.launches)
+
+    def _policy(self) -> Policy:
+        """Return who is measured, and how often."""
+        measure = self._rows[0].plan.config.measure
+        return FixedPlan(measure.replicates, measure.rounds)
+
+    def _admit(self, baseline: Member, present: list[Member]) -> None:
+        """Look at members that are warm, before they are timed."""
+
+    def _replicate_ended(self) -> None:
+        """Look at the rows after a replicate."""
 
     def _add_second(self, baseline: Member) -> Member:
         """Return a second member for the baseline; it takes part if there is room for it."""

@@ -86,6 +86,7 @@ class Row:
         steady: bool,
         shared_s: Mapping[str, float],
         wall_s: float,
+        write: bool = True,
     ) -> Result:
         """Return the result, and write the row's rounds.
 
@@ -95,11 +96,13 @@ class Row:
             steady: whether its baseline reached a steady speed.
             shared_s: its share of the block's common seconds, by phase: the baseline's.
             wall_s: its share of the block's wall-clock time, in seconds.
+            write: false for what is known so far, of which nothing is written.
         """
         member, loaded = self.member, self.member.loaded
         environment = find_environment(self.plan.config.backend.environment)
-        unwritten = [*self.unwritten, *write_rounds(member.folder, member.rounds)]
+        unwritten = [*self.unwritten, *(write_rounds(member.folder, member.rounds) if write else [])]
         measurement, failure = self._measurement(failure, block)
+        keeps = failure is None or failure.status is Status.dropped
         phases = dict(member.timer.seconds)
         for phase, seconds in shared_s.items():
             phases[phase] = phases.get(phase, 0.0) + seconds
@@ -111,7 +114,7 @@ class Row:
             baseline_fingerprint=self.plan.baseline_fingerprint,
             settings=self.plan.settings,
             measurement=measurement,
-            accuracy=None if failure or not self.accuracy else without_gate(self.accuracy, loaded),
+            accuracy=None if not keeps or not self.accuracy else without_gate(self.accuracy, loaded),
             accuracy_failure=self.accuracy_failure,
             evidence_failure=self.evidence_failure,
             phases=phases,

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from runner.processes.launch import build_launches
 from runner.processes.peak import measure_peaks
 from runner.processes.process_tree import Reaper
 from runner.protocol import Peaks
-from runner.reporting.answer import answer
 from runner.reporting.conclusions import (
     calibration_line,
     conclusions,
@@ -54,6 +53,10 @@ from runner.results.stored_sweep import read_sweep
 from runner.tracking.recorder import Tracker
 
 log = logging.getLogger(__name__)
+
+
+SweepOf = Callable[[SweepStore], Sweep]
+"""Makes what measures a command's plans, from its store."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,21 @@ class Conclusion:
     unsaved: int
     """Results that could not be written."""
     interrupted: bool
+    code: int
+    """Exit code for the statuses of the runs."""
     page: bool
     """Whether the page was written."""
 
 
-def run_session(command: Command, plans: Sequence[Plan], folder: Path, console: Console, *, wide: bool = False) -> int:
+def run_session(
+    command: Command,
+    plans: Sequence[Plan],
+    folder: Path,
+    console: Console,
+    *,
+    wide: bool = False,
+    sweep_of: SweepOf | None = None,
+) -> int:
     """Measure a sweep while no other measurement runs, record it, print its table; return the exit code.
 
     Args:
@@ -113,13 +126,14 @@ def run_session(command: Command, plans: Sequence[Plan], folder: Path, console: 
         folder: for a new sweep; a resumed one has its own.
         console: for everything that is shown.
         wide: whether the closing table has all columns.
+        sweep_of: returns what measures the plans in a store; None: a sweep of all of them.
 
     Raises:
         NothingLaunched: another measurement runs on this machine, or the sweep's folder cannot be written.
     """
     with measurement_lock(wait=plans[0].config.wait, report=lambda line: say(console, line)), Reaper():
         session = prepare(command, plans, folder, console)
-        sweep = Sweep(session.store, plans, console, session.peaks)
+        sweep = sweep_of(session.store) if sweep_of else Sweep(session.store, plans, console, session.peaks)
         made = sweep.run(session.tracker, session.has_time_for, session.trim_cache)
         conclusion = conclude(session, sweep, made)
         return show(session, conclusion, wide=wide)
@@ -162,8 +176,8 @@ def conclude(session: Session, sweep: Sweep, made: dict[int, Result]) -> Conclus
         *conclusions(plans, made, machine),
         *self_comparison_line(sweep.self_comparison),
         *guarded("calibration", lambda: _calibrate(plans, made)),
-        *progress_lines(plans, made, reused, folder.name, interrupted=sweep.interrupted),
-        *guarded("answer", lambda: answer([made[number] for number in sorted(made)])),
+        *progress_lines(sweep.planned, made, reused, folder.name, interrupted=sweep.interrupted),
+        *guarded("answer", lambda: sweep.answer(made)),
     ]
     rows = [row(made[number]) for number in sorted(made)]
     baseline = [] if session.config.measure.check else [f"baseline: {_baselines(plans)}"]
@@ -174,7 +188,7 @@ def conclude(session: Session, sweep: Sweep, made: dict[int, Result]) -> Conclus
     for problem in [*problems, *more]:
         say(session.console, problem)
     session.tracker.finish(files, interrupted=sweep.interrupted)
-    return Conclusion(made, rows, title, lines, len(unsaved), sweep.interrupted, bool(page))
+    return Conclusion(made, rows, title, lines, len(unsaved), sweep.interrupted, sweep.exit_code(made), bool(page))
 
 
 def _write_page(folder: Path) -> tuple[list[Path], list[str]]:
@@ -208,12 +222,7 @@ def show(session: Session, conclusion: Conclusion, *, wide: bool = False) -> int
         return exit_codes.FAILED
     if conclusion.interrupted:
         return exit_codes.INTERRUPTED
-    return exit_codes.FAILED if conclusion.unsaved else exit_code(list(made.values()))
-
-
-def exit_code(results: Sequence[Result]) -> int:
-    """Return the process's exit code for the statuses of its runs."""
-    return exit_codes.OK if all(result.is_harmless for result in results) else exit_codes.FAILED
+    return exit_codes.FAILED if conclusion.unsaved else conclusion.code
 
 
 def _baselines(plans: Sequence[Plan]) -> str:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from rich.console import Console
 
+from runner import exit_codes
 from runner.analysis.statistics import Estimate
 from runner.measuring.block_run import BlockRun
 from runner.measuring.check_run import CheckRun
 from runner.measuring.reference import References
 from runner.measuring.round_log import remove_checkpoint
+from runner.measuring.row_group import RowGroup
 from runner.planning.blocks import group
 from runner.planning.eta import Forecast
 from runner.processes.peak import peak_share
 from runner.processes.signals import defer_interrupt
 from runner.protocol import Peaks
+from runner.reporting.answer import answer
 from runner.reporting.progress import Progress
 from runner.results.files import save, without_secrets, write_json
 from runner.results.plan import Plan
@@ -88,6 +91,19 @@ class Sweep:
                 self.interrupted = True
         return dict(sorted(self._results.items()))
 
+    @property
+    def planned(self) -> Sequence[Plan]:
+        """The plans of all runs that belong to the sweep."""
+        return self._plans
+
+    def answer(self, made: dict[int, Result]) -> list[str]:
+        """Return the sentence below the table, from the results by the numbers of their plans."""
+        return answer([made[number] for number in sorted(made)])
+
+    def exit_code(self, made: dict[int, Result]) -> int:
+        """Return the exit code for the statuses of the runs."""
+        return exit_codes.OK if all(result.is_harmless for result in made.values()) else exit_codes.FAILED
+
     def save_the_rest(self) -> list[str]:
         """Try again to write the results that could not be written; return a line for each that still cannot."""
         lines = []
@@ -133,17 +149,12 @@ class Sweep:
         """Measure runs side by side, save and record their results; return the numbers of those that ended."""
         self._block += 1
         self._progress.begin(numbers, [self._plans[number].label for number in numbers], self._left_s())
-        plans = {number: self._plans[number] for number in numbers}
-        kind = CheckRun if plans[numbers[0]].config.measure.check else BlockRun
-        block = kind(f"{self._block:02d}", plans, self._store, self._references, self._progress)
-        if isinstance(block, BlockRun) and self.self_comparison is None and not any(plan.part for plan in self._plans):
-            measured = sum(result.measurement is not None for result in self._results.values())
-            block.compare_with_itself_above(SELF_COMPARISON_ROWS - measured)
+        block = self._open_block(f"{self._block:02d}", {number: self._plans[number] for number in numbers})
         ended = block.run()
         with defer_interrupt():
             for number, result in ended.items():
                 self._results[number] = self._save(number, self._with_peak_share(number, result))
-            for number in ended:
+            for number in self._to_record(list(ended)):
                 result = self._results[number]
                 self._forecast.note(self._plans[number], result.wall_s)
                 if number not in self._unsaved:
@@ -152,6 +163,20 @@ class Sweep:
         self.interrupted |= block.interrupted
         self.self_comparison = self.self_comparison or block.self_comparison()
         return list(ended)
+
+    def _open_block(self, name: str, plans: Mapping[int, Plan]) -> RowGroup:
+        """Return what measures runs side by side."""
+        if next(iter(plans.values())).config.measure.check:
+            return CheckRun(name, plans, self._store, self._references, self._progress)
+        block = BlockRun(name, plans, self._store, self._references, self._progress)
+        if self.self_comparison is None and not any(plan.part for plan in self._plans):
+            measured = sum(result.measurement is not None for result in self._results.values())
+            block.compare_with_itself_above(SELF_COMPARISON_ROWS - measured)
+        return block
+
+    def _to_record(self, ended: list[int]) -> list[int]:
+        """Return the runs of a block whose results are final."""
+        return ended
 
     def _with_peak_share(self, number: int, result: Result) -> Result:
         """Return a result with its share of the machine's peak, where the peaks are those of its model."""

@@ -37,26 +37,56 @@ def make_plans(jobs: Sequence[Sequence[str]]) -> list[Plan]:
     Raises:
         ConfigurationError: the jobs contain mistakes; it holds those of all jobs.
     """
+    composed: list[tuple[Roles, Sequence[str]]] = []
     mistakes: list[Mistake] = []
-    composed: list[Roles] = []
     networks = NetworkChecks()
     for overrides in jobs:
-        settings = compose_settings(overrides)
-        found = [*unknown_fields(settings), *apply_file(settings)]
-        config = typed(settings)
-        found += check(config) if not found else []
-        found += networks.check(config) if not found else []
-        if not found:
-            roles, found = derive_roles(settings, config)
-            composed.append(roles)
+        roles, found = _compose(overrides, networks)
+        if roles is not None:
+            composed.append((roles, overrides))
         mistakes += found
-    mistakes += _different_sessions([one.config for one in composed])
+    mistakes += _different_sessions([roles.config for roles, _ in composed])
     if mistakes:
         raise ConfigurationError(mistakes)
-    labels = distinct_labels([_shown(one.settings) for one in composed])
+    return _plans(composed)
+
+
+def possible_plans(jobs: Sequence[Sequence[str]]) -> tuple[list[Plan], list[tuple[Sequence[str], list[Mistake]]]]:
+    """Return the plans of the jobs without mistakes, and the others with their mistakes: for a search.
+
+    Args:
+        jobs: the overrides of each job, without sweeps. Hydra must be initialised.
+    """
+    composed: list[tuple[Roles, Sequence[str]]] = []
+    refused: list[tuple[Sequence[str], list[Mistake]]] = []
+    networks = NetworkChecks()
+    for overrides in jobs:
+        try:
+            roles, found = _compose(overrides, networks)
+        except ConfigurationError as error:
+            roles, found = None, error.mistakes
+        if roles is None or found:
+            refused.append((overrides, found))
+        else:
+            composed.append((roles, overrides))
+    return _plans(composed), refused
+
+
+def _compose(overrides: Sequence[str], networks: NetworkChecks) -> tuple[Roles | None, list[Mistake]]:
+    """Return the configurations of a job, and the mistakes in it; without configurations if these are its own."""
+    settings = compose_settings(overrides)
+    found = [*unknown_fields(settings), *apply_file(settings)]
+    config = typed(settings)
+    found += check(config) if not found else []
+    found += networks.check(config) if not found else []
+    return (None, found) if found else derive_roles(settings, config)
+
+
+def _plans(composed: Sequence[tuple[Roles, Sequence[str]]]) -> list[Plan]:
+    labels = distinct_labels([_shown(roles.settings) for roles, _ in composed])
     return [
         plan
-        for label, roles, overrides in zip(labels, composed, jobs, strict=True)
+        for label, (roles, overrides) in zip(labels, composed, strict=True)
         for plan in _expand(roles, roles.config.row.name or label or describe(roles.config), _lasting(overrides))
     ]
 

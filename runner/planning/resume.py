@@ -24,7 +24,7 @@ from runner.results.store import SweepStore, read_results
 YES, NO = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0", "null", "")
 ONE_SHOT_FIELDS = ("resume", "fresh", "budget")
 """Fields that a resumed command does not inherit."""
-SETTLED = frozenset({Status.ok, Status.unsupported})
+SETTLED = frozenset({Status.ok, Status.unsupported, Status.dropped})
 """Statuses of runs that are reused; a run with any other has no number, or a remedy, and is measured again."""
 
 
@@ -37,6 +37,8 @@ class Command:
     """The folder of --config-dir, absolute."""
     jobs: list[list[str]] = field(default_factory=list)
     """The words of each run, if they are no product of the overrides: each also has these."""
+    search: list[str] = field(default_factory=list)
+    """The words of a search that are no overrides: its goal, bounds, budget and space."""
 
     @property
     def measured(self) -> list[str]:
@@ -57,13 +59,13 @@ class Command:
         lasting = [word for word in self.overrides if _key(word) not in ONE_SHOT_FIELDS]
         stored = [word for word in lasting if hide_in_override(word) == word]
         left_out = [_key(word) for word in lasting if word not in stored]
-        jobs = {"jobs": self.jobs} if self.jobs else {}
-        return {"overrides": stored, "config_dir": self.config_dir, "left_out": left_out, **jobs}
+        others = {name: words for name in ("jobs", "search") if (words := getattr(self, name))}
+        return {"overrides": stored, "config_dir": self.config_dir, "left_out": left_out, **others}
 
     def measures_as(self, other: Command, left_out: Sequence[str] = ()) -> bool:
         """Return whether both request the same runs, ignoring fields that were not stored of the other."""
         measured = [word for word in self.measured if _key(word) not in left_out]
-        same = self.config_dir == other.config_dir and self.jobs == other.jobs
+        same = (self.config_dir, self.jobs, self.search) == (other.config_dir, other.jobs, other.search)
         return measured == other.measured and same
 
     def with_value(self, name: str, value: str | None) -> Command:
@@ -116,7 +118,8 @@ def resumed(command: Command, name_of_run: Callable[[str], str | None] | None = 
 def stored_command(folder: Path) -> tuple[Command, list[str]]:
     """Return the command that started a sweep, and the fields that were not stored of it."""
     stored = SweepStore.read_plan(folder)["command"]
-    return Command(stored["overrides"], stored["config_dir"], stored.get("jobs", [])), stored.get("left_out", [])
+    command = Command(stored["overrides"], stored["config_dir"], stored.get("jobs", []), stored.get("search", []))
+    return command, stored.get("left_out", [])
 
 
 def reusable_runs(folder: Path, plans: Sequence[Plan]) -> tuple[dict[int, tuple[Path, Result]], list[str]]:

@@ -24,7 +24,7 @@ from runner.results.status import Status
 
 log = logging.getLogger(__name__)
 
-STATUS_STYLES = {Status.ok: "green", Status.unsupported: "dim", Status.unavailable: "yellow"}
+STATUS_STYLES = {Status.ok: "green", Status.unsupported: "dim", Status.dropped: "dim", Status.unavailable: "yellow"}
 """Every other status is an error: red."""
 
 

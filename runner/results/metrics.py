@@ -85,6 +85,8 @@ def metrics(result: Result) -> dict[str, float]:
             "flips": accuracy.flips,
             "sqnr_db": accuracy.sqnr_db,
             "kl": accuracy.kl,
+            "accuracy_drop_pp": accuracy.drop_pp,
+            "accuracy_drop": accuracy.drop_percent,
             "accuracy_samples": accuracy.samples,
             "accuracy_gate_samples": accuracy.gate_samples,
             **accuracy.scores,

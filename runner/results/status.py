@@ -26,9 +26,12 @@ class Status(StrEnum):
     """Exceeded its time limit."""
     interrupted = "interrupted"
     """Interrupted by the user."""
+    dropped = "dropped"
+    """Left out by a search: it breaks a bound, or is slower than another beyond doubt. Its numbers are stored, not
+    shown."""
 
 
-HARMLESS = frozenset({Status.ok, Status.unsupported, Status.unavailable})
+HARMLESS = frozenset({Status.ok, Status.unsupported, Status.unavailable, Status.dropped})
 """Statuses that leave a sweep's exit code at 0."""
 
 

@@ -87,18 +87,31 @@ class SweepStore:
         Raises:
             OSError: the disk is full, or the folder is not writable.
         """
-        runs = [
-            {
-                "folder": self.run_folder(number).name,
-                "label": plan.label,
-                "fingerprint": plan.fingerprint,
-                "overrides": list(plan.overrides),
-            }
-            for number, plan in enumerate(self._plans)
-        ]
+        runs = [self._run(number) for number in range(len(self._plans))]
         write_json(
             self.folder / PLAN_FILE, {"schema": SCHEMA, "sweep": sweep_id, "command": dict(command), "runs": runs}
         )
+
+    def list_runs(self, numbers: Sequence[int]) -> None:
+        """Write the plan again with other runs: those of a search are not known before it.
+
+        Args:
+            numbers: of the planned runs that belong to the sweep.
+
+        Raises:
+            OSError, ValueError: the plan cannot be read or written.
+        """
+        plan = self.read_plan(self.folder)
+        write_json(self.folder / PLAN_FILE, plan | {"runs": [self._run(number) for number in numbers]})
+
+    def _run(self, number: int) -> dict[str, Any]:
+        plan = self._plans[number]
+        return {
+            "folder": self.run_folder(number).name,
+            "label": plan.label,
+            "fingerprint": plan.fingerprint,
+            "overrides": list(plan.overrides),
+        }
 
     def reused(self, number: int) -> Result | None:
         """Return the result of a planned run that is reused; None if the run is to be measured."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -12,10 +12,30 @@ class Metric:
     unit: str
     """Empty for a ratio, a share or a count."""
     meaning: str
+    better: str = ""
+    """higher or lower: `runner find` can bound it, and optimise what has an interval; empty for what is no merit."""
+    interval: str = ""
+    """What its 95 % interval comes from: replicates, batches or samples; empty for a single number."""
+    percent: bool = False
+    """Whether a share is written in per cent."""
+    other_units: dict[str, float] = field(default_factory=dict)
+    """Further units of a bound, each in the metric's own."""
+
+    @property
+    def shown_unit(self) -> str:
+        """The unit in which a bound is written."""
+        return "%" if self.percent else self.unit
+
+    @property
+    def scale(self) -> float:
+        """What one of that unit is in the metric's own."""
+        return 0.01 if self.percent else 1.0
 
 
 METRICS = {
-    "throughput": Metric("samples/s", "Of the candidate: the geometric mean over its replicates."),
+    "throughput": Metric(
+        "samples/s", "Of the candidate: the geometric mean over its replicates.", "higher", "replicates"
+    ),
     "throughput_ci_low": Metric("samples/s", "Lower end of its 95 % interval, Student's t over replicates."),
     "throughput_ci_high": Metric("samples/s", "Upper end of it."),
     "baseline_throughput": Metric("samples/s", "Of the baseline, measured beside the candidate."),
@@ -24,22 +44,33 @@ METRICS = {
     "speedup_ci_high": Metric("", "Upper end of it."),
     "speedup_all_rounds": Metric("", "The speedup over all rounds, contaminated ones included."),
     "noise_floor": Metric("", "δ: a speedup within 1 ± δ counts as no measurable effect."),
-    "latency_p50_ms": Metric("ms", "Median time of a batch, over all rounds."),
-    "latency_p90_ms": Metric("ms", "90th percentile."),
-    "latency_p99_ms": Metric("ms", "99th percentile; only from 1,000 batches on."),
+    "latency_p50_ms": Metric(
+        "ms", "Median time of a batch, over all rounds.", "lower", "batches", other_units={"s": 1000.0}
+    ),
+    "latency_p90_ms": Metric("ms", "90th percentile.", "lower", "batches", other_units={"s": 1000.0}),
+    "latency_p99_ms": Metric(
+        "ms", "99th percentile; only from 1,000 batches on.", "lower", "batches", other_units={"s": 1000.0}
+    ),
     "latency_max_ms": Metric("ms", "The slowest batch."),
     "latency_samples": Metric("", "Batches that the percentiles are taken from."),
-    "tokens_per_s": Metric("tokens/s", "Generated, or read in texts of different lengths, without padding."),
-    "first_token_ms": Metric("ms", "Median time to the first generated token."),
+    "tokens_per_s": Metric(
+        "tokens/s", "Generated, or read in texts of different lengths, without padding.", "higher", "replicates"
+    ),
+    "first_token_ms": Metric("ms", "Median time to the first generated token.", "lower", other_units={"s": 1000.0}),
     "token_ms": Metric("ms", "Median time per further token."),
     "replicates": Metric("", "Fresh processes of the candidate that were measured."),
     "rounds": Metric("", "Clean rounds in all replicates together."),
     "rounds_contaminated": Metric("", "Rounds that were contaminated and measured again."),
     "minor_faults_per_batch": Metric("", "Page faults of the candidate that needed no disk, per batch."),
     "steady": Metric("", "1 if candidate and baseline reached a steady speed during warm-up, else 0."),
-    "rss_peak_mib": Metric("MiB", "Peak resident memory of the warm process, before its outputs are collected."),
-    "artifact_mib": Metric("MiB", "Size of the files that the backend loaded."),
-    "load_s": Metric("s", "Imports, weights and data of the first process."),
+    "rss_peak_mib": Metric(
+        "MiB",
+        "Peak resident memory of the warm process, before its outputs are collected.",
+        "lower",
+        other_units={"GiB": 1024.0},
+    ),
+    "artifact_mib": Metric("MiB", "Size of the files that the backend loaded.", "lower", other_units={"GiB": 1024.0}),
+    "load_s": Metric("s", "Imports, weights and data of the first process.", "lower"),
     "prepare_s": Metric("s", "To export, quantise and compile, or to read the results from the cache."),
     "first_inference_s": Metric("s", "Of the first inference."),
     "wall_s": Metric("s", "The run's share of the time of its block."),
@@ -54,11 +85,23 @@ METRICS = {
     ),
     "accuracy_delta_ci_low_pp": Metric("pp", "Lower end of its 95 % interval, paired over samples."),
     "accuracy_delta_ci_high_pp": Metric("pp", "Upper end of it."),
+    "accuracy_drop_pp": Metric(
+        "pp", "What is lost: quality of fp32 minus that of the candidate, in percentage points.", "lower", "samples"
+    ),
+    "accuracy_drop": Metric("%", "The same in per cent of fp32's quality: the gate's measure.", "lower", "samples"),
     "accuracy_samples": Metric("", "Samples that were evaluated."),
     "accuracy_gate_samples": Metric("", "About how many samples would decide the gate, if it is uncertain."),
-    "agreement_top1": Metric("", "Share of samples with fp32's answer; of an embedding, with the same neighbour."),
+    "agreement_top1": Metric(
+        "",
+        "Share of samples with fp32's answer; of an embedding, with the same neighbour.",
+        "higher",
+        "samples",
+        percent=True,
+    ),
     "flips": Metric("", "Samples whose answer differs from that of fp32."),
-    "sqnr_db": Metric("dB", "Signal to noise of the outputs, with those of fp32 as the signal; the worst output."),
+    "sqnr_db": Metric(
+        "dB", "Signal to noise of the outputs, with those of fp32 as the signal; the worst output.", "higher"
+    ),
     "kl": Metric("nats", "Kullback-Leibler divergence of the class probabilities from those of fp32, mean."),
     "f1": Metric("", "Of answers to questions, as SQuAD computes it."),
     "reference_f1": Metric("", "The same of fp32."),

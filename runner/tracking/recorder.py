@@ -54,6 +54,7 @@ ENDED = {
     Status.ok: FINISHED,
     Status.unsupported: FINISHED,
     Status.unavailable: FINISHED,
+    Status.dropped: FINISHED,
     Status.interrupted: KILLED,
 }
 """MLflow's statuses of runs; all other statuses become FAILED."""

@@ -13,7 +13,7 @@ from tests.conftest import RunProgram
 from tests.documentation.commands import Shown, shown, write_desk
 
 COMMANDS = shown()
-MEASURES = ("resume",)
+MEASURES = ("resume", "find")
 """Verbs that measure, and take --dry-run for that."""
 PARSED = {"machine": "takes two minutes", "ui": "serves", "provision": "installs", "sync": "needs a server"}
 """Verbs whose commands are only parsed."""
