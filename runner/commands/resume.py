@@ -17,15 +17,17 @@ def main(arguments: Sequence[str]) -> int:
         epilog="Further words are those of a command without a verb: budget=2h, wait=true, fresh=true, --dry-run, …",
     )
     parser.add_argument(
-        "sweep",
-        nargs="?",
+        "words",
+        nargs="*",
+        metavar="[SWEEP] [FIELD=VALUE …]",
         help="last, or its folder, name, prefix of its name or MLflow run id; the newest unfinished one by default",
     )
     options, others = parser.parse_known_args(list(arguments))
-    wanted = options.sweep
-    if wanted is not None and "=" in wanted:  # an override, and no sweep was named
-        others, wanted = [wanted, *others], None
-    words = [*others, f"resume={wanted or 'true'}"]
+    sweeps = [word for word in options.words if "=" not in word]
+    if len(sweeps) > 1:
+        parser.error(f"received {' and '.join(sweeps)}; allowed: one sweep")
+    overrides = [word for word in options.words if "=" in word]
+    words = [*others, *overrides, f"resume={sweeps[0] if sweeps else 'true'}"]
     parsed = run.parse_options(words)
     try:
         command = run.command_of(parsed)

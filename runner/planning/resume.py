@@ -65,7 +65,8 @@ class Command:
     def measures_as(self, other: Command, left_out: Sequence[str] = ()) -> bool:
         """Return whether both request the same runs, ignoring fields that were not stored of the other."""
         measured = [word for word in self.measured if _key(word) not in left_out]
-        same = (self.config_dir, self.jobs, self.search) == (other.config_dir, other.jobs, other.search)
+        searched = [[word for word in one.search if _key(word) != "budget"] for one in (self, other)]
+        same = (self.config_dir, self.jobs) == (other.config_dir, other.jobs) and searched[0] == searched[1]
         return measured == other.measured and same
 
     def with_value(self, name: str, value: str | None) -> Command:

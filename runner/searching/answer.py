@@ -41,13 +41,18 @@ def lines(search: Search, made: dict[int, Result], folder: Path, spent_s: float)
         folder: of the sweep.
         spent_s: wall time so far, in seconds.
     """
-    confirmed = _confirmed(search, made)
-    found = [*_seen(search, made, spent_s)]
     facts: dict[str, Any] = _facts(search, made, spent_s)
-    if confirmed:
+    found = [*_seen(search, made, spent_s)]
+    confirmed = _confirmed(search, made)
+    batches = {number: stored_batches_ms(search.folder_of(number)) for number in confirmed}
+    judged = {number: _bounds(search.request.bounds, made[number], batches[number]) for number in confirmed}
+    facts["confirmed"] = [_row(search, made[number], judged[number]) for number in confirmed]
+    keeping = [number for number in confirmed if Met.broken not in judged[number].values()]
+    if keeping:
+        facts["winner"] = _row(search, made[keeping[0]], judged[keeping[0]])
         found += [*_front(search, made), *_parts(search, made), *_sure(search, facts)]
-        found.append("answer: " + "; ".join(_winner(search, confirmed, made, facts)))
-    elif survivors := search.ranked():
+        found.append("answer: " + "; ".join(_winner(search, keeping, made, judged[keeping[0]], batches[keeping[0]])))
+    elif (survivors := search.ranked()) and not confirmed:
         best = made[survivors[0]]
         found.append(
             f"answer: {best.label} leads the races so far, at {_times(best)} the baseline; it was not confirmed within "
@@ -75,26 +80,30 @@ def _confirmed(search: Search, made: dict[int, Result]) -> list[int]:
     return sorted(numbers, key=merit, reverse=True)
 
 
-def _winner(search: Search, confirmed: Sequence[int], made: dict[int, Result], facts: dict[str, Any]) -> Iterator[str]:
-    request = search.request
-    batches = {number: stored_batches_ms(search.folder_of(number)) for number in confirmed}
-    judged = {number: _bounds(request.bounds, made[number], batches[number]) for number in confirmed}
-    keeping = [number for number in confirmed if Met.broken not in judged[number].values()] or list(confirmed)
-    best = keeping[0]
+def _winner(
+    search: Search, keeping: Sequence[int], made: dict[int, Result], judged: dict[Bound, Met], batches: Sequence[float]
+) -> Iterator[str]:
+    """Yield what to take, what it shows for each bound, by how much it beats the runner-up, and what is not known.
+
+    Args:
+        search: after it has run.
+        keeping: confirmed rows that break no bound, the best first.
+        made: results by the numbers of their plans.
+        judged: what the best shows for each bound.
+        batches: milliseconds of each batch of the best.
+    """
+    request, best = search.request, keeping[0]
     metric, value = QUANTITIES[request.goal], estimate(request.goal, made[best])
     label = made[best].label.removesuffix(", confirmed")
-    facts["winner"] = _row(search, made[best], judged[best])
-    facts["confirmed"] = [_row(search, made[number], judged[number]) for number in confirmed]
     assert value is not None
     name = request.goal.removesuffix("_" + metric.unit.lower()).replace("_", " ")
     yield f"take {label}: {name} {with_unit(value, metric.scale, metric.shown_unit)}, {_times(made[best])} the baseline"
-    for bound, state in judged[best].items():
-        shown = _shown_bound(bound, made[best], batches[best])
-        more = _would_decide(bound, made[best], batches[best]) if state is Met.uncertain else ""
+    for bound, state in judged.items():
+        shown = _shown_bound(bound, made[best], batches)
+        more = _would_decide(bound, made[best], batches) if state is Met.uncertain else ""
         yield f"{bound} is {state} ({shown}){more}"
-    others = [number for number in keeping if number != best]
-    if others:
-        yield _against(request.goal, made[best], made[others[0]])
+    if len(keeping) > 1:
+        yield _against(request.goal, made[best], made[keeping[1]])
     if made[best].settings.get("weights.name") in ("probe", "random"):
         yield f"not known: what it costs trained weights (these are weights={made[best].settings['weights.name']})"
 
@@ -122,7 +131,7 @@ def _shown_bound(bound: Bound, result: Result, batches: Sequence[float]) -> str:
     if bound.name in PERCENTILES:
         late = sum(one > bound.limit for one in batches)
         low, high = binomial_interval(late, len(batches)) if len(batches) else (0.0, 1.0)
-        return f"{late} of {len(batches)} batches are later: {100 * low:.2g} to {100 * high:.2g} %"
+        return f"{late} of {len(batches)} batches are later: {100 * low:.3g} to {100 * high:.3g} %"
     found, metric = estimate(bound.name, result), QUANTITIES[bound.name]
     return "not measured" if found is None else with_unit(found, metric.scale, metric.shown_unit)
 
@@ -212,15 +221,15 @@ def _nearest_miss(search: Search, made: dict[int, Result]) -> str:
     if not search.progression.seen:
         return "none: the budget ended before anything was measured"
     misses = []
-    for number in search.progression.seen:
+    for number in (*search.progression.seen, *search.progression.confirmed):
         result = made.get(number)
-        if result is None or result.status is not Status.dropped:
+        if result is None:
             continue
         for bound in search.request.bounds:
-            found = estimate(bound.name, result)
+            found = _value(bound.name, result, search.folder_of(number))
             excess = bound.excess(found) if found else math.inf
             if 0 < excess < math.inf:
-                misses.append((excess, result.label, bound, found))
+                misses.append((excess, result.label.removesuffix(", confirmed"), bound, found))
     if not misses:
         reasons = {made[number].reason for number in search.progression.seen if number in made}
         return f"none: no combination could be measured: {min(reasons, default='nothing was tried')}"
@@ -228,6 +237,14 @@ def _nearest_miss(search: Search, made: dict[int, Result]) -> str:
     metric = QUANTITIES[bound.name]
     shown = with_unit(found, metric.scale, metric.shown_unit) if found else "–"
     return f"none keeps all bounds; the nearest, {label}, breaks {bound}: {shown}"
+
+
+def _value(name: str, result: Result, folder: Path) -> Estimate | None:
+    """Return what a row shows for a quantity, also one that left a race after its first replicate."""
+    if name in PERCENTILES and (batches := stored_batches_ms(folder)):
+        value = float(np.percentile(batches, 100 * PERCENTILES[name]))
+        return Estimate(value, value, value)
+    return estimate(name, result)
 
 
 def _times(result: Result) -> str:

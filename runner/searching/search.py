@@ -103,7 +103,7 @@ class Search(Sweep):
         on_built: Callable[[], None],
     ) -> dict[int, Result]:
         """Race the candidates, confirm the winner, and take its settings away in turn, within the budget."""
-        with Progress(self._console, len(self.candidates)) as self._progress:
+        with Progress(self._console, len(self.candidates) + 2) as self._progress:
             try:
                 self._run_races(tracker, on_built)
                 self._racing = False
@@ -216,10 +216,12 @@ class Search(Sweep):
         return left
 
     def _confirm(self, survivors: Sequence[int], tracker: Tracker) -> None:
-        """Measure the best and the runner-up afresh beside the baseline."""
-        plans = self._afresh([self._every_plan[number] for number in survivors[:2]])
-        self.progression.confirmed = self._append(plans)
-        say(self._console, f"confirming {' and '.join(self._every_plan[one].label for one in survivors[:2])}")
+        """Measure the best and the runner-up afresh beside the baseline; the runner-up may be one that was beaten."""
+        merits = self.progression.feasible
+        beaten = sorted((number for number in self.race.behind if number in merits), key=lambda one: -merits[one])
+        best = [*survivors, *beaten][:2]
+        self.progression.confirmed = self._append(self._afresh([self._every_plan[number] for number in best]))
+        say(self._console, f"confirming {' and '.join(self._every_plan[one].label for one in best)}")
         self._run_group(self.progression.confirmed, tracker)
 
     def _afresh(self, plans: Sequence[Plan]) -> list[Plan]:
