@@ -104,7 +104,7 @@ def test_mistakes_are_one_line_each(find, tmp_path, others, message):
 
 def test_a_short_budget_ends_in_time_and_is_continued(find, tmp_path):
     """What was dropped stays dropped; the rest is raced."""
-    speeds = [0.02 - 0.0015 * step for step in range(12)]
+    speeds = [round(0.02 - 0.0015 * step, 4) for step in range(12)]
     begun = find(*words(tmp_path, space(tmp_path, speeds), "budget=20s"))
     assert begun.returncode == 0, begun.stdout + begun.stderr
     [sweep] = (tmp_path / "outputs" / "sweeps").iterdir()
