@@ -150,6 +150,7 @@ def search(prepared: Prepared, start: float, *, wide: bool) -> int:
     from runner.results.store import SweepStore
     from runner.searching.answer import lines
     from runner.searching.search import Search
+    from runner.searching.surrogate import promising
 
     console = BrokenPipeSafeConsole()
     config_dir, plans = prepared.command.config_dir, prepared.plans
@@ -160,7 +161,16 @@ def search(prepared: Prepared, start: float, *, wide: bool) -> int:
 
     def sweep_of(store: SweepStore) -> Search:
         request = prepared.request
-        return Search(store, plans, console, request=request, compose=compose, conclude=lines, start=start)
+        return Search(
+            store,
+            plans,
+            console,
+            request=request,
+            compose=compose,
+            conclude=lines,
+            promising=promising,
+            start=start,
+        )
 
     with run.hydra_with(config_dir):
         target = composition.sweep_folder(prepared.first)

@@ -16,7 +16,7 @@ from runner.config.durations import in_words
 from runner.reporting.answer import paired_logs
 from runner.results.result import Result
 from runner.results.status import Status
-from runner.searching import missed
+from runner.searching import surrogate
 from runner.searching.bounds import QUANTITIES, Bound, Met
 from runner.searching.quantities import PERCENTILES, binomial_interval, estimate
 from runner.searching.quantities import judge as judge_bound
@@ -102,6 +102,8 @@ def _winner(
         shown = _shown_bound(bound, made[best], batches)
         more = _would_decide(bound, made[best], batches) if state is Met.uncertain else ""
         yield f"{bound} is {state} ({shown}){more}"
+    if search.progression.preset != request.confirm:
+        yield f"confirmed with measure={search.progression.preset}: {request.confirm} would have exceeded the budget"
     if len(keeping) > 1:
         yield _against(request.goal, made[best], made[keeping[1]])
     if made[best].settings.get("weights.name") in ("probe", "random"):
@@ -205,7 +207,7 @@ def _sure(search: Search, facts: dict[str, Any]) -> Iterator[str]:
         facts["probability_missed"] = 0.0 if all(one < NEAR for one in beaten) else None
         yield f"every combination was seen{rest}"
         return
-    chance = missed.probability(search, unseen, NEAR)
+    chance = surrogate.probability(search, unseen, NEAR)
     facts["probability_missed"] = chance
     if chance is None:
         yield f"{len(unseen)} combinations were not seen, and too few were to say what they would show"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,8 +152,10 @@ def shown(bound: Bound, result: Result, batches: list[float]) -> str:
 
 def in_words(found: Estimate, scale: float, unit: str) -> str:
     """Return an estimate with its interval, if it has one, and its unit."""
-    values: Mapping[str, float] = {name: getattr(found, name) / scale for name in ("value", "low", "high")}
-    space = "" if unit in ("", "%") else " "
-    if found.low == found.high:
-        return f"{values['value']:.4g}{space}{unit}"
-    return f"{values['value']:.3g} ({values['low']:.3g} … {values['high']:.3g}){space}{unit}"
+    value, low, high = (_digits(one / scale) for one in (found.value, found.low, found.high))
+    shown = f"{value} {unit}".strip()
+    return shown if found.low == found.high else f"{shown} ({low} … {high})"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"

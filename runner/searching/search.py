@@ -14,7 +14,9 @@ from statistics import fmean
 from rich.console import Console
 
 from runner import exit_codes
+from runner.config.schema import MeasureConfig
 from runner.errors import ConfigurationError
+from runner.measuring.block_run import BlockRun
 from runner.measuring.row_group import RowGroup
 from runner.measuring.sweep import Sweep
 from runner.planning.blocks import group
@@ -25,7 +27,7 @@ from runner.results.status import Status
 from runner.results.store import SweepStore
 from runner.searching.race import UNDECIDED, Race, RaceRun
 from runner.searching.racing import goal_logs
-from runner.searching.words import Request
+from runner.searching.words import CONFIRMATIONS, Request
 from runner.tracking.recorder import Tracker
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,9 @@ log = logging.getLogger(__name__)
 AT_ONCE = 6
 """Newcomers in a race: with the best so far, a round of them stays below 20 s for most networks."""
 CONFIRM_SHARE = 0.35
-"""Share of the budget that is kept for the confirmation, until races show how long a replicate takes."""
+"""Share of the budget that is kept for the confirmation until a race shows how long a replicate takes."""
+ONCE_PHASES = ("prepare", "first inference", "accuracy", "reference accuracy", "evidence")
+"""Phases of a member's first replicate alone."""
 FINISH_S = 5.0
 """Seconds for the tables and the page."""
 
@@ -41,6 +45,9 @@ ComposeMore = Callable[[Sequence[Sequence[str]]], list[Plan]]
 """Returns the plans of further jobs."""
 Conclude = Callable[["Search", dict[int, Result], Path, float], list[str]]
 """Returns sentences for a search, its results, its folder and the seconds that it took."""
+
+Promising = Callable[["Search", Sequence[int], int], list[int]]
+"""Returns so many of the candidates that wait: those to race next."""
 
 
 @dataclass
@@ -51,10 +58,14 @@ class Progression:
     """Candidates that were raced, or left out because their precision variant breaks a bound."""
     confirmed: list[int] = field(default_factory=list)
     """Plans of the confirmation: the winner's first."""
+    preset: str = ""
+    """Of `measure`, with which they were measured."""
     parts: list[int] = field(default_factory=list)
     """Plans of the ablation of the winner."""
     replicate_s: list[float] = field(default_factory=list)
     """Seconds that one replicate of one member took, in each race."""
+    extra_s: list[float] = field(default_factory=list)
+    """Seconds that each race took besides: to make artifacts, for evidence and accuracy."""
     feasible: dict[int, float] = field(default_factory=dict)
     """By candidate, the mean logarithm of its goal over the baseline's, such that more is better."""
 
@@ -71,6 +82,7 @@ class Search(Sweep):
         request: Request,
         compose: ComposeMore,
         conclude: Conclude,
+        promising: Promising,
         start: float,
     ) -> None:
         """Keep the candidates.
@@ -82,6 +94,7 @@ class Search(Sweep):
             request: goal, bounds and budget.
             compose: makes the plans of the confirmation.
             conclude: says what was found, see :func:`runner.searching.answer.lines`.
+            promising: chooses who is raced next, see :func:`runner.searching.surrogate.promising`.
             start: when the command started, by the monotonic clock.
         """
         super().__init__(store, plans, console)
@@ -91,9 +104,11 @@ class Search(Sweep):
         self._every_plan = plans
         self._compose = compose
         self._conclude = conclude
+        self._promising = promising
         self._start = start
         self._end = start + request.budget_s - FINISH_S
         self._racing = True
+        self._presets: dict[str, MeasureConfig] = {}
         self.race = Race(request, self._end - CONFIRM_SHARE * request.budget_s)
 
     def run(
@@ -164,30 +179,40 @@ class Search(Sweep):
 
     def _choose(self, waiting: Sequence[int]) -> list[int]:
         """Return the newcomers of the next race: of one baseline, one precision variant each at first."""
-        return group(self._every_plan, list(waiting))[:AT_ONCE]
+        return self._promising(self, group(self._every_plan, list(waiting)), AT_ONCE)
 
     def _has_time_to_race(self) -> bool:
         """Return whether a race of two replicates, and the confirmation after it, end within the budget."""
         seconds = self.progression.replicate_s
         if seconds:
             replicate_s = fmean(seconds[-3:])
-            confirm_s = self._confirmation_s(replicate_s)
+            confirm_s = self._confirmation_s(replicate_s, self.request.confirm)
             self.race.deadline = self._end - confirm_s
-            return time.monotonic() + 2 * (AT_ONCE + 2) * replicate_s < self.race.deadline
+            race_s = 2 * (AT_ONCE + 2) * replicate_s + min(self.progression.extra_s)
+            return time.monotonic() + race_s < self.race.deadline
         return time.monotonic() < self.race.deadline
 
-    def _confirmation_s(self, replicate_s: float) -> float:
-        """Return the seconds that the confirmation takes: three members in every replicate, and longer slices."""
-        replicates = {"publish": 8, "standard": 5, "quick": 3}[self.request.confirm]
-        longer = {"publish": 2.0, "standard": 1.6, "quick": 1.0}[self.request.confirm]
-        return 3 * replicates * replicate_s * longer
+    def _confirmation_s(self, replicate_s: float, preset: str) -> float:
+        """Return the seconds that the confirmation takes: three members, for longer than in a race."""
+        if preset not in self._presets:
+            [plan] = self._afresh([self._every_plan[0]], preset)
+            self._presets[preset] = plan.config.measure
+        now, then = self._every_plan[0].config.measure, self._presets[preset]
+        start_s = max(0.0, replicate_s - _timed_s(now))
+        return 3 * then.replicates * (start_s + _timed_s(then))
 
     def _note(self, ended: Sequence[int], seconds: float) -> None:
         """Keep what a race showed."""
         members = [row.member for number in ended if (row := self.race.rows.get(number)) is not None]
-        if members:
-            turns = max(member.replicates for member in members) * (len(members) + 1)
-            self.progression.replicate_s.append(seconds / turns)
+        each = [
+            sum(spent for phase, spent in member.timer.seconds.items() if phase not in ONCE_PHASES) / member.replicates
+            for member in members
+            if member.replicates
+        ]
+        if each:
+            self.progression.replicate_s.append(fmean(each))
+            turns = sum(member.replicates for member in members) + max(member.replicates for member in members)
+            self.progression.extra_s.append(max(0.0, seconds - fmean(each) * turns))
         for number in ended:
             if number not in self.progression.seen:
                 self.progression.seen.append(number)
@@ -216,18 +241,27 @@ class Search(Sweep):
         return left
 
     def _confirm(self, survivors: Sequence[int], tracker: Tracker) -> None:
-        """Measure the best and the runner-up afresh beside the baseline; the runner-up may be one that was beaten."""
+        """Measure the best and the runner-up afresh beside the baseline; the runner-up may be one that was beaten.
+
+        With the preset that was asked for, or the longest that ends within the budget.
+        """
+        replicate_s = fmean(self.progression.replicate_s[-3:])
+        left = CONFIRMATIONS[CONFIRMATIONS.index(self.request.confirm) :]
+        fitting = [one for one in left if time.monotonic() + self._confirmation_s(replicate_s, one) <= self._end]
+        self.progression.preset = (fitting or left[-1:])[0]
         merits = self.progression.feasible
         beaten = sorted((number for number in self.race.behind if number in merits), key=lambda one: -merits[one])
         best = [*survivors, *beaten][:2]
-        self.progression.confirmed = self._append(self._afresh([self._every_plan[number] for number in best]))
+        self.progression.confirmed = self._append(
+            self._afresh([self._every_plan[number] for number in best], self.progression.preset)
+        )
         say(self._console, f"confirming {' and '.join(self._every_plan[one].label for one in best)}")
         self._run_group(self.progression.confirmed, tracker)
 
-    def _afresh(self, plans: Sequence[Plan]) -> list[Plan]:
-        """Return plans that measure the same with the preset of the confirmation."""
+    def _afresh(self, plans: Sequence[Plan], preset: str) -> list[Plan]:
+        """Return plans that measure the same with a preset."""
         own = [[word for word in plan.overrides if not word.startswith("measure=")] for plan in plans]
-        made = self._compose([[*words, f"measure={self.request.confirm}"] for words in own])
+        made = self._compose([[*words, f"measure={preset}"] for words in own])
         return [replace(plan, label=f"{old.label}, confirmed") for plan, old in zip(made, plans, strict=True)]
 
     def _ablate(self, winner: int, tracker: Tracker) -> None:
@@ -262,7 +296,7 @@ class Search(Sweep):
     def _open_block(self, name: str, plans: Mapping[int, Plan]) -> RowGroup:
         """Return a race, or a block of a fixed plan."""
         if not self._racing:
-            return super()._open_block(name, plans)
+            return BlockRun(name, plans, self._store, self._references, self._progress)
         return RaceRun(name, plans, self._store, self._references, self._progress, race=self.race)
 
     def _to_record(self, ended: list[int]) -> list[int]:
@@ -295,6 +329,11 @@ class Search(Sweep):
     def answer(self, made: dict[int, Result]) -> list[str]:
         """Return what was found, in sentences."""
         return self._conclude(self, made, self._store.folder, time.monotonic() - self._start)
+
+
+def _timed_s(measure: MeasureConfig) -> float:
+    """Return the seconds that a member is timed in one replicate, with settling."""
+    return 2 * measure.rounds * (measure.slice_s + measure.settle_s)
 
 
 def _one_of_each(numbers: Sequence[int], variants: Sequence[str]) -> list[int]:

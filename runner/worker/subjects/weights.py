@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from runner.job import Data, Subject
 from runner.protocol import BUNDLED_SAMPLES
 from runner.worker.artifacts.cache import Fetch, Recipe
-from runner.worker.data.datasets import FITTING_SAMPLES, Dataset
+from runner.worker.data.datasets import FITTING_IMAGES, Dataset
 from runner.worker.data.images import open_images
 from runner.worker.data.preprocessing import Preprocessing, imagenet
 from runner.worker.failures import BadInput, Refused, Unavailable
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 JUDGED_SAMPLES = 32
 """Images on which a probe is judged: others than those that fit it, if there are so many."""
-PROBE_VERSION = 3
+PROBE_VERSION = 4
 """Part of the cache key. Increment it when the way of making probes changes: cached ones become invalid."""
 FILE_VERSION = 1
 """The same for the reading of files of weights."""
@@ -336,7 +336,7 @@ def probe_recipe(library: Library, subject: Subject, seed: int, dataset: Dataset
         "image_size": subject.image_size,
         "seed": seed,
         "classes": classes,
-        "training": dataset.digest_of(dataset.training[:FITTING_SAMPLES]),
+        "training": dataset.digest_of(dataset.training[:FITTING_IMAGES]),
         "version": PROBE_VERSION,
     }
     return Recipe("probe", key, build)

@@ -1,4 +1,4 @@
-"""How likely it is that a combination that was not seen is better than the best that was.
+"""What the combinations that were seen say about the others: which to race next, and whether a better one was missed.
 
 A Gaussian process (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, chapter 2) is fitted to the
 logarithm of the goal over the settings; the unseen ones are drawn from it together.
@@ -41,6 +41,24 @@ def probability(search: Search, unseen: Sequence[int], factor: float) -> float |
     draws = _draw(features[: len(seen)], np.array([merits[number] for number in seen]), features[len(seen) :])
     best = max(merits.values()) + math.log(factor)
     return float((draws.max(axis=0) > best).mean())
+
+
+def promising(search: Search, waiting: Sequence[int], count: int) -> list[int]:
+    """Return the candidates that are the best of the unseen in most draws: Thompson sampling, for a whole race at once.
+
+    Args:
+        search: between two races.
+        waiting: candidates, in an order that holds as long as too few were seen.
+        count: of the candidates to return.
+    """
+    merits = search.progression.feasible
+    if len(merits) < MIN_SEEN or len(waiting) <= count:
+        return list(waiting)[:count]
+    seen = list(merits)
+    features = encode([search.plan(number).overrides for number in (*seen, *waiting)])
+    draws = _draw(features[: len(seen)], np.array([merits[number] for number in seen]), features[len(seen) :])
+    wins = np.bincount(draws.argmax(axis=0), minlength=len(waiting))
+    return [waiting[place] for place in np.lexsort((-draws.mean(axis=1), -wins))[:count]]
 
 
 def encode(words: Sequence[Sequence[str]]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The probability that something better was not seen."""
+"""What the combinations that were seen say about the others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from runner.searching.missed import encode, probability
+from runner.searching.surrogate import encode, probability, promising
 
 
 @dataclass
@@ -69,3 +69,17 @@ def test_too_few_say_nothing():
 
 def test_words_are_encoded():
     assert np.array_equal(encode([("a", "b"), ("a", "c")]), [[1, 1, 0], [1, 0, 1]])
+
+
+def test_the_most_promising_are_raced_next():
+    """Of a grid whose effects add up, the corner that was not seen."""
+    search, _ = grid(best_unseen=True)
+    for number in (0, 1, 5, 18):
+        search.feasible.pop(number)
+    assert promising(search, [0, 1, 5, 18, 19], 2) == [19, 18]
+
+
+def test_the_given_order_holds_until_enough_were_seen():
+    search, _ = grid(best_unseen=True)
+    search.feasible = dict.fromkeys(range(7), 0.0)
+    assert promising(search, [12, 7, 19], 2) == [12, 7]
