@@ -25,9 +25,13 @@ from runner.processes.launch import build_launches
 from runner.results.plan import Plan
 from runner.results.status import RunFailed
 from runner.searching.bounds import GOALS, QUANTITIES
-from runner.searching.space import Space, read_space
+from runner.searching.space import Space, drawn, read_space
 from runner.searching.words import Request, check_for_model, parse
 
+MAX_CANDIDATES = 400
+"""Of a larger space so many are drawn at random: composing one takes 0.1 s, and few budgets see as many."""
+SEED = 0
+"""Of the drawing: a resumed search draws the same."""
 MEASURE = "measure=quick"
 """How candidates are raced unless the command line says otherwise."""
 
@@ -70,11 +74,10 @@ def _find(request: Callable[[], Request], config_dir: str | None, start: float, 
     """Prepare a search, and describe or run it; return the exit code."""
     signals.install_handlers()
     try:
-        prepared = prepare(request(), config_dir)
         if options.dry_run:
-            _describe(prepared)
+            _describe(prepare(request(), config_dir, quickly=True))
             return exit_codes.OK
-        return search(prepared, start, wide=options.wide)
+        return search(prepare(request(), config_dir), start, wide=options.wide)
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     except ConfigurationError as error:
@@ -98,8 +101,13 @@ class Prepared:
     """The words of the first candidate."""
 
 
-def prepare(request: Request, config_dir: str | None) -> Prepared:
-    """Compose every combination of the space, and leave out what is not possible here.
+def prepare(request: Request, config_dir: str | None, *, quickly: bool = False) -> Prepared:
+    """Compose the combinations of the space, and leave out what is not possible here.
+
+    Args:
+        request: goal, bounds, space and settings.
+        config_dir: a folder with further groups.
+        quickly: compose one combination for each choice of axes only, to describe the space.
 
     Raises:
         ConfigurationError: goal, bounds, space or settings hold mistakes, or there is nothing to search.
@@ -112,7 +120,8 @@ def prepare(request: Request, config_dir: str | None) -> Prepared:
         try:
             composition.refuse_code(request.overrides)
             space = read_space(request.space, request.overrides, folder)
-            jobs = [_words(request, space, own) for own in space.combinations]
+            chosen = space.representatives if quickly else drawn(space, MAX_CANDIDATES, SEED)
+            jobs = [_words(request, space, own) for own in chosen]
             plans, refused = possible_plans(jobs)
         except composition.COMPOSITION_ERRORS as error:
             raise diagnostics.diagnose(request.overrides, error) from error
@@ -127,7 +136,8 @@ def prepare(request: Request, config_dir: str | None) -> Prepared:
             reasons[reason] += 1
         else:
             possible.append(plan)
-    _check_size(request, space, possible, reasons)
+    if not quickly or len(space.combinations) == len(chosen):
+        _check_size(request, space, possible, reasons)
     own = [word for word in request.words() if word not in request.overrides]
     command = Command(list(request.overrides), config_dir, search=own)
     return Prepared(request, command, space, possible, reasons, jobs[0])
@@ -169,6 +179,7 @@ def search(prepared: Prepared, start: float, *, wide: bool) -> int:
             compose=compose,
             conclude=lines,
             promising=promising,
+            drawn_from=total if (total := len(prepared.space.combinations)) > MAX_CANDIDATES else 0,
             start=start,
         )
 
@@ -231,21 +242,23 @@ def _describe(prepared: Prepared) -> None:
     total = len(prepared.space.combinations)
     bounds = f" under {', '.join(map(str, request.bounds))}" if request.bounds else ""
     say(f"goal: {request.goal} ({'more' if request.maximises else 'less'} is better){bounds}")
-    say(f"space {request.space}: {total} combinations, of which {len(prepared.plans)} can run here")
-    for name, values in _axes(prepared.plans).items():
+    drawing = f", of which {MAX_CANDIDATES} are drawn at random" if total > MAX_CANDIDATES else ""
+    say(f"space {request.space}: {total} combinations{drawing}")
+    for name, values in _axes(prepared.space.combinations).items():
         say(f"  {name}: {', '.join(values)}")
     for reason, count in prepared.refused.most_common():
-        say(f"  left out, {count}: {reason}")
+        choices = "choice" if count == 1 else "choices"
+        say(f"  {count} of {len(prepared.space.representatives)} {choices} left out: {reason}")
     say(
         f"plan: within {in_words(request.budget_s)}, races of a few candidates beside the best so far; then the best "
         f"two afresh with measure={request.confirm}, and what each setting contributes. Nothing was launched"
     )
 
 
-def _axes(plans: Sequence[Plan]) -> dict[str, list[str]]:
+def _axes(combinations: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for plan in plans:
-        for word in plan.overrides:
+    for words in combinations:
+        for word in words:
             name, _, value = word.partition("=")
             if value not in found.setdefault(name, []):
                 found[name].append(value)

@@ -152,11 +152,9 @@ def _seen(search: Search, made: dict[int, Result], spent_s: float) -> Iterator[s
     seen = search.progression.seen
     reasons = Counter(_kind(made[number]) for number in seen if number in made)
     counted = ", ".join(f"{count} {kind}" for kind, count in reasons.most_common())
-    total = len(search.candidates)
-    yield (
-        f"search: {len(seen)} of {total} combinations seen ({counted or 'none'}), in {in_words(spent_s)} of "
-        f"{in_words(search.request.budget_s)}"
-    )
+    drawn = f" drawn from {search.drawn_from}" if search.drawn_from else ""
+    within = f"in {in_words(spent_s)} of {in_words(search.request.budget_s)}"
+    yield f"search: {len(seen)} of {len(search.candidates)} combinations{drawn} seen ({counted or 'none'}), {within}"
 
 
 def _kind(result: Result) -> str:

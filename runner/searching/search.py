@@ -83,6 +83,7 @@ class Search(Sweep):
         compose: ComposeMore,
         conclude: Conclude,
         promising: Promising,
+        drawn_from: int,
         start: float,
     ) -> None:
         """Keep the candidates.
@@ -95,6 +96,7 @@ class Search(Sweep):
             compose: makes the plans of the confirmation.
             conclude: says what was found, see :func:`runner.searching.answer.lines`.
             promising: chooses who is raced next, see :func:`runner.searching.surrogate.promising`.
+            drawn_from: number of combinations that the candidates were drawn from; 0 if they are all.
             start: when the command started, by the monotonic clock.
         """
         super().__init__(store, plans, console)
@@ -105,6 +107,7 @@ class Search(Sweep):
         self._compose = compose
         self._conclude = conclude
         self._promising = promising
+        self.drawn_from = drawn_from
         self._start = start
         self._end = start + request.budget_s - FINISH_S
         self._racing = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ class Space:
     """The words of each, without those that all share."""
     fixed: tuple[str, ...]
     """The words that all share."""
+    representatives: list[tuple[str, ...]]
+    """One combination for each choice of axes, without what their options vary: enough to tell what can run."""
     added: tuple[str, ...]
     """Fields outside a group, such as batch_size, on which the candidates differ: their baseline keeps one value."""
 
@@ -60,9 +63,11 @@ def read_space(name: str, overrides: Sequence[str], config_dir: Path | None = No
     fixed = tuple(words[0] for key, words in given.items() if len(words) == 1 and key not in axes)
     outer = axes | {key: words for key, words in given.items() if len(words) > 1 or key in axes}
     combinations: dict[frozenset[str], tuple[str, ...]] = {}
+    representatives: list[tuple[str, ...]] = []
     for chosen in itertools.product(*outer.values()):
         inner = _worth_trying((*chosen, *fixed), lists, config_dir)
         own = {key: words for key, words in inner.items() if key not in outer and key not in given}
+        representatives.append((*chosen, *(words[0] for words in own.values())))
         for rest in itertools.product(*own.values()):
             combination = (*chosen, *rest)
             combinations.setdefault(frozenset(combination), combination)
@@ -71,7 +76,15 @@ def read_space(name: str, overrides: Sequence[str], config_dir: Path | None = No
                 raise ConfigurationError([Mistake("space", name, allowed, "Narrow it: backend=ort precision=int8")])
     varied = {_key(word) for words in combinations.values() for word in words}
     added = tuple(sorted(key for key in varied if "." not in key and not (CONF / key).is_dir()))
-    return Space(name, list(combinations.values()), fixed, added)
+    return Space(name, list(combinations.values()), fixed, representatives, added)
+
+
+def drawn(space: Space, count: int, seed: int) -> list[tuple[str, ...]]:
+    """Return so many combinations, drawn at random, the representatives among them; all if there are no more."""
+    if len(space.combinations) <= count:
+        return space.combinations
+    others = [one for one in space.combinations if one not in set(space.representatives)]
+    return [*space.representatives, *random.Random(seed).sample(others, max(0, count - len(space.representatives)))]
 
 
 def _read(name: str) -> tuple[Axes, list[str]]:

@@ -78,7 +78,7 @@ def test_a_dry_run_shows_the_space(find, tmp_path):
     file = space(tmp_path, [0.02, 0.01], precision=["fp32", "bf16"])
     done = find(*words(tmp_path, file, "--dry-run"))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 combinations, of which " in done.stdout
+    assert "space.yaml: 4 combinations\n" in done.stdout
     assert "backend.options.batch_s: 0.02, 0.01" in done.stdout
     assert not (tmp_path / "outputs" / "sweeps").exists()
 

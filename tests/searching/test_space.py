@@ -8,7 +8,7 @@ import yaml
 from runner.config import composition
 from runner.errors import ConfigurationError
 from runner.paths import CONF
-from runner.searching.space import SPACES, read_space
+from runner.searching.space import SPACES, drawn, read_space
 
 pytestmark = pytest.mark.usefixtures("hydra_context")
 
@@ -104,3 +104,20 @@ def test_a_file_that_is_no_yaml(tmp_path):
 def test_a_space_that_does_not_exist():
     with pytest.raises(ConfigurationError, match=r"small, wide, or a file. Did you mean small\?"):
         read_space("smal", [])
+
+
+def test_a_large_space_is_drawn_from(tmp_path):
+    """The same each time, with one of each choice of axes."""
+    file = write(tmp_path, {"axes": {"backend": ["ort", "openvino"], "seed": list(range(100))}})
+    space = read_space(file, [])
+    assert len(space.combinations) == 200
+    found = drawn(space, 210, 0)
+    assert found == space.combinations
+    (tmp_path / "backend").mkdir()
+    mine = {"name": "mine", "worth_trying": {"small": {"seed": list(range(50))}}}
+    (tmp_path / "backend" / "mine.yaml").write_text(yaml.safe_dump(mine))
+    space = read_space(write(tmp_path, {"axes": {"backend": ["mine"]}, "worth_trying": ["small"]}), [], tmp_path)
+    found = drawn(space, 10, 0)
+    assert len(set(found)) == 10
+    assert found[0] == ("backend=mine", "seed=0")
+    assert found == drawn(space, 10, 0)
