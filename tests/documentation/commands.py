@@ -113,7 +113,7 @@ def _parse(page: str, line: str, real: list[str] | None) -> Shown | None:
         page,
         tuple(shlex.split(words, comments=True)),
         variables,
-        bool(found["refused"]),
+        bool(found["refused"]) and not verb,
         None if real is None or verb else tuple(real),
     )
 
