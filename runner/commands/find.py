@@ -56,7 +56,19 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--config-dir", metavar="FOLDER", help="a folder with further groups")
     options = parser.parse_intermixed_args(list(arguments))
     folder = str(Path(options.config_dir).absolute()) if options.config_dir else None
-    return _find(lambda: parse(options.words), folder, start, options)
+    return _find(lambda: parse(_without_resume(options.words)), folder, start, options)
+
+
+def _without_resume(words: Sequence[str]) -> Sequence[str]:
+    """Return the words of a new search.
+
+    Raises:
+        ConfigurationError: one asks to resume another.
+    """
+    for word in words:
+        if word.startswith("resume="):
+            raise ConfigurationError([Mistake("resume", word, "words of a new search", "Take runner resume NAME")])
+    return words
 
 
 def resume(command: Command, options: argparse.Namespace) -> int:

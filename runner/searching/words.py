@@ -19,6 +19,12 @@ DEFAULT_SPACE = "small"
 OWN = ("goal", "budget", "space", "bound", "confirm")
 """Fields of a search: what is not a setting of a run."""
 CONFIRMATIONS = ("publish", "standard", "quick")
+NOT_SEARCHED = {
+    "aa": "Leave it out, or measure it without find",
+    "ablate": "Leave it out: a search ends in an ablation of its winner",
+    "fresh": "Leave it out: give the command again",
+}
+"""Fields of a command that have no meaning in a search, and the remedy."""
 NO_QUALITY = ("accuracy_drop", "accuracy_drop_pp")
 """Quantities that need right answers."""
 OF_TEXT = ("tokens_per_s", "first_token_ms")
@@ -71,6 +77,7 @@ def parse(words: Sequence[str]) -> Request:
             elif name in OWN and sign:
                 values[name] = value.strip("'\"")
             else:
+                _refuse(word, name)
                 others.append(word)
         except ConfigurationError as error:
             mistakes += error.mistakes
@@ -85,6 +92,18 @@ def parse(words: Sequence[str]) -> Request:
         raise ConfigurationError(mistakes)
     space = values.get("space", DEFAULT_SPACE)
     return Request(goal, tuple(dict.fromkeys(bounds)), budget_s, space, confirm, tuple(others))
+
+
+def _refuse(word: str, name: str) -> None:
+    """Refuse a word that has no meaning in a search.
+
+    Raises:
+        ConfigurationError: it has none.
+    """
+    if word == "measure=check":
+        raise ConfigurationError([Mistake("measure", "check", "quick, standard or publish: a search measures")])
+    if name in NOT_SEARCHED:
+        raise ConfigurationError([Mistake(name, word, "settings of a run", NOT_SEARCHED[name])])
 
 
 def check_for_model(request: Request, config: RunConfig) -> list[Mistake]:

@@ -92,6 +92,7 @@ def test_a_dry_run_shows_the_space(find, tmp_path):
         (["backend.options.batch_s=0.01"], "space: received '1 combination'; allowed: at least two"),
         (["throughput>=100", "throughput<=50"], "bounds that one configuration can keep together"),
         (["model.nam=x"], "model.nam"),
+        (["resume=true"], "resume: received 'resume=true'; allowed: words of a new search. Take runner resume NAME"),
     ],
 )
 def test_mistakes_are_one_line_each(find, tmp_path, others, message):

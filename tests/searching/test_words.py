@@ -43,6 +43,8 @@ def test_the_words_of_a_request_ask_for_it_again():
         ("budget=0s", "a duration such as 30m"),
         ("confirm=publsh", "Did you mean publish?"),
         ("goal=accuracy_drop", "goal: received 'accuracy_drop'"),
+        ("ablate=true", "a search ends in an ablation of its winner"),
+        ("measure=check", "a search measures"),
     ],
 )
 def test_mistakes(word, message):
