@@ -102,7 +102,7 @@ class Sweep:
 
     def exit_code(self, made: dict[int, Result]) -> int:
         """Return the exit code for the statuses of the runs."""
-        return exit_codes.OK if all(result.is_harmless for result in made.values()) else exit_codes.FAILED
+        return exit_code(list(made.values()))
 
     def save_the_rest(self) -> list[str]:
         """Try again to write the results that could not be written; return a line for each that still cannot."""
@@ -202,3 +202,8 @@ class Sweep:
             result = replace(result, status=status, reason=reason, measurement=None, accuracy=None, evidence=[])
             self._unsaved[number] = result
         return result
+
+
+def exit_code(results: Sequence[Result]) -> int:
+    """Return the exit code for the statuses of runs."""
+    return exit_codes.OK if all(result.is_harmless for result in results) else exit_codes.FAILED

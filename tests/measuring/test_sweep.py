@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from runner.config.labels import distinct_labels
-from runner.measuring.session import exit_code
+from runner.measuring.sweep import exit_code
 from runner.paths import PROJECT
 from runner.results.status import HARMLESS, Status
 from tests.conftest import FAKE, RunProgram
