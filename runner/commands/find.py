@@ -109,8 +109,6 @@ class Prepared:
     plans: list[Plan]
     refused: Counter[str]
     """Why combinations are not possible here, and how many."""
-    first: list[str]
-    """The words of the first candidate."""
 
 
 def prepare(request: Request, config_dir: str | None, *, quickly: bool = False) -> Prepared:
@@ -152,7 +150,7 @@ def prepare(request: Request, config_dir: str | None, *, quickly: bool = False) 
         _check_size(request, space, possible, reasons)
     own = [word for word in request.words() if word not in request.overrides]
     command = Command(list(request.overrides), config_dir, search=own)
-    return Prepared(request, command, space, possible, reasons, jobs[0])
+    return Prepared(request, command, space, possible, reasons)
 
 
 def search(prepared: Prepared, start: float, *, wide: bool) -> int:
@@ -196,7 +194,7 @@ def search(prepared: Prepared, start: float, *, wide: bool) -> int:
         )
 
     with run.hydra_with(config_dir):
-        target = composition.sweep_folder(prepared.first)
+        target = composition.sweep_folder(plans[0].overrides)
     return run_session(prepared.command, plans, target, console, wide=wide, sweep_of=sweep_of)
 
 

@@ -135,7 +135,7 @@ class Search(Sweep):
                 self.interrupted = True
             finally:
                 unseen = self.candidates if self.interrupted else []  # so that it is found as unfinished
-                self._store.list_runs(sorted({*self._results, *unseen}))
+                self._list(sorted({*self._results, *unseen}))
         return dict(sorted(self._results.items()))
 
     def ranked(self) -> list[int]:
@@ -159,7 +159,7 @@ class Search(Sweep):
             chosen = self._choose(waiting)
             if not chosen:
                 break
-            self._store.list_runs(sorted({*self._results, *best, *chosen}))
+            self._list(sorted({*self._results, *best, *chosen}))
             begin = time.monotonic()
             ended = self._run_block([*best, *chosen], tracker)
             self._note(ended, time.monotonic() - begin)
@@ -283,6 +283,13 @@ class Search(Sweep):
             self.progression.parts.append(number)
             self._run_group([number], tracker)
 
+    def _list(self, numbers: Sequence[int]) -> None:
+        """Name the runs in the plan on disk; a full disk costs a search only that it cannot be resumed."""
+        try:
+            self._store.list_runs(numbers)
+        except (OSError, ValueError) as error:
+            say(self._console, f"the plan of this search could not be written, so it cannot be resumed: {error}")
+
     def _append(self, plans: Sequence[Plan]) -> list[int]:
         first = len(self._every_plan)
         self._every_plan += plans
@@ -290,7 +297,7 @@ class Search(Sweep):
 
     def _run_group(self, numbers: Sequence[int], tracker: Tracker) -> None:
         """Measure runs that may need several blocks: not all fit beside each other in memory."""
-        self._store.list_runs(sorted({*self._results, *numbers}))
+        self._list(sorted({*self._results, *numbers}))
         waiting = list(numbers)
         while waiting and not self.interrupted:
             ended = self._run_block(group(self._every_plan, waiting), tracker)
