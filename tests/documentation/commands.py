@@ -23,7 +23,7 @@ PAGES = sorted(
     if file.name != "CHANGELOG.md"  # its commands are those of their time
 )  # fmt: skip
 FENCED = re.compile(
-    r"(?:^<!-- run: (?P<real>.*) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL
+    r"(?:^<!-- run:(?P<real>.*)-->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL
 )
 """A block of code, and the overrides in a comment above it: its first command that measures is then run for real."""
 INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )?(?:runner|python -m runner) [^`\n]+)`")
