@@ -50,7 +50,11 @@ def test_a_file_with_two_inputs_and_its_data_as_a_data_frame(run_program: RunPro
 @pytest.mark.parametrize(
     ("folder", "words"),
     [
-        ("own-settings", ("model=small_convnext", "threading=two_threads", "measure=nightly", "backend=ort")),
+        pytest.param(
+            "own-settings",
+            ("model=small_convnext", "threading=two_threads", "measure=nightly", "backend=ort"),
+            marks=pytest.mark.alone,  # it needs two cores
+        ),
         ("own-table", ("+experiments/my_table=glob(*)", "model=resnet18", "model.image_size=64", "weights=random")),
     ],
 )

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from runner import exit_codes
 from runner.__main__ import main, verbs
@@ -46,7 +47,13 @@ def expanded(word: str, desk: Path) -> list[str]:
     return [str(file.relative_to(desk)) for file in files] or [word]
 
 
-@pytest.mark.parametrize("command", [one for one in COMMANDS if not one.refused], ids=str)
+def marked(command: Shown) -> ParameterSet:
+    """Return a command as a parameter; one that needs two cores runs where no test process has a single one."""
+    several = any(word.startswith("instances=") or word == "threading=two_threads" for word in command.words)
+    return pytest.param(command, marks=[pytest.mark.alone] if several else [], id=str(command))
+
+
+@pytest.mark.parametrize("command", [marked(one) for one in COMMANDS if not one.refused])
 def test_every_command_is_true(command: Shown, desk, monkeypatch, capsys):
     """With --dry-run where it would measure; a verb that is quick runs; of others the options exist."""
     monkeypatch.chdir(desk)
