@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -21,7 +22,7 @@ from rich.table import Table
 
 from runner.analysis.statistics import Estimate, geometric_mean
 from runner.config import composition
-from runner.job import HOST_ENVIRONMENT, Job
+from runner.job import HOST_ENVIRONMENT
 from runner.machine.facts import this_machine
 from runner.measuring.slices import throughput
 from runner.paths import PROJECT
@@ -36,12 +37,20 @@ PROMISE = 0.97
 SCENARIOS = {"async": ["-hint", "throughput", "-api", "async"], "sync": ["-hint", "latency", "-api", "sync"]}
 
 
-def benchmark_app(ir: Path, job: Job, words: list[str]) -> float:
-    """Return the images per second that benchmark_app reports for one run of it."""
-    size = job.subject.image_size
-    shape = f"[{job.run.batch_size},3,{size},{size}]"
+def benchmark_app(ir: Path, shape: Sequence[int], words: list[str]) -> float:
+    """Return the images per second that one run of benchmark_app reports for a shape."""
     program = Path(sys.executable).with_name("benchmark_app")
-    command = [str(program), "-m", str(ir), "-d", "CPU", "-shape", shape, "-t", str(SECONDS)]
+    command = [
+        str(program),
+        "-m",
+        str(ir),
+        "-d",
+        "CPU",
+        "-shape",
+        str(list(shape)).replace(" ", ""),
+        "-t",
+        str(SECONDS),
+    ]
     command += ["-ip", "f32", "-infer_precision", "f32", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = re.search(r"Throughput:\s+([\d.]+) FPS", done.stdout)
@@ -61,7 +70,8 @@ def measure(model: str, scenario: str, folder: Path) -> tuple[Estimate, float, f
         worker.request(Load(launch.job), Loaded, timeout_s=1200)
         worker.request(WarmUp(20, 0.03), Warm, timeout_s=120)
         worker.freeze()
-        artifact = gather(launch.job, open_cache(launch.job, HOST_ENVIRONMENT).require).model.folder
+        parts = gather(launch.job, open_cache(launch.job, HOST_ENVIRONMENT).require)
+        artifact, shape = parts.model.folder, parts.samples.shape
         assert artifact is not None
 
         def reported() -> None:
@@ -71,7 +81,7 @@ def measure(model: str, scenario: str, folder: Path) -> tuple[Estimate, float, f
             worker.freeze()
 
         def printed() -> None:
-            theirs.append(benchmark_app(artifact / "model.xml", launch.job, SCENARIOS[scenario]))
+            theirs.append(benchmark_app(artifact / "model.xml", shape, SCENARIOS[scenario]))
 
         for _ in range(ROUNDS):
             for turn in generator.sample([reported, printed], 2):

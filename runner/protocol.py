@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 
 from runner.codec import DecodeError, rebuild
 from runner.job import Job
@@ -238,6 +238,29 @@ class Built:
 
 
 @dataclass(frozen=True)
+class Shipped:
+    """Reply of :mod:`runner.worker.ship` to the host: what it wrote."""
+
+    settings: dict[str, Any]
+    """What the backend's file in ``runner/shipping/parts/runtimes`` takes."""
+    packages: list[str]
+    """The packages that it imports."""
+    inputs: list[PortInfo]
+    outputs: list[PortInfo]
+    task: str
+    logits: str | None
+    """The output with scores of classes; None for outputs of another meaning."""
+    labels: dict[str, str] | None
+    """Names of the classes by number; None if they are not known."""
+    pictures: dict[str, Any] | None
+    """How pictures are prepared: the fields of :class:`runner.worker.data.preprocessing.Preprocessing`."""
+    texts: dict[str, Any] | None
+    """How texts are encoded by the tokenizer that was written: ``limit``, ``length`` and the padding."""
+    weights_digest: str
+    data_digest: str
+
+
+@dataclass(frozen=True)
 class Inspect:
     """Describe a model file; answered by :class:`Inspected` or :class:`Mistaken`."""
 
@@ -344,6 +367,7 @@ class Failure:
 
 Message: TypeAlias = (
     Load
+    | Shipped
     | CheckNetwork
     | Network
     | WarmUp

@@ -23,7 +23,7 @@ LAYERS = (
     ("runner.__main__", "runner.report", "runner.cache", "runner.provision", "runner.machine.__main__",
      "runner.tracking.__main__"),
     ("runner.commands",),
-    ("runner.searching",),
+    ("runner.searching", "runner.shipping"),
     ("runner.measuring",),
     ("runner.reporting",),
     ("runner.planning", "runner.tracking"),
@@ -42,7 +42,13 @@ LAYERS = (
 """The host wing from top to bottom: a module imports from layers below its own, and from its own folder."""
 
 WORKER_LAYERS = (
-    ("runner.worker.__main__", "runner.worker.peak", "runner.worker.inspect", "runner.worker.prove"),
+    (
+        "runner.worker.__main__",
+        "runner.worker.peak",
+        "runner.worker.inspect",
+        "runner.worker.prove",
+        "runner.worker.ship",
+    ),
     ("runner.worker.session",),
     ("runner.worker.build",),
     ("runner.worker.tasks",),
@@ -80,7 +86,9 @@ def module_name(file: Path) -> str:
 
 MODULES = {module_name(file): file for file in sorted(PACKAGE.rglob("*.py"))}
 WORKER = {name: file for name, file in MODULES.items() if name.startswith("runner.worker")}
-HOST = {name: file for name, file in MODULES.items() if name not in WORKER}
+PARTS = {name for name in MODULES if name.startswith("runner.shipping.parts")}
+"""Files that are copied into a shipped folder: they belong to neither wing, and nothing imports them."""
+HOST = {name: file for name, file in MODULES.items() if name not in WORKER.keys() | PARTS}
 
 
 @cache
@@ -146,6 +154,12 @@ def test_the_table_names_only_what_exists():
     assert [entry for entry in sorted(entries) if entry not in MODULES] == []
 
 
+def test_nothing_imports_what_is_shipped():
+    """It is copied, and runs without this program."""
+    assert not [name for name, file in MODULES.items() if own_imports(file) & PARTS]
+    assert not [name for name in PARTS if own_imports(MODULES[name])]
+
+
 def test_no_cycle():
     """Each module can be read before those that import it; the order exists, or this raises."""
     graph = {name: own_imports(file) - {name} for name, file in MODULES.items()}
@@ -209,7 +223,7 @@ def test_data_files_are_read_without_any_package():
 def test_only_tracking_imports_mlflow():
     """The store is spoken to in one place."""
     users = {name for name, file in HOST.items() if any(one.split(".")[0] == "mlflow" for one in imports(file))}
-    assert users == {f"runner.tracking.{name}" for name in ("client", "inputs", "reader", "recorder")}
+    assert users == {f"runner.tracking.{name}" for name in ("client", "inputs", "model_format", "reader", "recorder")}
 
 
 def test_two_modules_send_signals():

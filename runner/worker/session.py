@@ -105,6 +105,11 @@ class Session:
             notes=[*parts.dataset.source.notes(parts.dataset.evaluation), *parts.notes],
         )
 
+    @property
+    def parts(self) -> Gathered:
+        """The parts of the job, once it is loaded."""
+        return self._parts
+
     def _bind(self) -> Step:
         """Return the step of one request in flight: a batch, or several in turn if they differ in length."""
         parts = self._parts

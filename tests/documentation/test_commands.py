@@ -16,7 +16,13 @@ from tests.documentation.commands import Shown, shown, write_desk
 COMMANDS = shown()
 MEASURES = ("resume", "find")
 """Verbs that measure, and take --dry-run for that."""
-PARSED = {"machine": "takes two minutes", "ui": "serves", "provision": "installs", "sync": "needs a server"}
+PARSED = {
+    "machine": "takes two minutes",
+    "ui": "serves",
+    "provision": "installs",
+    "sync": "needs a server",
+    "ship": "measures with --verify",
+}
 """Verbs whose commands are only parsed."""
 ONE_MACHINE = "all rows were measured on one kind of machine"
 """What `--by machine` says of the sweeps of the tests."""

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.config.redaction import HIDDEN
-from runner.config.schema import SESSION_FIELDS, RunConfig
-from runner.planning.resume import Command, group_of
+from runner.planning.again import command_again
+from runner.planning.resume import Command
 from runner.reporting.comparing.formats import Comparison
 from runner.reporting.comparing.pairs import (
     Limits,
@@ -65,7 +64,6 @@ def common_rows(before: StoredSweep, after: StoredSweep) -> list[CommonRow]:
             )
         if any(changed_settings(pair.before, pair.after)):
             row = CommonRow(line.label, pair.sides, runs[id(pair.before)], runs[id(pair.after)])
-            _check_words(row)
             found.append(row)
     if not found:
         raise LookupError("no row was measured in both with different settings: runner aa=10 compares one with itself")
@@ -80,21 +78,6 @@ def _other_changes(before: Result, after: Result) -> list[str]:
     return [change for change in changes if change not in follow and not change.startswith("host: ")]
 
 
-def _check_words(row: CommonRow) -> None:
-    """Check that a row can be asked for again.
-
-    Raises:
-        LookupError: the words of its command line are not stored.
-    """
-    for run in (row.before, row.after):
-        if not run.overrides:
-            raise LookupError(
-                f"{run.folder}: an earlier version measured it, and did not store its words: measure it again"
-            )
-        if any(HIDDEN in word for word in run.overrides):
-            raise LookupError(f"{run.folder}: its command line held a secret, which is not stored: measure it again")
-
-
 def command_of(rows: Sequence[CommonRow], output_dir: Path, config_dir: str | None) -> Command:
     """Return the command that measures all rows of both sides, those of a pair next to each other.
 
@@ -102,13 +85,11 @@ def command_of(rows: Sequence[CommonRow], output_dir: Path, config_dir: str | No
         rows: of :func:`common_rows`.
         output_dir: for the new sweep.
         config_dir: the folder of configuration groups that the sweeps' commands added.
+
+    Raises:
+        LookupError: the words of a row's command line are not stored.
     """
-    words = [list(run.overrides) for row in rows for run in (row.before, row.after)]
-    session = [word for word in words[0] if group_of(word) in SESSION_FIELDS and group_of(word) != "output_dir"]
-    if str(output_dir) != RunConfig.output_dir:
-        session.append(f"output_dir={output_dir}")
-    jobs = [[word for word in own if group_of(word) not in SESSION_FIELDS] for own in words]
-    return Command(session, config_dir, jobs)
+    return command_again([run for row in rows for run in (row.before, row.after)], output_dir, config_dir)
 
 
 def comparison(rows: Sequence[CommonRow], made: StoredSweep, limits: Limits) -> Comparison:

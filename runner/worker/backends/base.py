@@ -8,6 +8,7 @@ it in ``load``: the class also runs in the process that makes artifacts, in anot
 
 from __future__ import annotations
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any, ClassVar, Protocol
 
 from numpy.typing import NDArray
 
-from runner.protocol import Finding
+from runner.protocol import DIGEST_FILE, Finding
 from runner.worker.failures import Unsupported
 from runner.worker.subjects.subject import Batch, Form, Subject
 
@@ -69,6 +70,16 @@ class Model:
     """The first batch."""
     fixed_shapes: bool
     """Whether every batch has the example's shapes."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """How a model runs without this program, in the backend's file of ``runner/shipping/parts/runtimes``."""
+
+    settings: dict[str, Any]
+    """What that file takes, as JSON values; ``file`` is the model's, in the folder of :meth:`Runtime.deploy`."""
+    packages: tuple[str, ...]
+    """The packages that it imports."""
 
 
 class Generator(Protocol):
@@ -172,6 +183,18 @@ class Runtime(ABC):
         """Return counters, by name, that must not change during timed batches; {} if there are none."""
         return {}
 
+    def deploy(self, model: Model, target: Path) -> Deployment:
+        """Write the files with which the loaded model runs without this program.
+
+        Args:
+            model: the one that was loaded.
+            target: an empty folder.
+
+        Raises:
+            Unsupported: nothing runs this backend's models without this program.
+        """
+        raise Unsupported("models of this backend cannot be shipped: take backend=ort, openvino or torch")
+
     def evidence(self, probe: Probe) -> list[Finding]:
         """Return the findings that only the runtime can make, above all the executed precision.
 
@@ -179,3 +202,9 @@ class Runtime(ABC):
         ``probe.load(self)``. It may run profilers and set verbose flags: timing has ended.
         """
         return []
+
+
+def copy_files(source: Path | None, target: Path) -> None:
+    """Copy the files of a form, with what links point to."""
+    assert source is not None
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(DIGEST_FILE), dirs_exist_ok=True)

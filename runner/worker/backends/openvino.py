@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from runner.protocol import Finding
 from runner.worker.backends import base
-from runner.worker.backends.base import Model, Outputs, Probe, Settings, Step
+from runner.worker.backends.base import Deployment, Model, Outputs, Probe, Settings, Step, copy_files
 from runner.worker.converters.openvino_files import input_names, read
 from runner.worker.evidence import openvino_graph
 from runner.worker.evidence.openvino_graph import LayerWork
@@ -75,6 +76,8 @@ class Runtime(base.Runtime):
         self._static = shape == "static"
         self._inputs = inputs
         self._signature: Signature
+        self._shapes: dict[str, list[int]] | None = None
+        """The shapes that the model was compiled for; None if it takes any."""
         self._compiled: Any = None
         self._source: Any = None
         """The model before compilation."""
@@ -102,7 +105,8 @@ class Runtime(base.Runtime):
         assert model.folder is not None
         found = read(model.folder)
         shapes = {name: list(shape) for name, shape in shapes_of(select(model.example, input_names(found))).items()}
-        counted = found if self._static and model.fixed_shapes else found.clone()  # a clone shares the weights
+        self._shapes = shapes if self._static and model.fixed_shapes else None
+        counted = found if self._shapes else found.clone()  # a clone shares the weights
         counted.reshape(shapes)
         self._work = openvino_graph.count_work(counted)
         self._source = found
@@ -122,6 +126,18 @@ class Runtime(base.Runtime):
         opened.compile()
         self._compiled = opened.request.get_compiled_model()
         self.generator = TransformersLoop(opened)
+
+    def deploy(self, model: Model, target: Path) -> Deployment:
+        """Copy the IR or the graph, with its weights."""
+        copy_files(model.folder, target)
+        settings = {
+            "file": next(name for name in (FILES["ir"], FILES["onnx"]) if (target / name).exists()),
+            "properties": self._properties(),
+            "shapes": self._shapes,
+            "inputs": self._inputs,
+            "outputs": [port.name for port in self._signature.outputs],
+        }
+        return Deployment(settings, ("openvino", "numpy"))
 
     def requests(self) -> int:
         """Return 1 for ``sync``; for ``async`` the number that OpenVINO reports as optimal."""

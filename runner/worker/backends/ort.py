@@ -13,7 +13,7 @@ import onnxruntime
 
 from runner.protocol import Finding
 from runner.worker.backends import base
-from runner.worker.backends.base import Model, Outputs, Probe, Settings, Step
+from runner.worker.backends.base import Deployment, Model, Outputs, Probe, Settings, Step, copy_files
 from runner.worker.evidence import ort_profile
 from runner.worker.evidence.isa import cpu_flags
 from runner.worker.failures import Unsupported
@@ -134,22 +134,16 @@ class Runtime(base.Runtime):
 
     def _session_options(self) -> Any:
         """Return the options of a session; with a profile if a folder for it is set."""
+        chosen = self._chosen()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors
-        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[self._graph_optimization])
-        options.execution_mode = getattr(onnxruntime.ExecutionMode, f"ORT_{self._execution_mode.upper()}")
-        if self._inter_threads is not None:
-            options.inter_op_num_threads = self._inter_threads
-        threads = self._settings.threads_per_request
-        if threads is None and self._settings.cores < (os.cpu_count() or 1):
-            # By default it counts the machine's physical cores, and binds a thread to each: also outside the mask.
-            threads = self._settings.cores
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        if not self._spinning:
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if self._affinity is not None:
-            options.add_session_config_entry("session.intra_op_thread_affinities", self._affinity)
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, chosen["graph_optimization"])
+        options.execution_mode = getattr(onnxruntime.ExecutionMode, chosen["execution_mode"])
+        for name in ("intra_op_num_threads", "inter_op_num_threads"):
+            if chosen[name] is not None:
+                setattr(options, name, chosen[name])
+        for name, value in chosen["config"].items():
+            options.add_session_config_entry(name, value)
         if self._profile_folder is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(self._profile_folder / "profile")
@@ -158,6 +152,28 @@ class Runtime(base.Runtime):
             weights = "session.optimized_model_external_initializers_file_name"
             options.add_session_config_entry(weights, "weights.bin")
         return options
+
+    def _chosen(self) -> dict[str, Any]:
+        """Return the options of a session in ONNX Runtime's names, as JSON values; None is its default."""
+        threads = self._settings.threads_per_request
+        if threads is None and self._settings.cores < (os.cpu_count() or 1):
+            # By default it counts the machine's physical cores, and binds a thread to each: also outside the mask.
+            threads = self._settings.cores
+        config = {} if self._spinning else {"session.intra_op.allow_spinning": "0"}
+        if self._affinity is not None:
+            config["session.intra_op_thread_affinities"] = self._affinity
+        return {
+            "graph_optimization": LEVELS[self._graph_optimization],
+            "execution_mode": f"ORT_{self._execution_mode.upper()}",
+            "intra_op_num_threads": threads,
+            "inter_op_num_threads": self._inter_threads,
+            "config": config,
+        }
+
+    def deploy(self, model: Model, target: Path) -> Deployment:
+        """Copy the graph, with its external weights."""
+        copy_files(model.folder, target)
+        return Deployment({"file": FILES["onnx"], **self._chosen()}, ("onnxruntime", "numpy"))
 
     def bind(self, batch: Batch) -> Step:
         """Return a step that runs the session on a batch."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
-from runner.worker.backends.base import Model, Settings
+from runner.worker.backends.base import Deployment, Model, Settings, copy_files
 from runner.worker.backends.generation import TransformersLoop
 from runner.worker.backends.torch_module import TorchModule, compiled, require_compiler
-from runner.worker.failures import Unsupported
-from runner.worker.subjects.subject import CHECKPOINT, FILES, MODULE, Form
+from runner.worker.failures import Unsupported, gist
+from runner.worker.subjects.subject import CHECKPOINT, FILES, MODULE, Form, Subject
 
 
 class Runtime(TorchModule):
@@ -61,6 +63,42 @@ class Runtime(TorchModule):
             with torch.inference_mode(), self.autocast():
                 self._module(*args, **kwargs)  # compiles here, so that the first inference does not include it
 
+    def deploy(self, model: Model, target: Path) -> Deployment:
+        """Write the program: the quantised one, or the module exported for the shapes of its batch.
+
+        Raises:
+            Unsupported: PyTorch cannot export the module.
+        """
+        names = [port.name for port in model.subject.signature.inputs]
+        tensors = self.tensors({name: np.zeros_like(model.example[name]) for name in names})
+        is_program = model.form.kind == "program"
+        settings = {
+            "file": FILES["program"],
+            "threads": self._settings.threads_per_request,
+            "torchao": self._precision == "int8",
+            "channels_last": self._settings.memory_format == "channels_last",
+            "compile": self._compiled,
+            "freezing": self._freezing,
+            "bf16": self._precision == "bf16",
+            "inputs": names,
+            "outputs": [port.name for port in model.subject.signature.outputs],
+            "keywords": is_program and bool(model.subject.arguments(tensors)[1]),
+        }
+        if is_program:
+            copy_files(model.folder, target)
+            return Deployment(settings, ("torch", "torchao", "numpy"))
+        if self._precision == "int8_dynamic":
+            raise Unsupported("torchao's dynamic int8 cannot be exported: take backend=ort with int8_dynamic")
+        try:
+            with torch.no_grad():
+                program = torch.export.export(_ByPosition(self._open(model), model.subject), tuple(tensors.values()))
+        except Exception as error:  # torch.export fails in many ways on a module that it does not know
+            raise Unsupported(
+                f"PyTorch cannot export {model.subject.name} ({gist(error)}): take backend=ort"
+            ) from error
+        torch.export.save(program, target / FILES["program"])
+        return Deployment(settings, ("torch", "numpy"))
+
     def load_generator(self, model: Model) -> None:
         """Load the module of a model that generates text.
 
@@ -88,3 +126,17 @@ class Runtime(TorchModule):
 
             quantize_(module, Int8DynamicActivationInt8WeightConfig())
         return module
+
+
+class _ByPosition(torch.nn.Module):
+    """A module that takes the inputs of a signature by position, and returns its outputs in order."""
+
+    def __init__(self, module: torch.nn.Module, subject: Subject) -> None:
+        super().__init__()
+        self.module = module
+        self._subject = subject
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        names = [port.name for port in self._subject.signature.inputs]
+        args, kwargs = self._subject.arguments(dict(zip(names, tensors, strict=True)))
+        return tuple(self._subject.name_outputs(self.module(*args, **kwargs)).values())

@@ -31,12 +31,12 @@ class ImageSource(ABC):
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         """Store how pictures are prepared."""
-        self._preprocessing = preprocessing
+        self.preprocessing = preprocessing
 
     @property
     def preparation(self) -> str:
         """Sizes, constants, and the version of the code."""
-        return self._preprocessing.key
+        return self.preprocessing.key
 
     @abstractmethod
     def image(self, index: int) -> Images:
@@ -71,9 +71,9 @@ class Digits(ImageSource):
         """Return one digit, enlarged bicubically and not cropped: 3 × size × size."""
         from PIL import Image
 
-        size = self._preprocessing.size
+        size = self.preprocessing.size
         enlarged = Image.fromarray(self._pixels[index]).resize((size, size), Image.Resampling.BICUBIC)
-        return self._preprocessing.normalise(np.repeat(np.asarray(enlarged)[:, :, None], 3, axis=2))
+        return self.preprocessing.normalise(np.repeat(np.asarray(enlarged)[:, :, None], 3, axis=2))
 
     def fingerprint(self, index: int) -> bytes:
         """Return the pixels and the label."""
@@ -112,12 +112,12 @@ class Synthetic(ImageSource):
 
     def image(self, index: int) -> Images:
         """Return one image of noise."""
-        size = self._preprocessing.size
+        size = self.preprocessing.size
         return np.random.default_rng([self._seed, index]).standard_normal((3, size, size), np.float32)
 
     def fingerprint(self, index: int) -> bytes:
         """Return what determines the noise: seed, index and size."""
-        return f"{self._seed}:{index}:{self._preprocessing.size}".encode()
+        return f"{self._seed}:{index}:{self.preprocessing.size}".encode()
 
 
 class ImageFolder(ImageSource):
@@ -176,7 +176,7 @@ class ImageFolder(ImageSource):
         """
         file = self._pictures.files[index]
         try:
-            return self._preprocessing.apply(open_picture(file))
+            return self.preprocessing.apply(open_picture(file))
         except UnreadableData as error:
             raise BadInput(f"data.path: {file} {error}: repair or remove it") from error
 
@@ -218,7 +218,7 @@ class ArrayImages(ImageSource):
     @property
     def preparation(self) -> str:
         """The size: the arrays are taken as they are."""
-        return f"arrays of {self._preprocessing.size} pixels"
+        return f"arrays of {self.preprocessing.size} pixels"
 
     def __len__(self) -> int:
         """Return the number of images."""

@@ -60,7 +60,7 @@ class Encoder:
         self.tokenizer = tokenizer
         self.task = task
         self.length = length
-        self._limit = length or limit or min(tokenizer.model_max_length, 1 << 20)
+        self.limit = length or limit or min(tokenizer.model_max_length, 1 << 20)
         # Generated tokens follow the text directly: padding must come before it.
         tokenizer.padding_side = "left" if task == "text-generation" else "right"
 
@@ -72,7 +72,7 @@ class Encoder:
             *parts,
             padding="max_length" if self.length else "longest",
             truncation="only_second" if asks else True,
-            max_length=self._limit,
+            max_length=self.limit,
             return_offsets_mapping=asks,
             return_tensors="np",
         )
@@ -88,7 +88,7 @@ class Encoder:
     def is_cut(self, text: Any) -> bool:
         """Return whether a text has more tokens than the limit, so that :meth:`encode` truncates it."""
         parts = (text["question"], text["context"]) if isinstance(text, dict) else (text,)
-        return len(self.tokenizer(*parts, truncation=False, verbose=False)["input_ids"]) > self._limit
+        return len(self.tokenizer(*parts, truncation=False, verbose=False)["input_ids"]) > self.limit
 
 
 class Texts:
@@ -117,7 +117,7 @@ class Texts:
             notes: on the file, for readers of the result.
         """
         self._items = items
-        self._encoder = encoder
+        self.encoder = encoder
         self.labels: Labels | None = None if labels is None else np.array(labels, np.int64)
         self.answers = answers
         self.classes = classes
@@ -129,7 +129,7 @@ class Texts:
 
     def batch(self, indices: Sequence[int]) -> TextBatch:
         """Return the texts at `indices`, with their tokens."""
-        return self._encoder.encode([self._items[index] for index in indices])
+        return self.encoder.encode([self._items[index] for index in indices])
 
     def fingerprint(self, index: int) -> bytes:
         """Return the text, its label and its answers; the tokens follow from the tokenizer."""
@@ -143,11 +143,11 @@ class Texts:
     @property
     def preparation(self) -> str:
         """The number of tokens; which ones follows from the tokenizer, whose digest is the model's."""
-        return f"{self._encoder.length or 'all'} tokens"
+        return f"{self.encoder.length or 'all'} tokens"
 
     def notes(self, indices: Sequence[int]) -> list[str]:
         """Return what was concluded about the file, and how many texts among `indices` are truncated."""
-        cut = sum(self._encoder.is_cut(self._items[index]) for index in indices)
+        cut = sum(self.encoder.is_cut(self._items[index]) for index in indices)
         truncated = [f"{cut} of {len(indices)} texts exceed the model's limit and were truncated"] if cut else []
         return [*self._notes, *truncated]
 

@@ -107,7 +107,7 @@ def open_network(library: object, job: Job, fetch: Fetch) -> tuple[Dataset, Subj
     dataset = open_images(job.data, preparation, seed, fetch, names)
     weights = open_weights(builder, subject, seed, dataset, fetch)
     found = Network(builder, subject.source, subject.name, preparation.size, weights)
-    found.classes = len(names) if names else None
+    found.classes, found.class_names = len(names) if names else None, names
     found.int8_sqnr_db = weights.int8_sqnr_db
     return dataset, found
 

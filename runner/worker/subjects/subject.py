@@ -110,6 +110,8 @@ class Subject(ABC):
     """The output with scores of classes, of a model that classifies."""
     classes: int | None = None
     """Number of classes that its weights were trained for; None if they take those of the data."""
+    class_names: Mapping[int, str] | None = None
+    """Names of those classes by number, if they are known."""
     int8_sqnr_db: float | None = None
     """Of a probe, the SQNR in dB that int8 leaves of its outputs in any runtime: see
     :mod:`runner.worker.subjects.probes.fake_int8`. None for other weights."""

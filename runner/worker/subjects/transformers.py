@@ -43,7 +43,8 @@ def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
     folder = fetch(checkpoint_recipe(subject, seed, fitted, fetch))
     found = Checkpoint(subject.name, subject.task, folder, _inputs(subject, dataset), _notes(subject, fetch))
     if subject.weights == "pretrained" and subject.task.endswith("-classification"):
-        found.classes = len(class_names(subject, fetch) or ()) or None
+        found.class_names = class_names(subject, fetch)
+        found.classes = len(found.class_names or ()) or None
     return dataset, found
 
 

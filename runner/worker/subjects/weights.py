@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-JUDGED_SAMPLES = 32
-"""Images on which a probe is judged: others than those that fit it, if there are so many."""
 PROBE_VERSION = 4
 """Part of the cache key. Increment it when the way of making probes changes: cached ones become invalid."""
 FILE_VERSION = 1
@@ -322,13 +320,12 @@ def probe_recipe(library: Library, subject: Subject, seed: int, dataset: Dataset
     def build(folder: Path) -> None:
         import torch
 
-        from runner.worker.subjects.probes.fake_int8 import fake_int8_sqnr_db
+        from runner.worker.subjects.probes.fake_int8 import judge_probe
         from runner.worker.subjects.probes.image_probe import make_probe
 
         module = Fresh(library, subject, seed, classes).module()
         torch.save(make_probe(module, dataset, classes, seed), folder / STATE_FILE)
-        images = torch.from_numpy(dataset.source.batch(dataset.training[-JUDGED_SAMPLES:]))
-        (folder / FACTS_FILE).write_text(json.dumps({"int8_sqnr_db": fake_int8_sqnr_db(module, images)}))
+        (folder / FACTS_FILE).write_text(json.dumps({"int8_sqnr_db": judge_probe(module, dataset)}))
 
     key = {
         "source": subject.source,

@@ -257,7 +257,7 @@ def test_what_cannot_be_measured_side_by_side(before, after, overrides, message)
     after = after if after.attempt == {"commit": "9"} else replace(after, attempt={"commit": "1"})
     sides = (stored(Path(name), one, overrides=overrides) for name, one in (("x", before), ("y", after)))
     with pytest.raises(LookupError) as caught:
-        common_rows(*sides)
+        command_of(common_rows(*sides), Path("outputs"), None)
     assert message in str(caught.value)
 
 

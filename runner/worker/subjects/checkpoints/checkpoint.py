@@ -35,8 +35,10 @@ AUTO_CLASSES = {
     "image-classification": "ImageClassification",
 }
 """By task, the suffix of the model classes of Transformers (``AutoModelFor…``) and Optimum (``ORTModelFor…``)."""
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 """Part of the cache key. Increment it when the way of making checkpoints changes: cached ones become invalid."""
+PROBE_FILE = "probe.json"
+"""Beside a checkpoint whose weights are a probe: how well it stands for trained weights."""
 
 
 OUTPUTS = {
@@ -69,6 +71,8 @@ class Checkpoint(Subject):
         self.notes = notes
         self.task = task
         self.checkpoint = checkpoint
+        probe = checkpoint / PROBE_FILE
+        self.int8_sqnr_db = json.loads(probe.read_text())["int8_sqnr_db"] if probe.exists() else None
         self.signature = Signature(inputs, tuple(Port(output, "float32", (BATCH, "…")) for output in OUTPUTS[task]))
 
     @cached_property
@@ -187,18 +191,20 @@ def checkpoint_recipe(subject: Choice, seed: int, dataset: Dataset, fetch: Fetch
 
     def build(folder: Path) -> None:
         opened = open_tokenizer(fetch(tokenizer)) if tokenizer else None
-        module = _make(subject, seed, opened, dataset, key.get("commit"))
+        module, sqnr_db = _make(subject, seed, opened, dataset, key.get("commit"))
         if opened is not None and module.can_generate():
             module.generation_config.pad_token_id = opened.pad_token_id
         module.save_pretrained(folder)
         if opened is not None:
             opened.save_pretrained(folder)
+        if sqnr_db is not None:
+            (folder / PROBE_FILE).write_text(json.dumps({"int8_sqnr_db": sqnr_db}))
 
     return Recipe("checkpoint", key, build)
 
 
-def _make(subject: Choice, seed: int, tokenizer: Any, dataset: Dataset, commit: str | None) -> Any:
-    """Return a model with its weights.
+def _make(subject: Choice, seed: int, tokenizer: Any, dataset: Dataset, commit: str | None) -> tuple[Any, float | None]:
+    """Return a model with its weights, and what int8 leaves of a probe of images, in dB.
 
     Args:
         subject: the model.
@@ -214,18 +220,19 @@ def _make(subject: Choice, seed: int, tokenizer: Any, dataset: Dataset, commit: 
     import torch
 
     if subject.weights == "pretrained":
-        return _load_published(subject, commit)
+        return _load_published(subject, commit), None
+    sqnr_db = None
     torch.manual_seed(seed)
     module = auto_class(subject.task).from_config(fresh_config(subject, tokenizer, dataset.source.classes)).eval()
     if subject.weights == "probe":
         from runner.worker.subjects.probes.language_probe import make_probe
 
-        make_probe(module, subject.task, dataset, seed)
+        sqnr_db = make_probe(module, subject.task, dataset, seed)
     if subject.weights == "file" and subject.weights_path is not None:
         path = Path(subject.weights_path)
         state = read_state(path, subject.weights_key, shapes_of(module))
         load_into(module, state, path, str(subject.architecture))
-    return module
+    return module, sqnr_db
 
 
 def _load_published(subject: Choice, commit: str | None) -> Any:

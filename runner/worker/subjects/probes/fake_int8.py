@@ -16,7 +16,16 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from runner.worker.data.datasets import Dataset
+
+JUDGED_SAMPLES = 32
+"""Images on which a probe is judged: others than those that fit it, if there are so many."""
 LAYERS = (nn.Conv2d, nn.Linear)
+
+
+def judge_probe(module: nn.Module, dataset: Dataset) -> float:
+    """Return :func:`fake_int8_sqnr_db` of a network, in dB, on the last training images of a data set."""
+    return fake_int8_sqnr_db(module, torch.from_numpy(dataset.source.batch(dataset.training[-JUDGED_SAMPLES:])))
 
 
 def fake_int8_sqnr_db(module: nn.Module, images: Tensor) -> float:

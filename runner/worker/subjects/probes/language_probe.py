@@ -32,7 +32,7 @@ TOKENS_PER_STEP = 512
 """Tokens per optimiser step, for generation."""
 
 
-def make_probe(module: Any, task: str, dataset: Dataset, seed: int) -> None:
+def make_probe(module: Any, task: str, dataset: Dataset, seed: int) -> float | None:
     """Fit the output layers of a newly initialised model, in place.
 
     Args:
@@ -41,21 +41,26 @@ def make_probe(module: Any, task: str, dataset: Dataset, seed: int) -> None:
         dataset: its training samples, with their labels or answers.
         seed: of the initial output weights and the order of the samples.
 
+    Returns:
+        What int8 leaves of it, in dB, by :mod:`runner.worker.subjects.probes.fake_int8`; None if it takes texts.
+
     Raises:
         Unsupported: the model has an unknown kind of output layers.
     """
     torch.manual_seed(seed)
     if task == "image-classification":
-        from runner.worker.subjects.probes import image_probe
+        from runner.worker.subjects.probes import fake_int8, image_probe
 
-        state = image_probe.make_probe(_Pixels(module), dataset, dataset.source.classes, seed)
-        module.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
-    elif task == "text-classification":
+        pixels = _Pixels(module)
+        image_probe.make_probe(pixels, dataset, dataset.source.classes, seed)
+        return fake_int8.judge_probe(pixels, dataset)
+    if task == "text-classification":
         _fit_classifier(module, dataset)
     elif task == "question-answering":
         _fit_spans(module, dataset)
     else:
         _fit_language_model(module, dataset)
+    return None
 
 
 class _Pixels(nn.Module):

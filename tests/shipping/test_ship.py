@@ -1,0 +1,191 @@
+"""runner ship from the command line: rows of every runtime, shipped, run without the program, and compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runner.paths import PROJECT
+from tests.conftest import Finished, RunProgram
+from tests.test_model_files import BRIEF, SHAPES
+from tests.worker.subjects.models import two_inputs
+
+SMALL = ("model=resnet18", "model.image_size=64", "data.evaluation_samples=32", "data.calibration_samples=16", *BRIEF)
+ALLOW = ("--allow-untrained", "--allow-uncertain-gate", "--allow-failed-gate", "--allow-noisy")
+
+Ship = Callable[..., Finished]
+
+
+@pytest.fixture
+def ship(tmp_path, environment) -> Ship:
+    """Return a function that runs ``runner ship`` on the outputs of `run_program`."""
+
+    def run(*words: str) -> Finished:
+        command = [sys.executable, "-m", "runner", "ship", *words, "--output-dir", str(tmp_path / "outputs")]
+        found = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+        return Finished(found.returncode, found.stdout, found.stderr, tmp_path / "outputs")
+
+    return run
+
+
+def run_shipped(folder: Path, *words: str, cwd: Path) -> Finished:
+    """Run a folder's run.py from an empty folder, with the packages of this environment and without the program."""
+    command = f'. {folder}/environment.sh && exec {sys.executable} -I {folder}/run.py "$@"'
+    cwd.mkdir(exist_ok=True)
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RUNNER"))}
+    done = subprocess.run(
+        ["/bin/sh", "-c", command, "run", *words], cwd=cwd, env=variables, capture_output=True, text=True, check=False
+    )
+    return Finished(done.returncode, done.stdout, done.stderr, cwd)
+
+
+def assert_runs(folder: Path, cwd: Path) -> None:
+    """Check that a folder has all its files, and answers as it was measured."""
+    names = {"model", "model.json", "run.py", "runtime.py", "preparation.py", "environment.sh", "requirements.txt"}
+    assert names | {"REPORT.md", "LICENCES.md", "Dockerfile", "example.npz"} <= {one.name for one in folder.iterdir()}
+    done = run_shipped(folder, "--check", cwd=cwd)
+    assert done.code == 0, done.out + done.err
+    assert json.loads(done.out)["identical"], done.out
+    done = run_shipped(folder, "--bench", "0.2", cwd=cwd)
+    timed = json.loads(done.out)
+    assert timed["nanoseconds"] >= 2e8
+    assert timed["batches"] >= 1
+    assert list(cwd.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("backend=ort", "precision=fp32"),
+        ("backend=openvino", "precision=int8"),
+        ("backend=torch", "precision=bf16", "memory_format=channels_last"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_an_image_network(run_program: RunProgram, ship: Ship, tmp_path, words):
+    """Its folder answers bit for bit as the measured process did, and takes arrays of any number of samples."""
+    done = run_program(*words, *SMALL)
+    assert done.code == 0, done.out + done.err
+    folder = tmp_path / "build"
+    done = ship("last/1", "--to", str(folder), *ALLOW)
+    assert done.code == 0, done.out + done.err
+    assert_runs(folder, tmp_path / "empty")
+    images = np.random.default_rng(0).standard_normal((11, 3, 64, 64), np.float32)
+    np.save(tmp_path / "images.npy", images)
+    done = run_shipped(
+        folder, str(tmp_path / "images.npy"), "--output", str(tmp_path / "o.npz"), cwd=tmp_path / "empty"
+    )
+    assert done.code == 0, done.err
+    with np.load(tmp_path / "o.npz") as outputs:
+        assert outputs["logits"].shape == (11, 10)
+    assert (folder / "REPORT.md").read_text().startswith("**Shipped in spite of this: its weights are weights=probe")
+    required = (folder / "requirements.txt").read_text()
+    assert ("torch==" in required) == (words[0] == "backend=torch")
+
+
+@pytest.mark.slow
+def test_a_file_with_two_inputs(run_program: RunProgram, ship: Ship, tmp_path):
+    """Its arrays are checked: a wrong name or shape is one line."""
+    path = two_inputs(tmp_path / "mine.onnx")
+    done = run_program("model=file", f"model.path={path}", SHAPES, "backend=ort", *BRIEF)
+    assert done.code == 0, done.out + done.err
+    folder, empty = tmp_path / "build", tmp_path / "empty"
+    done = ship("last/1", "--to", str(folder), "--allow-noisy")
+    assert done.code == 0, done.out + done.err
+    assert_runs(folder, empty)
+    np.savez(tmp_path / "wrong.npz", ids=np.zeros((2, 16), np.int64))
+    done = run_shipped(folder, str(tmp_path / "wrong.npz"), cwd=empty)
+    assert (done.code, done.err.splitlines()[-1]) == (
+        2,
+        "run.py: error: there is no array 'mask'; received ids",
+    )
+
+
+@pytest.mark.slow
+def test_texts(run_program: RunProgram, ship: Ship, tmp_path):
+    """A folder of Transformers has its tokenizer, and needs neither PyTorch nor Transformers."""
+    done = run_program(
+        "model=distilbert", "model.config.n_layers=1", "model.sequence_length=16", "backend=ort", "weights=random",
+        "data.evaluation_samples=16", "data.calibration_samples=8", *BRIEF,
+    )  # fmt: skip
+    assert done.code == 0, done.out + done.err
+    folder = tmp_path / "build"
+    done = ship("--to", str(folder), *ALLOW)
+    assert done.code == 0, done.out + done.err
+    assert_runs(folder, tmp_path / "empty")
+    done = run_shipped(folder, "a fine film", "a dull one", cwd=tmp_path / "empty")
+    assert done.code == 0, done.err
+    assert [line.partition(": ")[2] for line in done.out.splitlines()] == ["a fine film", "a dull one"]
+    required = (folder / "requirements.txt").read_text()
+    assert "tokenizers==" in required
+    assert "torch==" not in required
+    assert "transformers==" not in required
+
+
+@pytest.mark.slow
+def test_what_is_not_shipped(run_program: RunProgram, ship: Ship, tmp_path):
+    """One line each, exit code 2, and nothing is left behind."""
+    done = run_program("backend=ort,torch", "precision=int8_dynamic", "weights=random", *SMALL)
+    folder = tmp_path / "build"
+    done = ship("last/1", "--to", str(folder))
+    assert done.code == 2
+    assert "never trained" in done.err
+    assert done.err.count("\n") == 1
+    done = ship("last/2", "--to", str(folder), *ALLOW)
+    assert (done.code, "is unsupported, there is nothing to ship" in done.err) == (2, True)
+    done = ship("--to", str(folder), "--verify", str(folder))
+    assert done.code == 2
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    done = ship("last/1", "--to", str(tmp_path / "mine"), *ALLOW)
+    assert done.code == 2
+    assert done.err.strip().endswith("has files of another origin; allowed: a new folder, or one shipped before")
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
+    assert not folder.exists()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["mine", "outputs"]
+
+
+@pytest.mark.slow
+def test_artifacts_that_were_removed_are_made_again(run_program: RunProgram, ship: Ship, tmp_path, own_cache):
+    """And a folder that was shipped before is replaced; a record of other weights is refused."""
+    assert run_program("backend=ort", "weights=random", *SMALL).code == 0
+    folder = tmp_path / "build"
+    assert ship("last/1", "--to", str(folder), *ALLOW).code == 0
+    first = json.loads((folder / "model.json").read_text())
+    shutil.rmtree(own_cache)
+    (folder / "stray").write_text("")
+    done = ship("last/1", "--to", str(folder), *ALLOW)
+    assert done.code == 0, done.err
+    assert not (folder / "stray").exists()
+    assert json.loads((folder / "model.json").read_text())["files"]["example.npz"] == first["files"]["example.npz"]
+    [result] = (tmp_path / "outputs" / "sweeps").glob("*/001_*/result.json")
+    result.write_text(result.read_text().replace(first["record"]["weights"], "0" * 64))
+    done = ship("last/1", "--to", str(folder), *ALLOW)
+    assert (done.code, "the weights have changed since they were measured" in done.err) == (2, True)
+    assert (folder / "run.py").exists()
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(
+    "words", [("backend=ort",), ("backend=openvino", "precision=int8")], ids=lambda words: words[0]
+)
+def test_a_folder_is_proven_in_an_environment_of_its_own(run_program: RunProgram, ship: Ship, tmp_path, words):
+    """Its packages come from the index; a file that was changed is noticed."""
+    assert run_program(*words, "allocator=tcmalloc", *SMALL).code == 0
+    folder = tmp_path / "build"
+    assert ship("last/1", "--to", str(folder), *ALLOW).code == 0
+    done = ship("--verify", str(folder), "--pairs", "2", "--seconds", "0.5")
+    assert "bit for bit those of the measured process" in " ".join(done.out.replace("│", " ").split())
+    assert "over 2 fresh pairs" in " ".join(done.out.replace("│", " ").split())
+    with (folder / "run.py").open("a") as stream:
+        stream.write("# changed\n")
+    done = ship("--verify", str(folder), "--pairs", "0")
+    assert (done.code, "changed or missing: run.py" in done.out) == (1, True)
