@@ -87,12 +87,16 @@ def bench(model: Any, seconds: float, size: int) -> dict[str, Any]:
     """Return the number of batches and the nanoseconds that they took, after a warm-up."""
     steps = [model.bind(batch["input"]) for batch in examples()]
     gc.disable()
-    ready, stamps = time.monotonic() + WARM_UP_S, [0]
-    while len(stamps) < 2 or stamps[-1] - stamps[0] < seconds * 1e9:
+    until = time.monotonic() + WARM_UP_S
+    while time.monotonic() < until:
         for step in steps:  # whole turns: batches of texts differ in length
             step()
-        stamps = [time.monotonic_ns()] if time.monotonic() < ready or stamps == [0] else [*stamps, time.monotonic_ns()]
-    batches, taken = (len(stamps) - 1) * len(steps), stamps[-1] - stamps[0]
+    turns, begin = 0, time.monotonic_ns()
+    while (end := time.monotonic_ns()) - begin < seconds * 1e9 or not turns:
+        for step in steps:
+            step()
+        turns += 1
+    batches, taken = turns * len(steps), end - begin
     return {"batches": batches, "nanoseconds": taken, "samples_per_s": batches * size / taken * 1e9}
 
 
