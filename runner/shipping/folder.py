@@ -80,7 +80,8 @@ def write_folder(order: Order, target: Path) -> None:
     made = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         _fill(order, runtime, made)
-        made.chmod(0o755)  # mkdtemp's are for their owner alone
+        for folder in (made, *(one for one in made.rglob("*") if one.is_dir())):
+            folder.chmod(0o755)  # those of mkdtemp and of the cache are for their owner alone
         old = made.with_name(f"{made.name}-old")
         if target.exists():
             target.rename(old)

@@ -87,15 +87,12 @@ def bench(model: Any, seconds: float, size: int) -> dict[str, Any]:
     """Return the number of batches and the nanoseconds that they took, after a warm-up."""
     steps = [model.bind(batch["input"]) for batch in examples()]
     gc.disable()
-    until = time.monotonic() + WARM_UP_S
-    while time.monotonic() < until:
-        for step in steps:  # whole turns: batches of texts differ in length
-            step()
-    turns, begin = 0, time.monotonic_ns()
-    while (end := time.monotonic_ns()) - begin < seconds * 1e9 or not turns:
-        for step in steps:
-            step()
-        turns += 1
+    for limit in (WARM_UP_S, seconds):
+        turns, begin, end = 0, time.monotonic_ns(), 0
+        while end - begin < limit * 1e9:
+            for step in steps:  # whole turns: batches of texts differ in length
+                step()
+            turns, end = turns + 1, time.monotonic_ns()
     batches, taken = turns * len(steps), end - begin
     return {"batches": batches, "nanoseconds": taken, "samples_per_s": batches * size / taken * 1e9}
 
