@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +73,7 @@ def folder(run_program: RunProgram, ship, tmp_path) -> Path:  # noqa: F811 -- py
 
 
 @pytest.fixture
-def serve(folder, tmp_path) -> Iterator:
+def serve(folder, tmp_path) -> Iterator[Callable[..., Serving]]:
     """Return a function that starts serve.py and waits until it is ready."""
     started = []
 
