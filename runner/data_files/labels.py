@@ -87,7 +87,8 @@ def _from_numbers(words: Sequence[str], numbers: Mapping[str, int], count: int |
     gaps = highest >= 2 * len(numbers) + 10
     if lowest >= 0 and (highest < count if count is not None else lowest == 0 and not gaps):
         names = tuple(map(str, range(count or highest + 1)))
-        return Labels(tuple(numbers[word] for word in words), names)
+        note = f"labels are the model's classes by number, from 0: the lowest here is {lowest}, and none is 0"
+        return Labels(tuple(numbers[word] for word in words), names, (note,) if lowest else ())
     return _in_order(words, sorted(numbers, key=numbers.__getitem__), count, "numbers")
 
 

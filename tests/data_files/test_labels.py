@@ -73,3 +73,11 @@ def test_what_is_no_label():
         number_labels(["0", "1", "good"])
     with pytest.raises(UnreadableData, match="a label is -1; allowed: whole numbers from 0"):
         number_labels([0, 1, -1])
+
+
+def test_numbers_of_which_none_is_zero_are_noted():
+    """Four of five stars: they may be classes 1 to 4, or 0 to 3."""
+    found = number_labels(["1", "4", "2", "3"], STARS)
+    assert found.numbers == (1, 4, 2, 3)
+    assert found.notes == ("labels are the model's classes by number, from 0: the lowest here is 1, and none is 0",)
+    assert number_labels(["0", "4"], STARS).notes == ()
