@@ -24,7 +24,7 @@ from runner.machine.facts import this_machine
 from runner.machine.lock import measurement_lock
 from runner.planning.again import command_again
 from runner.processes import signals
-from runner.processes.launch import WorkerLaunch, build_launch
+from runner.processes.launch import WorkerLaunch, build_launches
 from runner.results.locate import LAST, sweep_folders
 from runner.results.plan import Plan
 from runner.results.status import RunFailed
@@ -32,7 +32,8 @@ from runner.results.store import sweep_id_of
 from runner.results.stored_sweep import read_sweep
 from runner.shipping import environment
 from runner.shipping.choice import FIELD, FLAGS, Chosen, check, find_row
-from runner.shipping.folder import PARTS, NotShipped, Order, read_facts, write_folder
+from runner.shipping.folder import PARTS, SERVER_PACKAGES, NotShipped, Order, read_facts, write_folder
+from runner.shipping.packages import closure
 from runner.shipping.verify import Check, Installed, State, check_files, check_outputs, check_speed
 from runner.tracking.model_format import LOADER, write_model
 from runner.tracking.reader import sweep_of_run
@@ -93,16 +94,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if (options.to is None) == (options.verify is None):
         parser.error("received neither or both; allowed: --to FOLDER, or --verify FOLDER")
-    if options.mlflow and (options.to is None or _is_foreign(options.mlflow)):
-        parser.error("--mlflow: allowed: beside --to, a new folder or one with an MLmodel")
+    if options.mlflow:
+        places = [one.resolve() for one in (options.mlflow, options.to or options.mlflow)]
+        apart = places[0] not in (places[1], *places[1].parents) and places[1] not in places[0].parents
+        if not apart or _is_foreign(options.mlflow):
+            parser.error("--mlflow: allowed: with --to, a new folder beside it, or one that --mlflow wrote before")
     if options.pairs < 0 or options.pairs == 1 or options.seconds <= 0:
         parser.error("--pairs takes 0, or 2 and more: an interval needs two; --seconds a positive number")
     return options
 
 
 def _is_foreign(folder: Path) -> bool:
-    """Return whether a folder exists that is no model of MLflow."""
-    return folder.exists() and not (folder / "MLmodel").is_file()
+    """Return whether something exists there that is not of this command."""
+    file = folder / "MLmodel"
+    return folder.exists() and not (file.is_file() and LOADER in file.read_text(encoding="utf-8"))
 
 
 def _ship(options: argparse.Namespace) -> int:
@@ -112,25 +117,49 @@ def _ship(options: argparse.Namespace) -> int:
         ConfigurationError, LookupError, NotShipped, RunFailed, OSError: nothing was written.
     """
     chosen = find_row(options.row, options.output_dir, lambda run_id: sweep_of_run(run_id, options.output_dir))
-    flaws = check(chosen.run.result, options.allowed or ())
-    plan, launch = _again(chosen, options.output_dir)
-    same = plan.fingerprint == chosen.run.result.fingerprint
-    order = Order(chosen, plan.config, launch, flaws, options.server, same)
+    allowed = options.allowed or ()
+    flaws = check(chosen.run.result, allowed, this_machine().machine_class)
+    if options.server:
+        _require_server_packages()
+    plan, launches = _again(chosen, options.output_dir)
+    order = Order(
+        chosen,
+        plan.config,
+        launches[0],
+        flaws,
+        allowed,
+        options.server,
+        same_program=plan.fingerprint == chosen.run.result.fingerprint,
+        cores=[one.job.expectations.cores for one in launches],
+    )
     print(f"ship: {chosen.run.result.label}, of {chosen.run.folder}")
-    write_folder(order, options.to)
+    with measurement_lock(wait=False, report=print, remedy="ship it later"):
+        write_folder(order, options.to)
     if options.mlflow:
         write_model(options.to, PARTS / f"{LOADER}.py", read_facts(options.to) or {}, options.mlflow)
         print(f"{options.mlflow} is written: mlflow models serve --model-uri {options.mlflow}")
-    start = " ".join([*environment.prefix(launch), "venv/bin/python"])
+    start = " ".join([*environment.prefix(launches[0]), "python"])
     print(f"{options.to} is written. To start it there:")
-    print("    python -m venv venv && venv/bin/pip install -r requirements.txt")
+    print("    python -m venv venv && . venv/bin/activate && pip install -r requirements.txt")
     print(f"    . ./environment.sh && {start} run.py --check")
     print(f"runner ship --verify {options.to} does so in a folder of its own, and compares the speed")
     return exit_codes.OK
 
 
-def _again(chosen: Chosen, output_dir: Path) -> tuple[Plan, WorkerLaunch]:
-    """Return the plan of a row as it would be measured now, and the launch of its process.
+def _require_server_packages() -> None:
+    """Check that the packages of serve.py are installed here: their versions are those of the folder.
+
+    Raises:
+        NotShipped: one is not.
+    """
+    try:
+        closure(SERVER_PACKAGES)
+    except ImportError as error:
+        raise NotShipped(f"--server needs the package {error.name}: run pip install '.[serve]'") from error
+
+
+def _again(chosen: Chosen, output_dir: Path) -> tuple[Plan, list[WorkerLaunch]]:
+    """Return the plan of a row as it would be measured now, and the launches of its instances.
 
     Raises:
         ConfigurationError, LookupError: its command line is not stored, or does not hold any more.
@@ -139,7 +168,7 @@ def _again(chosen: Chosen, output_dir: Path) -> tuple[Plan, WorkerLaunch]:
     command = command_again([chosen.run], output_dir, chosen.sweep.config_dir)
     plans, _ = run.compose(command)
     matching = [plan for plan in plans if plan.label == chosen.run.result.label] or plans
-    return matching[0], build_launch(matching[0].config, this_machine(), os.environ)
+    return matching[0], build_launches(matching[0].config, this_machine(), os.environ)
 
 
 @dataclass(frozen=True)
@@ -166,7 +195,8 @@ def _verify(options: argparse.Namespace) -> int:
     recorded = _recorded(facts, options.output_dir)
     checks = [check_files(folder, facts)]
     if checks[0].state is State.passed:
-        checks += _run_checks(folder, facts, recorded, options)
+        with measurement_lock(wait=False, report=print, remedy="verify it later"):
+            checks += _run_checks(folder, facts, recorded, options)
     table = Table(title=escape(f"{folder}: {facts['label']}"))
     for name in ("what", "state", "found"):
         table.add_column(name, overflow="fold")
@@ -181,13 +211,12 @@ def _run_checks(
 ) -> Iterator[Check]:
     """Yield what was found by running the folder in an environment of its own."""
     prefix = environment.prefix(recorded.launch) if recorded else []
-    libraries = environment.library_folder(environment.preloaded(recorded.launch)) if recorded else ""
     with tempfile.TemporaryDirectory(prefix="runner-verify-") as work:
         print("installing requirements.txt in an environment of its own", file=sys.stderr)
         try:
-            installed = Installed(folder, Path(work), prefix, libraries)
-        except subprocess.CalledProcessError as error:
-            last = (error.stderr.strip().splitlines() or ["nothing"])[-1]
+            installed = Installed(folder, Path(work), prefix)
+        except subprocess.SubprocessError as error:
+            last = (str(getattr(error, "stderr", "") or error).strip().splitlines() or ["nothing"])[-1]
             yield Check("packages", State.failed, f"requirements.txt cannot be installed: {last}")
             return
         yield Check("packages", State.passed, "requirements.txt is installed, without this program")
@@ -205,19 +234,20 @@ def _run_checks(
 
 
 def _speed(installed: Installed, recorded: _Recorded, work: Path, options: argparse.Namespace) -> Check:
-    with measurement_lock(wait=False, report=print, remedy="verify it later"):
-        try:
-            return check_speed(
-                installed,
-                recorded.launch,
-                recorded.plan.config.measure,
-                work / "measured.log",
-                pairs=options.pairs,
-                seconds=options.seconds,
-                report=lambda line: print(line, file=sys.stderr),
-            )
-        except RuntimeError as error:
-            return Check("speed", State.failed, str(error))
+    try:
+        return check_speed(
+            installed,
+            recorded.launch,
+            recorded.plan.config.measure,
+            work / "measured.log",
+            pairs=options.pairs,
+            seconds=options.seconds,
+            report=lambda line: print(line, file=sys.stderr),
+        )
+    except RuntimeError as error:
+        return Check("speed", State.failed, str(error))
+    except RunFailed as failure:
+        return Check("speed", State.skipped, f"the measured process: {failure.status}: {failure.reason}")
 
 
 def _recorded(facts: dict[str, Any], output_dir: Path) -> _Recorded | None:
@@ -234,5 +264,6 @@ def _recorded(facts: dict[str, Any], output_dir: Path) -> _Recorded | None:
         for one in sweep.runs:
             if one.folder.name == record["run"]:
                 chosen = Chosen(sweep, one)
-                return _Recorded(chosen, *_again(chosen, output_dir))
+                plan, launches = _again(chosen, output_dir)
+                return _Recorded(chosen, plan, launches[0])
     return None

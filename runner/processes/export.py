@@ -34,9 +34,12 @@ def export(launch: WorkerLaunch, target: Path) -> Shipped:
             done = subprocess.run(
                 command, env=launch.env, cwd=folder, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
             )
-            answer = decode(reply.read_bytes())
         except subprocess.TimeoutExpired as error:
             raise RunFailed(Status.timeout, f"the model was not written within {TIMEOUT_S:.0f} s") from error
+        except OSError as error:
+            raise RunFailed(Status.unavailable, f"{command[0]} cannot be started: {error.strerror}") from error
+        try:
+            answer = decode(reply.read_bytes())
         except (FileNotFoundError, ProtocolError) as error:
             last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
             reason = f"the process that writes the model ended with code {done.returncode}: {last}"

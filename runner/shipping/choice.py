@@ -24,6 +24,8 @@ FLAGS = {
     "failed-gate": "ship a row that fails the accuracy gate",
     "uncertain-gate": "ship a row of which too few samples say whether it passes the gate",
     "unknown-evidence": "ship a row of which a setting could not be proven",
+    "other-machine": "ship a row that another kind of machine measured",
+    "uncompared": "ship a model whose answers cannot be compared with those that were measured",
 }
 """By what `runner ship --allow-…` allows, its meaning."""
 
@@ -80,12 +82,13 @@ def _row(sweep: StoredSweep, wanted: str) -> StoredRun:
     raise ConfigurationError([Mistake(FIELD, wanted, allowed, f"The rows {'that match' if found else 'are'}: {rows}")])
 
 
-def check(result: Result, allowed: Collection[str]) -> list[str]:
+def check(result: Result, allowed: Collection[str], machine_class: str) -> list[str]:
     """Check that a row may be shipped.
 
     Args:
         result: of the row.
         allowed: keys of :data:`FLAGS`.
+        machine_class: of this machine.
 
     Returns:
         What is shipped in spite of, in words; empty for a row without a flaw.
@@ -96,6 +99,8 @@ def check(result: Result, allowed: Collection[str]) -> list[str]:
     if result.measurement is None or result.status not in (Status.ok, Status.invalid):
         raise LookupError(f"{result.label} is {result.status}, there is nothing to ship: {result.reason}")
     flaws = dict(_flaws(result))
+    if result.machine_class != machine_class:
+        flaws["other-machine"] = f"it was measured on another kind of machine, {result.machine_class or result.machine}"
     refused = [flag for flag in flaws if flag not in allowed]
     if refused:
         words = "; ".join(flaws[flag] for flag in refused)
@@ -115,6 +120,8 @@ def _flaws(result: Result) -> list[tuple[str, str]]:
         found.append(("invalid", f"it is invalid: {result.reason}"))
     if result.measurement.verdict is Verdict.too_noisy:
         found.append(("noisy", "its measurement was too noisy for a verdict"))
+    if result.accuracy_failure:
+        found.append(("uncertain-gate", f"its accuracy is not known: {result.accuracy_failure}"))
     accuracy = result.accuracy
     if accuracy is not None and accuracy.gate is not None:
         if not accuracy.gate_certain:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from runner.config.schema import RunConfig
@@ -13,7 +12,7 @@ from runner.processes.launch import ALLOWED, ALLOWED_PREFIXES, LIBRARY_PATH, Wor
 from runner.protocol import BACKENDS_VARIABLE
 
 LIBRARIES_VARIABLE = "SHIPPED_LIBRARIES"
-"""A folder that environment.sh searches first for libraries to preload."""
+"""Folders, separated by colons, that environment.sh searches first for libraries to preload."""
 NOT_SHIPPED = frozenset(
     {
         "LD_PRELOAD",
@@ -31,26 +30,25 @@ SCRIPT = """\
 {exports}
 """
 PRELOAD = """
-# The libraries that it preloaded: {names}.
-_find_library() {{
-  for _folder in "${{{variable}:-/nowhere}}" "${{VIRTUAL_ENV:-/nowhere}}/lib" /usr/local/lib /usr/lib/*-linux-gnu \\
-    /usr/lib64 /usr/lib /lib64; do
-    if [ -e "$_folder/$1" ]; then echo "$_folder/$1"; return; fi
+# The libraries that it preloaded, found in a virtual environment or in the system.
+_preload() {{
+  _folders="${{{variable}:-}}:${{VIRTUAL_ENV:-/nowhere}}/lib:/usr/local/lib"
+  _folders="$_folders:/usr/lib/$(uname -m)-linux-gnu:/usr/lib64:/usr/lib"
+  _ifs=$IFS; IFS=:
+  for _folder in $_folders; do
+    if [ -n "$_folder" ] && [ -e "$_folder/$1" ]; then
+      IFS=$_ifs; _libraries="$_libraries${{_libraries:+:}}$_folder/$1"; return 0
+    fi
   done
+  IFS=$_ifs; echo "environment.sh: $1 is missing: $2" >&2; return 1
 }}
-_preload=""
-for _name in {names}; do
-  _found=$(_find_library "$_name")
-  if [ -z "$_found" ]; then
-    echo "environment.sh: $_name is missing: {remedy}" >&2
-    return 1 2>/dev/null || exit 1
-  fi
-  _preload="$_preload${{_preload:+:}}$_found"
-done
-export LD_PRELOAD="$_preload"
+_libraries=""
+{calls}
+export LD_PRELOAD="$_libraries"
 """
+CALL = "_preload {name} {remedy} || return 1 2>/dev/null || exit 1"
 DOCKERFILE = """\
-# docker build -t {tag} .     docker run --rm {tag} --check
+# docker build -t {tag} .     docker run --rm {use}
 FROM python:{python}-slim
 {system}RUN useradd --create-home service
 WORKDIR /model
@@ -95,11 +93,16 @@ def script(launch: WorkerLaunch, config: RunConfig) -> str:
     exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(variables(launch).items()))
     text = SCRIPT.format(exports=exports)
     if names := preloaded(launch):
-        remedy = f"apt-get install {config.allocator.packages[-1]}" if config.allocator.packages else "pip install "
-        if remedy == "pip install ":
-            remedy += " ".join(python_packages(config))
-        text += PRELOAD.format(names=" ".join(map(shlex.quote, names)), variable=LIBRARIES_VARIABLE, remedy=remedy)
+        calls = [CALL.format(name=shlex.quote(one), remedy=shlex.quote(_remedy(one, config))) for one in names]
+        text += PRELOAD.format(calls="\n".join(calls), variable=LIBRARIES_VARIABLE)
     return text
+
+
+def _remedy(library: str, config: RunConfig) -> str:
+    """Return the command that installs a library."""
+    if library in config.threading.libraries:
+        return f"pip install {' '.join(python_packages(config))}"
+    return f"apt-get install {config.allocator.packages[-1]}"
 
 
 def dockerfile(config: RunConfig, launch: WorkerLaunch, *, compiles: bool, server: bool) -> str:
@@ -115,19 +118,26 @@ def dockerfile(config: RunConfig, launch: WorkerLaunch, *, compiles: bool, serve
     if config.allocator.packages:
         tried = " || ".join(f"apt-get install -y --no-install-recommends {one}" for one in config.allocator.packages)
         lines.append(f"({tried})")
-    needed = (["g++"] if compiles else []) + (["numactl"] if "numactl" in launch.argv else [])
+    words = [] if server else prefix(launch)
+    needed = (["g++"] if compiles else []) + [one for one in ("numactl",) if one in map(_name, words)]
     if needed:
         lines.append(f"apt-get install -y --no-install-recommends {' '.join(needed)}")
     system = f"RUN apt-get update && {' && '.join(lines)} && rm -rf /var/lib/apt/lists/*\n" if lines else ""
+    tag = config.model.name.lower().replace("/", "-")
     return DOCKERFILE.format(
-        tag=config.model.name.lower().replace("/", "-"),
+        tag=tag,
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
         system=system,
-        prefix="".join(f"{shlex.quote(word)} " for word in prefix(launch)),
-        start="serve.py" if server else "run.py",
+        prefix="".join(f"{shlex.quote(word)} " for word in words),
+        start="serve.py --host 0.0.0.0" if server else "run.py",
+        use=f"-p 127.0.0.1:8000:8000 {tag}" if server else f"{tag} --check",
     )
 
 
-def library_folder(names: Sequence[str]) -> str:
-    """Return the folder here that has the libraries to preload; empty if none has all."""
-    return next((str(one) for one in library_folders() if all((one / name).exists() for name in names)), "")
+def _name(word: str) -> str:
+    return Path(word).name
+
+
+def library_search() -> str:
+    """Return the folders here that have libraries to preload, separated by colons."""
+    return ":".join(map(str, library_folders()))

@@ -36,7 +36,7 @@ def report(result: Result, sweep: str, flaws: Sequence[str], notes: Sequence[str
         "## Start",
         "",
         "```",
-        "python -m venv venv && venv/bin/pip install -r requirements.txt",
+        "python -m venv venv && . venv/bin/activate && pip install -r requirements.txt",
         f". ./environment.sh && {start}",
         "```",
         "",
@@ -96,7 +96,9 @@ def _limits(result: Result, notes: Sequence[str]) -> Iterator[str]:
     yield f"The speed on another machine than {_machine(result)}, beside other work, or with another batch."
     if result.settings.get("data.name") in ("synthetic", "digits", "sentences", "questions"):
         yield f"The accuracy on your data: it was computed on data={result.settings['data.name']}."
-    if result.accuracy is None or result.accuracy.delta_pp is None:
+    if result.accuracy_failure:
+        yield f"The accuracy: {result.accuracy_failure}."
+    elif result.accuracy is None or result.accuracy.delta_pp is None:
         yield "The accuracy on labels: the data had none, or the outputs are no classes."
     yield from result.notes
     yield from notes

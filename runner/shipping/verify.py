@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,12 +17,12 @@ from runner.measuring.slices import throughput
 from runner.processes.launch import WorkerLaunch
 from runner.processes.worker import Worker
 from runner.protocol import Load, Loaded, RunSlice, Slice, Warm, WarmUp
-from runner.shipping import environment
-from runner.shipping.folder import digests
+from runner.shipping.folder import FACTS, digest_of_facts, digests
+from runner.shipping.running import run_script
 
 SAME = 0.05
 """The interval of the ratio must lie within 1 ± this."""
-INSTALL_TIMEOUT_S, RUN_TIMEOUT_S = 3600.0, 1800.0
+INSTALL_TIMEOUT_S = 3600.0
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement")
 
 
@@ -52,65 +49,43 @@ class Check:
 
 
 def check_files(folder: Path, facts: dict[str, Any]) -> Check:
-    """Return whether all files are those that were shipped."""
+    """Return whether all files are those that were shipped, and no others."""
     found, wanted = digests(folder), facts["files"]
-    changed = sorted(name for name in wanted if found.get(name) != wanted[name])
+    changed = sorted(name for name in found | wanted if found.get(name) != wanted.get(name))
+    if facts.get("digest") != digest_of_facts(facts):
+        changed.append(FACTS)
     if changed:
-        return Check("files", State.failed, f"changed or missing: {', '.join(changed[:3])}")
-    return Check("files", State.passed, f"{len(wanted)} files, as they were written")
+        return Check("files", State.failed, f"changed, added or missing: {', '.join(changed[:3])}")
+    return Check("files", State.passed, f"{len(wanted) + 1} files, as they were written")
 
 
 class Installed:
     """A folder with an environment of its own, in which its packages are installed."""
 
-    def __init__(self, folder: Path, work: Path, prefix: Sequence[str], libraries: str) -> None:
+    def __init__(self, folder: Path, work: Path, prefix: Sequence[str]) -> None:
         """Install the packages of requirements.txt.
 
         Args:
             folder: the shipped one.
             work: an empty folder for the environment, in which the commands run too.
             prefix: words before the interpreter that bind the process.
-            libraries: folder with the libraries to preload; empty if the system has them.
 
         Raises:
-            subprocess.CalledProcessError: they cannot be installed.
+            subprocess.SubprocessError: they cannot be installed.
         """
-        self._folder, self._prefix, self._libraries = folder.absolute(), prefix, libraries
+        self._folder, self._prefix = folder, prefix
         self._home = work / "empty"
         self._home.mkdir()
         self._python = work / "venv" / "bin" / "python"
         for command in (
             [sys.executable, "-m", "venv", str(work / "venv")],
-            [str(self._python), *PIP, str(self._folder / "requirements.txt")],
+            [str(self._python), *PIP, str(folder / "requirements.txt")],
         ):
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S)
 
     def run(self, *arguments: str) -> dict[str, Any]:
-        """Return what run.py printed, as JSON.
-
-        Raises:
-            RuntimeError: it printed something else.
-        """
-        words = shlex.join([*self._prefix, str(self._python), str(self._folder / "run.py"), *arguments])
-        source = shlex.quote(str(self._folder / "environment.sh"))
-        variables = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        variables["PYTHONDONTWRITEBYTECODE"] = "1"
-        if self._libraries:
-            variables[environment.LIBRARIES_VARIABLE] = self._libraries
-        done = subprocess.run(
-            ["/bin/sh", "-c", f". {source} && exec {words}"],
-            cwd=self._home,
-            env=variables,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=RUN_TIMEOUT_S,
-        )
-        try:
-            return dict(json.loads(done.stdout.strip().splitlines()[-1]))
-        except (IndexError, ValueError, TypeError) as error:
-            last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-            raise RuntimeError(f"run.py ended with code {done.returncode} and said: {last}") from error
+        """Return what run.py printed; see :func:`runner.shipping.running.run_script`."""
+        return run_script(self._folder, self._python, self._prefix, self._home, *arguments)
 
 
 def check_outputs(installed: Installed) -> Check:
@@ -121,9 +96,8 @@ def check_outputs(installed: Installed) -> Check:
         return Check("outputs", State.failed, str(error))
     if found["identical"]:
         return Check("outputs", State.passed, "bit for bit those of the measured process")
-    lowest = min(value for value in found["sqnr_db"].values() if value is not None)
-    state = State.passed if lowest >= found["tolerance_db"] else State.failed
-    return Check("outputs", state, f"SQNR {lowest:.1f} dB, tolerance {found['tolerance_db']:g} dB")
+    state = State.passed if found["passed"] else State.failed
+    return Check("outputs", state, f"SQNR {found['sqnr_db']} dB, tolerance {found['tolerance_db']:g} dB")
 
 
 def check_speed(
@@ -180,6 +154,6 @@ def _time(launch: WorkerLaunch, measure: MeasureConfig, log: Path, seconds: floa
         worker.request(Load(launch.job), Loaded, timeout_s=measure.prepare_timeout_s)
         warm = WarmUp(measure.warmup_s, measure.warmup_tolerance)
         worker.request(warm, Warm, timeout_s=measure.request_timeout_s)
-        timed = RunSlice(0.0, 0, 0, seconds, measure.slice_iterations)
+        timed = RunSlice(measure.settle_s, measure.settle_iterations, 0, seconds, measure.slice_iterations)
         found = worker.request(timed, Slice, timeout_s=measure.request_timeout_s)
     return throughput([found], launch.job.run.batch_size)

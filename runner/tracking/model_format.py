@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -47,5 +46,5 @@ def write_model(folder: Path, loader: Path, facts: dict[str, Any], target: Path)
             signature=ModelSignature(Schema(ports)),
         )
         if target.exists():
-            shutil.rmtree(target)
+            target.rename(Path(work) / "old")
         made.rename(target)

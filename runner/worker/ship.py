@@ -93,12 +93,22 @@ def _refuse(job: Job) -> None:
 
 
 def _write_examples(parts: Gathered, path: Path) -> None:
-    """Write the batches that were timed, with their outputs: arrays named NUMBER:input:NAME and NUMBER:output:NAME."""
+    """Write the batches that were timed, with their outputs: arrays named NUMBER:input:NAME and NUMBER:output:NAME.
+
+    Raises:
+        Unsupported: samples are not the rows of an input or output, so that batches could not be filled and cut.
+    """
     arrays: dict[str, Any] = {}
     for number, samples in enumerate((parts.samples, *parts.others)):
         inputs = parts.subject.inputs(samples)
         for side, batch in (("input", inputs), ("output", parts.runtime.outputs(inputs))):
-            arrays |= {f"{number}:{side}:{name}": values for name, values in batch.items()}
+            for name, values in batch.items():
+                if not values.ndim or len(values) != parts.settings.batch_size:
+                    shape = list(values.shape)
+                    raise Unsupported(
+                        f"the {side} {name}, {shape}, does not begin with the batch: it cannot be shipped"
+                    )
+                arrays[f"{number}:{side}:{name}"] = values
     np.savez(path, **arrays)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from runner.config import composition
 from runner.job import Job
 from runner.processes.launch import WorkerLaunch
 from runner.shipping import environment, packages
-from runner.shipping.folder import PARTS, _lowest_sqnr_db, digests
+from runner.shipping.folder import PARTS, _lowest_sqnr_db, _sqnr_db, digest_of_facts, digests
 from runner.shipping.verify import State, check_files, judge
 from runner.worker.data.preprocessing import Preprocessing
 
@@ -110,11 +111,16 @@ def test_changed_files_are_noticed(tmp_path):
     """Also one that is gone."""
     (tmp_path / "a").write_text("1")
     (tmp_path / "b").write_text("2")
-    facts = {"files": digests(tmp_path)}
+    facts: dict[str, Any] = {"files": digests(tmp_path)}
+    facts["digest"] = digest_of_facts(facts)
     assert check_files(tmp_path, facts).state is State.passed
     (tmp_path / "a").write_text("3")
     (tmp_path / "b").unlink()
-    assert check_files(tmp_path, facts).words == "changed or missing: a, b"
+    (tmp_path / "numpy.py").write_text("")  # it would be imported instead of the package
+    assert check_files(tmp_path, facts).words == "changed, added or missing: a, b, numpy.py"
+    facts["files"] = digests(tmp_path)
+    facts["tolerance_db"] = 0
+    assert check_files(tmp_path, facts).words == "changed, added or missing: model.json"
 
 
 def test_answers_are_compared_with_the_record(tmp_path):
@@ -127,6 +133,51 @@ def test_answers_are_compared_with_the_record(tmp_path):
     assert _lowest_sqnr_db(wanted, tmp_path / "same.npz") == float("inf")
     assert _lowest_sqnr_db(wanted, tmp_path / "close.npz") == pytest.approx(60, abs=0.1)
     assert _lowest_sqnr_db(wanted, tmp_path / "other.npz") == float("-inf")
+
+
+def load_part(name: str) -> Any:
+    """Import a file that is copied into a folder."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(f"shipped_{Path(name).stem}", PARTS / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+VALUES = np.array([1.0, 2.0], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "expected"),
+    [
+        (VALUES, VALUES, np.inf),
+        (VALUES, VALUES * np.float32(1.1), 20.0),
+        (VALUES, VALUES[:1], -np.inf),
+        (VALUES, VALUES.astype(np.float64) + 1e-9, -np.inf),
+        (VALUES, np.array([1.0, np.nan], np.float32), -np.inf),
+        (np.array([1.0, np.nan], np.float32), np.array([1.0, np.nan], np.float32), np.inf),
+        (VALUES * 0, VALUES, -np.inf),
+        (np.array([500, 2]), np.array([501, 2]), -np.inf),
+        (np.array([500, 2]), np.array([500, 2]), np.inf),
+    ],
+)
+def test_when_outputs_are_the_same(wanted, given, expected):
+    """The host and the folder judge alike; integers, NaN and types must be equal."""
+    for found in (_sqnr_db(wanted, given), load_part("proof.py").sqnr_db(wanted, given)):
+        assert found == pytest.approx(expected, abs=0.01)
+
+
+def test_a_container_serves_or_runs(hydra_context):
+    """A server listens for all; what binds to cores is installed."""
+    bound = launch("/usr/bin/numactl", "-C", "0")
+    text = environment.dockerfile(settings("allocator=tcmalloc"), bound, compiles=True, server=False)
+    assert "g++ numactl" in text
+    assert "libgoogle-perftools4t64 ||" in text
+    assert "exec /usr/bin/numactl -C 0 python run.py" in text
+    served = environment.dockerfile(settings(), bound, compiles=False, server=True)
+    assert "apt-get" not in served
+    assert "exec python serve.py --host 0.0.0.0" in served
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -150,15 +201,12 @@ def pictures(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("squash", [False, True])
 def test_pictures_are_prepared_as_they_were_measured(tmp_path, monkeypatch, squash):
     """Bit for bit, although the folder has code of its own."""
-    import importlib.util
     from dataclasses import asdict
 
     from runner.data_files.pictures import open_picture
 
     how = Preprocessing(32, 40, squash=squash)
-    spec = importlib.util.spec_from_file_location("shipped_pictures", PARTS / "preparations" / "pictures.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_part("preparations/pictures.py")
     facts = {"pictures": asdict(how), "inputs": [{"name": "images"}], "batch_size": 2, "logits": None, "labels": None}
     files = pictures(tmp_path)
     batches = list(module.Preparation(tmp_path, facts).batches(list(map(str, files))))

@@ -36,6 +36,7 @@ MALFORMED = (
     (json.dumps({"inputs": GOOD | {"ids": [["x"] * 16]}}).encode(), "application/json", 400),
     (json.dumps({"inputs": GOOD | {"ids": [[1] * 16] * 9, "mask": [[1] * 16] * 9}}).encode(), "application/json", 400),
     (json.dumps({"inputs": [1]}).encode(), "application/json", 400),
+    (json.dumps({"inputs": GOOD | {"ids": [[1.5] * 16]}}).encode(), "application/json", 400),
     (b"[" * 100_000, "application/json", 400),
     (b"PK\x03\x04 no archive", "application/x-npz", 400),
     (b"hello", "text/plain", 415),
@@ -104,7 +105,7 @@ def serve(folder, tmp_path) -> Iterator[Callable[..., Serving]]:
 
 def test_many_clients_and_malformed_requests(serve, folder):
     """Every request gets its own answer, that of the model for this input; a malformed one a line, and no other."""
-    server = serve("--instances", "1", "--queue", "4096")
+    server = serve("--queue", "4096")
     with np.load(folder / "example.npz") as example:
         inputs = {name: example[f"0:input:{name}"] for name in ("ids", "mask")}
         wanted = {name.split(":")[2]: example[name] for name in example.files if ":output:" in name}
@@ -158,8 +159,29 @@ def test_too_many_are_refused_and_those_accepted_are_answered_before_the_end(ser
         refused = [one.result() for one in flood if one.result()[0] == 429]
     assert counted.keys() <= {200, 429}, counted
     assert counted[200] >= 1
+    assert refused
     assert all(answer[2] == "1" for answer in refused)
     assert server.process.wait(30) in (0, -signal.SIGTERM, 143)
+
+
+def test_a_request_that_the_model_refuses_fails_alone(serve):
+    """An id that the model does not know has the right type and shape; those of the same batch are answered."""
+    server = serve("--max-wait-ms", "1500")
+    unknown = {name: [[10**6] * 16] if name == "ids" else values for name, values in GOOD.items()}
+    bodies = [json.dumps({"inputs": one}).encode() for one in (GOOD, unknown, GOOD)]
+    with ThreadPoolExecutor(3) as clients:
+        statuses = sorted(answer[0] for answer in clients.map(server.ask, bodies))
+    assert statuses == [200, 200, 500]
+
+
+def test_a_model_that_cannot_load_ends_the_server(folder, tmp_path):
+    """Instead of requests that wait for ever."""
+    (folder / "model" / "model.onnx").write_bytes(b"damaged")
+    done = subprocess.run(
+        [sys.executable, str(folder / "serve.py"), "--port", "0"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert "serve.py: the model cannot be used" in done.stderr
 
 
 def test_an_instance_that_dies_is_started_again(serve):

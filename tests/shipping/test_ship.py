@@ -49,7 +49,16 @@ def run_shipped(folder: Path, *words: str, cwd: Path) -> Finished:
 
 def assert_runs(folder: Path, cwd: Path) -> None:
     """Check that a folder has all its files, and answers as it was measured."""
-    names = {"model", "model.json", "run.py", "runtime.py", "preparation.py", "environment.sh", "requirements.txt"}
+    names = {
+        "model",
+        "model.json",
+        "run.py",
+        "proof.py",
+        "runtime.py",
+        "preparation.py",
+        "environment.sh",
+        "requirements.txt",
+    }
     assert names | {"REPORT.md", "LICENCES.md", "Dockerfile", "example.npz"} <= {one.name for one in folder.iterdir()}
     done = run_shipped(folder, "--check", cwd=cwd)
     assert done.code == 0, done.out + done.err
@@ -147,10 +156,24 @@ def test_what_is_not_shipped(run_program: RunProgram, ship: Ship, tmp_path):
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     done = ship("last/1", "--to", str(tmp_path / "mine"), *ALLOW)
     assert done.code == 2
-    assert done.err.strip().endswith("has files of another origin; allowed: a new folder, or one shipped before")
+    assert done.err.strip().endswith(
+        "has files of another origin (thesis.tex); allowed: a new folder, or one shipped before"
+    )
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
     assert not folder.exists()
     assert sorted(one.name for one in tmp_path.iterdir()) == ["mine", "outputs"]
+
+
+def assert_mlflow_answers(model: Path, folder: Path) -> None:
+    """Load MLflow's form of a folder in a process of its own, as MLflow does, and compare its answers."""
+    program = (
+        "import sys, numpy, mlflow.pyfunc; model = mlflow.pyfunc.load_model(sys.argv[1]); "
+        "example = numpy.load(sys.argv[2]); found = model.predict(example['0:input:images'][:3]); "
+        "assert numpy.array_equal(found['logits'], example['0:output:logits'][:3])"
+    )
+    command = [sys.executable, "-I", "-c", program, str(model), str(folder / "example.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
@@ -161,10 +184,15 @@ def test_artifacts_that_were_removed_are_made_again(run_program: RunProgram, shi
     assert ship("last/1", "--to", str(folder), *ALLOW).code == 0
     first = json.loads((folder / "model.json").read_text())
     shutil.rmtree(own_cache)
-    (folder / "stray").write_text("")
+    (folder / "notes.txt").write_text("mine")
     done = ship("last/1", "--to", str(folder), *ALLOW)
+    assert (done.code, "has files of another origin (notes.txt)" in done.err) == (2, True)
+    (folder / "notes.txt").unlink()
+    done = ship("last/1", "--to", str(folder), "--mlflow", str(tmp_path / "mlflow"), *ALLOW)
     assert done.code == 0, done.err
-    assert not (folder / "stray").exists()
+    assert_mlflow_answers(tmp_path / "mlflow", folder)
+    done = ship("last/1", "--to", str(folder), "--mlflow", str(folder / "inside"), *ALLOW)
+    assert (done.code, "allowed: with --to, a new folder beside it" in done.err) == (2, True)
     assert json.loads((folder / "model.json").read_text())["files"]["example.npz"] == first["files"]["example.npz"]
     [result] = (tmp_path / "outputs" / "sweeps").glob("*/001_*/result.json")
     result.write_text(result.read_text().replace(first["record"]["weights"], "0" * 64))
@@ -188,4 +216,4 @@ def test_a_folder_is_proven_in_an_environment_of_its_own(run_program: RunProgram
     with (folder / "run.py").open("a") as stream:
         stream.write("# changed\n")
     done = ship("--verify", str(folder), "--pairs", "0")
-    assert (done.code, "changed or missing: run.py" in done.out) == (1, True)
+    assert (done.code, "changed, added or missing: run.py" in done.out) == (1, True)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-import math
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # PYTHONSAFEPATH, which environment.sh sets, leaves it out
+sys.path.insert(0, str(HERE))  # PYTHONSAFEPATH leaves it out
 
 from preparation import Preparation  # type: ignore[import-not-found]  # noqa: E402 -- copied beside this file
+from proof import bench, check  # type: ignore[import-not-found]  # noqa: E402 -- copied beside this file
 from runtime import Model  # type: ignore[import-not-found]  # noqa: E402 -- copied beside this file
 
 
@@ -33,20 +31,20 @@ def main() -> int:
         parser.error("received nothing; allowed: inputs, --check or --bench SECONDS")
     model = Model(HERE / "model", facts["runtime"])
     if options.check:
-        return check(model, facts["tolerance_db"])
+        return int(check(model, facts["tolerance_db"]))
     if options.bench:
         print(json.dumps(bench(model, options.bench, facts["batch_size"])))
         return 0
-    preparation = Preparation(HERE, facts)
     try:
+        preparation = Preparation(HERE, facts)
         found = [run_padded(model, batch, facts["batch_size"]) for batch in preparation.batches(options.inputs)]
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    outputs: dict[str, Any] = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
-    if options.output:
-        np.savez(options.output, **outputs)
-    else:
-        print("\n".join(preparation.describe(options.inputs, outputs)))
+        outputs: dict[str, Any] = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+        if options.output:
+            np.savez(options.output, **outputs)
+        else:
+            print("\n".join(preparation.describe(options.inputs, outputs)))
+    except Exception as error:  # each reader and each runtime has exceptions of its own
+        parser.error(f"{type(error).__name__}: {error}")
     return 0
 
 
@@ -55,44 +53,6 @@ def run_padded(model: Any, batch: dict[str, Any], size: int) -> dict[str, Any]:
     count = len(next(iter(batch.values())))
     full = {name: np.concatenate([one, np.repeat(one[-1:], size - count, axis=0)]) for name, one in batch.items()}
     return {name: values[:count] for name, values in model.run(full).items()}
-
-
-def examples() -> list[dict[str, dict[str, Any]]]:
-    """Return the measured batches: ``input`` and ``output``, each by name."""
-    found: dict[int, dict[str, dict[str, Any]]] = {}
-    with np.load(HERE / "example.npz") as stored:
-        for key, values in stored.items():
-            number, side, name = key.split(":", 2)
-            found.setdefault(int(number), {"input": {}, "output": {}})[side][name] = values
-    return [found[number] for number in sorted(found)]
-
-
-def check(model: Any, tolerance_db: float) -> int:
-    """Print for each output its difference from the measured one; return 1 if it is beyond the tolerance."""
-    lowest, differences = math.inf, {}
-    for number, batch in enumerate(examples()):
-        outputs = model.run(batch["input"])
-        for name, wanted in batch["output"].items():
-            noise = float(np.square(wanted.astype(np.float64) - outputs[name]).sum())
-            sqnr_db = 10 * math.log10(float(np.square(wanted.astype(np.float64)).sum()) / noise) if noise else math.inf
-            differences[f"{number}:{name}"] = None if noise == 0 else round(sqnr_db, 2)
-            lowest = min(lowest, sqnr_db if math.isfinite(noise) else -math.inf)
-    print(json.dumps({"identical": lowest == math.inf, "sqnr_db": differences, "tolerance_db": tolerance_db}))
-    return 0 if lowest >= tolerance_db else 1
-
-
-def bench(model: Any, seconds: float, size: int) -> dict[str, Any]:
-    """Return the number of batches and the nanoseconds that they took, after a warm-up."""
-    steps = [model.bind(batch["input"]) for batch in examples()]
-    gc.disable()
-    for limit in (2.0, seconds):  # the first time to warm up
-        turns, begin, end = 0, time.monotonic_ns(), 0
-        while end - begin < limit * 1e9:
-            for step in steps:  # whole turns: batches of texts differ in length
-                step()
-            turns, end = turns + 1, time.monotonic_ns()
-    batches, taken = turns * len(steps), end - begin
-    return {"batches": batches, "nanoseconds": taken, "samples_per_s": batches * size / taken * 1e9}
 
 
 if __name__ == "__main__":

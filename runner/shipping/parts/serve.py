@@ -28,11 +28,13 @@ import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from starlette.requests import ClientDisconnect
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # PYTHONSAFEPATH leaves it out
 
-from run import examples, run_padded  # type: ignore[import-not-found]  # noqa: E402 -- beside this file
+from proof import examples  # type: ignore[import-not-found]  # noqa: E402 -- beside this file
+from run import run_padded  # type: ignore[import-not-found]  # noqa: E402 -- beside this file
 
 NPZ, JSON = "application/x-npz", "application/json"
 FACTS: dict[str, Any] = json.loads((HERE / "model.json").read_text(encoding="utf-8"))
@@ -60,9 +62,9 @@ class Waiting:
     outputs: asyncio.Future[dict[str, Any]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
-    def shapes(self) -> list[tuple[int, ...]]:
+    def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of a sample: only equal ones share a batch."""
-        return [values.shape[1:] for values in self.inputs.values()]
+        return {name: values.shape[1:] for name, values in self.inputs.items()}
 
 
 def work(pipe: Any, cores: list[int]) -> None:
@@ -91,6 +93,7 @@ class Instance:
     def __init__(self, cores: list[int]) -> None:
         """Start the process."""
         self._cores = cores
+        self._stopping = False
         self._thread = ThreadPoolExecutor(1)
         self._start()
 
@@ -112,11 +115,11 @@ class Instance:
         try:
             return self._ask(batch)
         except (EOFError, OSError):
+            if self._stopping:
+                raise
             self._start()
-            if batch is None:
-                return self._ask(None)
-            self._ask(None)
-            return self._ask(batch)
+            ready = self._ask(None)
+            return ready if batch is None else self._ask(batch)
 
     def _ask(self, batch: dict[str, Any] | None) -> Any:
         if batch is not None:
@@ -125,6 +128,7 @@ class Instance:
 
     def stop(self) -> None:
         """End the process."""
+        self._stopping = True
         self._pipe.close()
         self._process.join(5)
         self._process.kill()
@@ -142,9 +146,11 @@ class Server:
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
         """Run the instances as long as the server runs; uvicorn ends it after the last answer."""
-        cores, count = sorted(os.sched_getaffinity(0)), self._options.instances
-        instances = [Instance(cores[one::count] if 1 < count <= len(cores) else []) for one in range(count)]
+        WAITING.set_function(self._queue.qsize)
+        instances = [Instance(cores) for cores in FACTS["cores"]]
         tasks = [asyncio.create_task(self._feed(one)) for one in instances]
+        for task in tasks:
+            task.add_done_callback(_end_if_failed)
         yield
         for task in tasks:
             task.cancel()
@@ -159,14 +165,23 @@ class Server:
         while True:
             batch = [left or await self._queue.get()]
             left = await self._fill(batch)
-            WAITING.set(self._queue.qsize())
             SAMPLES.observe(sum(one.count for one in batch))
-            inputs = {name: np.concatenate([one.inputs[name] for one in batch]) for name in batch[0].inputs}
-            try:
-                found = await instance.run(inputs)
-            except (EOFError, OSError) as error:  # it died twice on this batch
-                found = f"the model's process died: {error!r}"
-            self._answer(batch, found)
+            found = await self._infer(instance, batch)
+            if isinstance(found, str) and len(batch) > 1:  # the fault of one of them: each is asked alone
+                for one in batch:
+                    self._answer([one], await self._infer(instance, [one]))
+            else:
+                self._answer(batch, found)
+
+    @staticmethod
+    async def _infer(instance: Instance, batch: list[Waiting]) -> Any:
+        """Return the outputs of a batch, or what went wrong."""
+        try:
+            return await instance.run(
+                {name: np.concatenate([one.inputs[name] for one in batch]) for name in batch[0].inputs}
+            )
+        except Exception as error:  # the process died twice on this batch
+            return f"the model's process died: {error!r}"
 
     async def _fill(self, batch: list[Waiting]) -> Waiting | None:
         """Add requests until the batch is full or the first has waited long enough; return one that does not fit."""
@@ -188,7 +203,7 @@ class Server:
     def _answer(batch: list[Waiting], found: Any) -> None:
         start = 0
         for one in batch:
-            if one.outputs.cancelled():  # its client has gone
+            if one.outputs.done():  # its client has gone
                 pass
             elif isinstance(found, str):
                 one.outputs.set_exception(Refused(500, found))
@@ -200,16 +215,22 @@ class Server:
         """Answer a request."""
         began = time.monotonic()
         try:
+            if not self.ready:
+                raise Refused(503, "the model is being loaded")
+            if self._queue.full():
+                raise Refused(429, f"{self._options.queue} requests are waiting: try again later")
             kind = request.headers.get("content-type", "").partition(";")[0].strip()
-            inputs = read(kind, await self._body(request))
+            inputs = await asyncio.to_thread(read, kind, await self._body(request))
             waiting = Waiting(inputs, check(inputs))
             try:
                 self._queue.put_nowait(waiting)
             except asyncio.QueueFull:
                 raise Refused(429, f"{self._options.queue} requests are waiting: try again later") from None
             response = Response(*written(kind, await waiting.outputs))
+        except ClientDisconnect:
+            response = Response(status_code=400)
         except Refused as error:
-            headers = {"Retry-After": "1"} if error.status == 429 else None
+            headers = {"Retry-After": "1"} if error.status in (429, 503) else None
             response = Response(json.dumps({"error": str(error)}), error.status, headers, JSON)
         REQUESTS.labels(response.status_code).inc()
         SECONDS.observe(time.monotonic() - began)
@@ -229,23 +250,15 @@ def read(kind: str, body: bytes) -> dict[str, Any]:
     try:
         if kind == NPZ:
             with zipfile.ZipFile(io.BytesIO(body)) as archive:
-                if sum(one.file_size for one in archive.infolist()) > 2 * len(body) + 4096:
+                if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
                     raise Refused(413, "the arrays are compressed: send them as np.savez writes them")
             with np.load(io.BytesIO(body), allow_pickle=False) as stored:
-                return dict(stored)
+                return {name: stored[name] for name in stored.files}
         if kind == JSON:
-            found = json.loads(body)["inputs"]
-            types = {one["name"]: one["dtype"] for one in FACTS["inputs"]}
-            return {name: np.array(values, types.get(name)) for name, values in found.items()}
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-        zipfile.BadZipFile,
-    ) as error:
+            return {name: np.array(values) for name, values in json.loads(body)["inputs"].items()}
+    except Refused:
+        raise
+    except Exception as error:  # zipfile, NumPy and json each have many
         raise Refused(400, f"the body cannot be read: {type(error).__name__}: {str(error)[:200]}") from error
     raise Refused(415, f"received content-type {kind!r}; allowed: {JSON} or {NPZ}")
 
@@ -256,19 +269,35 @@ def check(inputs: dict[str, Any]) -> int:
     if inputs.keys() != wanted.keys():
         raise Refused(400, f"received the inputs {sorted(inputs)}; allowed: {sorted(wanted)}")
     for name, values in inputs.items():
-        shape, dtype = wanted[name]["shape"], np.dtype(wanted[name]["dtype"])
+        shape = wanted[name]["shape"]
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+            raise Refused(400, f"{name} is no array of numbers")
         fits = values.ndim == len(shape) and all(
             isinstance(one, str) or one == other for one, other in zip(shape[1:], values.shape[1:], strict=True)
         )
         if not fits or not values.size:
             raise Refused(400, f"{name} has the shape {list(values.shape)}; allowed: {shape}")
-        if values.dtype != dtype and not np.can_cast(values.dtype, dtype, "same_kind"):
-            raise Refused(400, f"{name} has the type {values.dtype}; allowed: {dtype}")
-        inputs[name] = np.ascontiguousarray(values, dtype)
+        inputs[name] = _as_type(name, values, np.dtype(wanted[name]["dtype"]))
     counts = {len(values) for values in inputs.values()}
     if len(counts) != 1 or max(counts) > FACTS["batch_size"]:
         raise Refused(400, f"received {sorted(counts)} samples; allowed: one number, at most {FACTS['batch_size']}")
     return counts.pop()
+
+
+def _as_type(name: str, values: Any, dtype: Any) -> Any:
+    """Return an array in the model's type, if no value changes but by rounding of fractions."""
+    with np.errstate(all="ignore"):
+        changed = np.ascontiguousarray(values, dtype)
+    if dtype.kind != "f" and not (values.dtype.kind != "f" and np.array_equal(changed, values)):
+        raise Refused(400, f"{name} has values of type {values.dtype} that are none of {dtype}")
+    return changed
+
+
+def _end_if_failed(task: asyncio.Task[None]) -> None:
+    """End the server if an instance cannot be used: requests would wait for ever."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        print(f"serve.py: the model cannot be used: {error!r}", file=sys.stderr)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def written(kind: str, outputs: dict[str, Any]) -> tuple[bytes, int, None, str]:
@@ -311,14 +340,15 @@ def main() -> None:
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--instances", type=int, default=FACTS["instances"], help="processes, each on its own cores")
     parser.add_argument(
         "--max-wait-ms", type=float, default=2.0, help="how long a request waits for others of its batch"
     )
-    parser.add_argument("--queue", type=int, default=256, help="requests that may wait; more are refused with 429")
+    parser.add_argument("--queue", type=int, default=256, help="requests that may wait, at least 1; others get 429")
     parser.add_argument("--max-mib", type=int, default=64, help="largest request")
     parser.add_argument("--stop-s", type=int, default=60, help="longest time to answer what was accepted")
     options = parser.parse_args()
+    if options.queue < 1 or options.max_mib < 1:
+        parser.error("--queue and --max-mib: allowed: 1 and more")
     uvicorn.run(
         make_app(Server(options)),
         host=options.host,

@@ -67,8 +67,10 @@ class Runtime(TorchModule):
         """Write the program: the quantised one, or the module exported for the shapes of its batch.
 
         Raises:
-            Unsupported: PyTorch cannot export the module.
+            Unsupported: PyTorch cannot export the module, or batches differ in their shapes.
         """
+        if not model.fixed_shapes:
+            raise Unsupported("a program of PyTorch is shipped for one length of text: set model.sequence_length")
         names = [port.name for port in model.subject.signature.inputs]
         tensors = self.tensors({name: np.zeros_like(model.example[name]) for name in names})
         is_program = model.form.kind == "program"

@@ -45,7 +45,10 @@ class Preparation:
         )
         if not fits:
             raise ValueError(f"{port['name']} has the shape {list(values.shape)}; allowed: {port['shape']}")
-        return np.ascontiguousarray(values, port["dtype"])
+        changed = np.ascontiguousarray(values, port["dtype"])
+        if changed.dtype.kind != "f" and not np.array_equal(changed, values):
+            raise ValueError(f"{port['name']} has values that are none of {port['dtype']}")
+        return changed
 
     def describe(self, _words: list[str], outputs: dict[str, Any]) -> list[str]:
         """Return the best class of each sample, or the shapes of outputs of no known meaning."""
