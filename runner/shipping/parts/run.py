@@ -43,6 +43,8 @@ def main() -> int:
             np.savez(options.output, **outputs)
         else:
             print("\n".join(preparation.describe(options.inputs, outputs)))
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     except Exception as error:  # each reader and each runtime has exceptions of its own
         parser.error(f"{type(error).__name__}: {error}")
     return 0
