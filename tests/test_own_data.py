@@ -207,3 +207,17 @@ def test_a_moved_output_folder(run_program: RunProgram, tmp_path, environment):
     assert experiment.artifact_location.startswith(moved.as_uri())
     runs = client.search_runs([experiment.experiment_id])
     assert any(client.list_artifacts(run.info.run_id) for run in runs)
+
+
+@pytest.mark.slow
+def test_a_probe_of_transformers_is_judged_as_well(run_program: RunProgram):
+    """ViT of Transformers: its probe does not stand for trained weights in int8, and the row says so."""
+    done = run_program(
+        "model=vit_hub", "model.image_size=32", "model.config.num_hidden_layers=2", "model.config.hidden_size=48",
+        "model.config.num_attention_heads=3", "model.config.intermediate_size=96", "backend=openvino",
+        "precision=int8", "measure=check", "tracking=none", "data.evaluation_samples=32",
+    )  # fmt: skip
+    assert done.code == 0, done.out + done.err
+    [result] = done.results()
+    assert result.accuracy.gate is None
+    assert "dB in any runtime, less than 12, and does not stand for trained weights" in done.out
