@@ -27,6 +27,8 @@ SUBJECTS = PACKAGE / "worker" / "subjects"
 """The sources of models of this package, among their other modules."""
 BACKENDS = PACKAGE / "worker" / "backends"
 """The backends of this package, one module each."""
+SHIPPED = PACKAGE / "worker" / "shipped"
+"""Files that are copied into a shipped folder as they are; nothing imports them."""
 
 
 def extra_backend_folders() -> list[Path]:

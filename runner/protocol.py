@@ -242,7 +242,7 @@ class Shipped:
     """Reply of :mod:`runner.worker.ship` to the host: what it wrote."""
 
     settings: dict[str, Any]
-    """What the backend's file in ``runner/shipping/parts/runtimes`` takes."""
+    """What the backend's file in ``runner/worker/shipped/runtimes`` takes."""
     packages: list[str]
     """The packages that it imports."""
     inputs: list[PortInfo]

@@ -85,10 +85,10 @@ def module_name(file: Path) -> str:
 
 
 MODULES = {module_name(file): file for file in sorted(PACKAGE.rglob("*.py"))}
-WORKER = {name: file for name, file in MODULES.items() if name.startswith("runner.worker")}
-PARTS = {name for name in MODULES if name.startswith("runner.shipping.parts")}
+PARTS = {name for name in MODULES if name.startswith("runner.worker.shipped")}
 """Files that are copied into a shipped folder: they belong to neither wing, and nothing imports them."""
-HOST = {name: file for name, file in MODULES.items() if name not in WORKER.keys() | PARTS}
+WORKER = {name: file for name, file in MODULES.items() if name.startswith("runner.worker") and name not in PARTS}
+HOST = {name: file for name, file in MODULES.items() if not name.startswith("runner.worker")}
 
 
 @cache

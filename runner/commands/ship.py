@@ -22,6 +22,7 @@ from runner.config.schema import RunConfig
 from runner.errors import ConfigurationError, NothingLaunched
 from runner.machine.facts import this_machine
 from runner.machine.lock import measurement_lock
+from runner.paths import SHIPPED
 from runner.planning.again import command_again
 from runner.processes import signals
 from runner.processes.launch import WorkerLaunch, build_launches
@@ -32,7 +33,7 @@ from runner.results.store import sweep_id_of
 from runner.results.stored_sweep import read_sweep
 from runner.shipping import environment
 from runner.shipping.choice import FIELD, FLAGS, Chosen, check, find_row
-from runner.shipping.folder import PARTS, SERVER_PACKAGES, NotShipped, Order, read_facts, write_folder
+from runner.shipping.folder import SERVER_PACKAGES, NotShipped, Order, read_facts, write_folder
 from runner.shipping.packages import closure
 from runner.shipping.verify import Check, Installed, State, check_files, check_outputs, check_speed
 from runner.tracking.model_format import LOADER, write_model
@@ -136,7 +137,7 @@ def _ship(options: argparse.Namespace) -> int:
     with measurement_lock(wait=False, report=print, remedy="ship it later"):
         write_folder(order, options.to)
     if options.mlflow:
-        write_model(options.to, PARTS / f"{LOADER}.py", read_facts(options.to) or {}, options.mlflow)
+        write_model(options.to, SHIPPED / f"{LOADER}.py", read_facts(options.to) or {}, options.mlflow)
         print(f"{options.mlflow} is written: mlflow models serve --model-uri {options.mlflow}")
     start = " ".join([*environment.prefix(launches[0]), "python"])
     print(f"{options.to} is written. To start it there:")

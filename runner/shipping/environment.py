@@ -138,6 +138,6 @@ def _name(word: str) -> str:
     return Path(word).name
 
 
-def library_search() -> str:
+def preload_folders() -> str:
     """Return the folders here that have libraries to preload, separated by colons."""
     return ":".join(map(str, library_folders()))

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.config.schema import RunConfig
+from runner.paths import SHIPPED
 from runner.processes.export import export
 from runner.processes.launch import WorkerLaunch
 from runner.protocol import Shipped
@@ -27,8 +28,6 @@ from runner.shipping.choice import Chosen
 from runner.shipping.report import report
 from runner.shipping.running import run_script
 
-PARTS = Path(__file__).with_name("parts")
-"""Files that are copied as they are; nothing of this program imports them."""
 FACTS, VENV = "model.json", "venv"
 FORMAT = 1
 """Version of model.json."""
@@ -73,7 +72,7 @@ def write_folder(order: Order, target: Path) -> None:
         RunFailed: the process that writes the model failed.
         OSError: the disk is full, or the folder cannot be written.
     """
-    runtime = PARTS / "runtimes" / f"{order.config.backend.name}.py"
+    runtime = SHIPPED / "runtimes" / f"{order.config.backend.name}.py"
     if not runtime.exists():
         known = ", ".join(sorted(one.stem for one in runtime.parent.glob("*.py")))
         raise NotShipped(f"backend={order.config.backend.name} cannot be shipped; allowed: {known}")
@@ -173,13 +172,13 @@ def _fill(order: Order, runtime: Path, folder: Path) -> None:
     (folder / ANSWERS).unlink()
     preparation = "pictures" if shipped.pictures else "texts" if shipped.texts else "arrays"
     copied = {
-        "run.py": PARTS / "run.py",
-        "proof.py": PARTS / "proof.py",
+        "run.py": SHIPPED / "run.py",
+        "proof.py": SHIPPED / "proof.py",
         "runtime.py": runtime,
-        "preparation.py": PARTS / "preparations" / f"{preparation}.py",
+        "preparation.py": SHIPPED / "preparations" / f"{preparation}.py",
     }
     if order.server:
-        copied["serve.py"] = PARTS / "serve.py"
+        copied["serve.py"] = SHIPPED / "serve.py"
     for name, source in copied.items():
         shutil.copyfile(source, folder / name)
     _write_texts(order, shipped, notes, folder)

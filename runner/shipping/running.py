@@ -35,7 +35,7 @@ def run_script(folder: Path, python: Path, prefix: Sequence[str], home: Path, *a
     variables |= {
         "PYTHONDONTWRITEBYTECODE": "1",
         "VIRTUAL_ENV": str(python.parent.parent),
-        environment.LIBRARIES_VARIABLE: environment.library_search(),
+        environment.LIBRARIES_VARIABLE: environment.preload_folders(),
     }
     command = ["/bin/sh", "-c", f". {source} && exec {words}"]
     try:

@@ -13,9 +13,10 @@ import pytest
 from runner.analysis.statistics import Estimate
 from runner.config import composition
 from runner.job import Job
+from runner.paths import SHIPPED
 from runner.processes.launch import WorkerLaunch
 from runner.shipping import environment, packages
-from runner.shipping.folder import PARTS, _lowest_sqnr_db, _sqnr_db, digest_of_facts, digests
+from runner.shipping.folder import _lowest_sqnr_db, _sqnr_db, digest_of_facts, digests
 from runner.shipping.verify import State, check_files, judge
 from runner.worker.data.preprocessing import Preprocessing
 
@@ -33,12 +34,12 @@ def settings(*words: str):
 
 def test_run_py_is_short_enough_to_read():
     """Under a hundred lines, so that one reads what one deploys."""
-    assert len((PARTS / "run.py").read_text().splitlines()) < 100
+    assert len((SHIPPED / "run.py").read_text().splitlines()) < 100
 
 
 def test_no_part_imports_the_program():
     """The folder runs without it."""
-    for part in PARTS.rglob("*.py"):
+    for part in SHIPPED.rglob("*.py"):
         assert "import runner" not in part.read_text()
         assert "from runner" not in part.read_text()
 
@@ -139,7 +140,7 @@ def load_part(name: str) -> Any:
     """Import a file that is copied into a folder."""
     import importlib.util
 
-    spec = importlib.util.spec_from_file_location(f"shipped_{Path(name).stem}", PARTS / name)
+    spec = importlib.util.spec_from_file_location(f"shipped_{Path(name).stem}", SHIPPED / name)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -74,7 +74,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Deployment:
-    """How a model runs without this program, in the backend's file of ``runner/shipping/parts/runtimes``."""
+    """How a model runs without this program, in the backend's file of ``runner/worker/shipped/runtimes``."""
 
     settings: dict[str, Any]
     """What that file takes, as JSON values; ``file`` is the model's, in the folder of :meth:`Runtime.deploy`."""
