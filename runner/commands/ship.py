@@ -168,17 +168,19 @@ def _again(chosen: Chosen, output_dir: Path) -> tuple[Plan, list[WorkerLaunch]]:
     """
     command = command_again([chosen.run], output_dir, chosen.sweep.config_dir)
     plans, _ = run.compose(command)
-    matching = [plan for plan in plans if plan.label == chosen.run.result.label] or plans
-    return matching[0], build_launches(matching[0].config, this_machine(), os.environ)
+    # Those of an ablation have one candidate, and differ in their baselines.
+    plan = next((one for one in plans if one.fingerprint == chosen.run.result.fingerprint), plans[0])
+    return plan, build_launches(plan.config, this_machine(), os.environ)
 
 
 @dataclass(frozen=True)
 class _Recorded:
     """The row that a folder was made of."""
 
-    chosen: Chosen
     plan: Plan
     launch: WorkerLaunch
+    weights: str
+    """Digest of the weights that were shipped."""
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -241,6 +243,7 @@ def _speed(installed: Installed, recorded: _Recorded, work: Path, options: argpa
             recorded.launch,
             recorded.plan.config.measure,
             work / "measured.log",
+            weights=recorded.weights,
             pairs=options.pairs,
             seconds=options.seconds,
             report=lambda line: print(line, file=sys.stderr),
@@ -266,5 +269,5 @@ def _recorded(facts: dict[str, Any], output_dir: Path) -> _Recorded | None:
             if one.folder.name == record["run"]:
                 chosen = Chosen(sweep, one)
                 plan, launches = _again(chosen, output_dir)
-                return _Recorded(chosen, plan, launches[0])
+                return _Recorded(plan, launches[0], record["weights"])
     return None

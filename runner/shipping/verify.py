@@ -17,6 +17,7 @@ from runner.measuring.slices import throughput
 from runner.processes.launch import WorkerLaunch
 from runner.processes.worker import Worker
 from runner.protocol import Load, Loaded, RunSlice, Slice, Warm, WarmUp
+from runner.results.status import RunFailed, Status
 from runner.shipping.folder import FACTS, digest_of_facts, digests
 from runner.shipping.running import run_script
 
@@ -106,6 +107,7 @@ def check_speed(
     measure: MeasureConfig,
     log: Path,
     *,
+    weights: str,
     pairs: int,
     seconds: float,
     report: Callable[[str], None],
@@ -117,17 +119,18 @@ def check_speed(
         launch: of the measured process.
         measure: limits and warm-up of the row.
         log: receives the output of the measured processes.
+        weights: digest of the shipped ones.
         pairs: number of fresh pairs, at least 2.
         seconds: timed seconds of each process.
         report: called with a line after each pair.
 
     Raises:
-        RunFailed: the measured process failed.
+        RunFailed: the measured process failed, or has other weights.
         RuntimeError: run.py failed.
     """
     sides = {
         "shipped": lambda: float(installed.run("--bench", f"{seconds:g}")["samples_per_s"]),
-        "measured": lambda: _time(launch, measure, log, seconds),
+        "measured": lambda: _time(launch, measure, log, weights, seconds),
     }
     logs = []
     for number in range(pairs):
@@ -148,10 +151,16 @@ def judge(ratio: Estimate, pairs: int) -> Check:
     return Check("speed", state, f"{words}; allowed: all of it from {low:g} to {high:g}")
 
 
-def _time(launch: WorkerLaunch, measure: MeasureConfig, log: Path, seconds: float) -> float:
-    """Return the samples per second of a fresh measured process."""
+def _time(launch: WorkerLaunch, measure: MeasureConfig, log: Path, weights: str, seconds: float) -> float:
+    """Return the samples per second of a fresh measured process.
+
+    Raises:
+        RunFailed: it failed, or has other weights.
+    """
     with Worker(launch, log) as worker:
-        worker.request(Load(launch.job), Loaded, timeout_s=measure.prepare_timeout_s)
+        loaded = worker.request(Load(launch.job), Loaded, timeout_s=measure.prepare_timeout_s)
+        if loaded.weights_digest != weights:
+            raise RunFailed(Status.invalid, "its weights are not those that were shipped")
         warm = WarmUp(measure.warmup_s, measure.warmup_tolerance)
         worker.request(warm, Warm, timeout_s=measure.request_timeout_s)
         timed = RunSlice(measure.settle_s, measure.settle_iterations, 0, seconds, measure.slice_iterations)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 LOADER = "shipped_pyfunc"
-"""The module of :mod:`runner.shipping` that MLflow loads a model with."""
+"""The module of :mod:`runner.worker.shipped` with which MLflow loads a model."""
 
 
 def write_model(folder: Path, loader: Path, facts: dict[str, Any], target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,7 @@ from runner.paths import SHIPPED
 from runner.processes.launch import WorkerLaunch
 from runner.shipping import environment, packages
 from runner.shipping.folder import _lowest_sqnr_db, _sqnr_db, digest_of_facts, digests
-from runner.shipping.verify import State, check_files, judge
+from runner.shipping.verify import State, check_files, check_outputs, judge
 from runner.worker.data.preprocessing import Preprocessing
 
 PYTHON = "/opt/venv/bin/python"
@@ -167,6 +168,36 @@ def test_when_outputs_are_the_same(wanted, given, expected):
     """The host and the folder judge alike; integers, NaN and types must be equal."""
     for found in (_sqnr_db(wanted, given), load_part("proof.py").sqnr_db(wanted, given)):
         assert found == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("factor", "state", "words"),
+    [
+        (1.0, State.passed, "bit for bit those of the measured process"),
+        (1.01, State.passed, "SQNR 40.0"),
+        (1.5, State.failed, "SQNR 6.0"),
+    ],
+)
+def test_the_proof_of_a_folder_is_what_verify_reads(tmp_path, monkeypatch, capsys, factor, state, words):
+    """What proof.py prints of a model whose outputs are off by a factor, as the command judges it."""
+    proof = load_part("proof.py")
+    monkeypatch.setattr(proof, "HERE", tmp_path)
+    np.savez(tmp_path / "example.npz", **{"0:input:a": VALUES, "0:output:b": VALUES})
+
+    class Model:
+        def run(self, inputs):
+            return {"b": inputs["a"] * np.float32(factor)}
+
+    code = proof.check(Model(), 25.0)
+    printed = json.loads(capsys.readouterr().out)
+
+    class Printed:
+        def run(self, *_arguments):
+            return printed
+
+    found = check_outputs(Printed())
+    assert (found.state, code) == (state, int(state is State.failed))
+    assert words in found.words
 
 
 def test_a_container_serves_or_runs(hydra_context):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from runner.paths import PROJECT
+from runner.shipping.folder import digest_of_facts
 from tests.conftest import Finished, RunProgram
 from tests.test_model_files import BRIEF, SHAPES
 from tests.worker.subjects.models import two_inputs
@@ -96,6 +97,7 @@ def test_an_image_network(run_program: RunProgram, ship: Ship, tmp_path, words):
     with np.load(tmp_path / "o.npz") as outputs:
         assert outputs["logits"].shape == (11, 10)
     assert (folder / "REPORT.md").read_text().startswith("**Shipped in spite of this: its weights are weights=probe")
+    assert "have changed" not in (folder / "REPORT.md").read_text()  # it is the very plan that was measured
     required = (folder / "requirements.txt").read_text()
     assert ("torch==" in required) == (words[0] == "backend=torch")
 
@@ -213,6 +215,13 @@ def test_a_folder_is_proven_in_an_environment_of_its_own(run_program: RunProgram
     done = ship("--verify", str(folder), "--pairs", "2", "--seconds", "0.5")
     assert "bit for bit those of the measured process" in " ".join(done.out.replace("│", " ").split())
     assert "over 2 fresh pairs" in " ".join(done.out.replace("│", " ").split())
+    if words[0] == "backend=ort":  # once is enough: it installs the packages again
+        facts = json.loads((folder / "model.json").read_text())
+        facts["record"]["weights"] = "0" * 64
+        facts["digest"] = digest_of_facts(facts)
+        (folder / "model.json").write_text(json.dumps(facts))
+        done = ship("--verify", str(folder), "--pairs", "2")
+        assert "its weights are not those that were shipped" in " ".join(done.out.replace("│", " ").split())
     with (folder / "run.py").open("a") as stream:
         stream.write("# changed\n")
     done = ship("--verify", str(folder), "--pairs", "0")

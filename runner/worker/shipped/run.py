@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # PYTHONSAFEPATH leaves it out
+sys.path.insert(0, str(HERE))  # python -I leaves it out
 
 from preparation import Preparation  # type: ignore[import-not-found]  # noqa: E402 -- copied beside this file
 from proof import bench, check  # type: ignore[import-not-found]  # noqa: E402 -- copied beside this file

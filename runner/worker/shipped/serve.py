@@ -31,7 +31,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, ge
 from starlette.requests import ClientDisconnect
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # PYTHONSAFEPATH leaves it out
+sys.path.insert(0, str(HERE))  # python -I leaves it out
 
 from proof import examples  # type: ignore[import-not-found]  # noqa: E402 -- beside this file
 from run import run_padded  # type: ignore[import-not-found]  # noqa: E402 -- beside this file
