@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from runner.analysis.statistics import student_t
 from runner.config.schema import RunConfig
 from runner.machine.facts import Machine
 from runner.results.artifacts import cache_folder
@@ -56,10 +57,8 @@ def floor(speedups: Sequence[float]) -> float:
     Args:
         speedups: of n A/A runs; at least one.
     """
-    from scipy.stats import t  # imported here because it takes most of a second
-
     deviation = math.sqrt(sum(math.log(speedup) ** 2 for speedup in speedups) / len(speedups))
-    return max(MIN_FLOOR, math.expm1(float(t.ppf(0.975, len(speedups))) * deviation))
+    return max(MIN_FLOOR, math.expm1(student_t(len(speedups)) * deviation))
 
 
 def calibrate(config: RunConfig, machine: Machine, speedups: Sequence[float]) -> Calibration:
