@@ -6,6 +6,7 @@ most 2.5 × its timed seconds; --help and a mistake within 1.5 s.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -33,20 +34,20 @@ class Finding:
     kept: bool
 
 
-def run(*arguments: str, codes: Sequence[int] = (0,)) -> tuple[float, str]:
+def run(*arguments: str, codes: Sequence[int] = (0,), **variables: str) -> tuple[float, str]:
     """Run the program; return its wall time in seconds and its output.
 
     Args:
         arguments: of the command line.
         codes: exit codes that are expected.
+        variables: of the environment, besides those of this process.
 
     Raises:
         RuntimeError: it ended with another one.
     """
     begin = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "runner", *arguments], cwd=PROJECT, capture_output=True, text=True, check=False
-    )
+    command, environment = [sys.executable, "-m", "runner", *arguments], os.environ | variables
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode not in codes:
         raise RuntimeError(f"exit code {done.returncode}, not {codes}: {done.stdout}{done.stderr}")
     return time.monotonic() - begin, done.stdout

@@ -1,5 +1,7 @@
 """Does every architecture run in every backend and precision? A matrix of 40 of them (an hour; it can be resumed).
 
+Nothing is timed, so each core checks an architecture of its own.
+
 Each cell loads the model without a download, runs a batch, proves the arithmetic, and compares the outputs with fp32:
 `measure=check`. Promise: each cell is `ok`, or `unsupported` with one readable reason.
 
@@ -11,8 +13,11 @@ give every image the same outputs.
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import yaml
 
@@ -46,7 +51,8 @@ def check(name: str, overrides: Sequence[str]) -> list[Result]:
     folder = OUTPUTS / name
     swept = [f"backend={','.join(BACKENDS)}", f"precision={','.join(PRECISIONS)}"]
     words = [*arguments_of(name, overrides), *swept, *COMMON, f"output_dir={folder}"]
-    run(*words, codes=(exit_codes.OK, exit_codes.FAILED))
+    lock = OUTPUTS / f"lock-{threading.current_thread().name}"  # the machine's is for those who measure
+    run(*words, codes=(exit_codes.OK, exit_codes.FAILED), RUNNER_LOCK=str(lock))
     sweep = max((folder / "sweeps").iterdir())
     return [load(path) for path in sorted(sweep.glob("*/result.json"))]
 
@@ -67,13 +73,15 @@ def page(found: dict[str, list[Result]]) -> str:
     cells = [cell(result) for results in found.values() for result in results]
     counts = ", ".join(f"{cells.count(status)} {status}" for status in ("unsupported", "failed") if status in cells)
     good = sum(one == "ok" or one.endswith("dB") for one in cells)
-    seconds = sum(result.wall_s for results in found.values() for result in results)
+    cores = len(os.sched_getaffinity(0))
+    minutes = sum(result.wall_s for results in found.values() for result in results) / 60 / cores
     lines = [
         "# Which architectures run where",
         "",
         f"{len(found)} architectures, each in every backend and precision: {good} of {len(cells)} "
         f"cells run, {counts or 'none is unsupported'}. Made by `make zoo` on {this_machine().name} in "
-        f"{seconds / 60:.0f} minutes; `measure=check` checks a model of yours likewise.",
+        f"{minutes:.0f} minutes, an architecture on each of {cores} cores; `measure=check` checks a model of yours "
+        "likewise.",
         "",
         "A cell that runs shows the signal-to-quantisation-noise ratio of its outputs over those of PyTorch in fp32; "
         "`ok` are exact ones, and generated tokens. int8 is calibrated on 8 images here, and the networks are not "
@@ -102,10 +110,17 @@ def reasons(found: dict[str, list[Result]]) -> Iterator[str]:
 def main(names: Sequence[str]) -> bool:
     """Check the architectures, write the page if none is left out, and return whether the promise is kept."""
     listed = yaml.safe_load(LIST.read_text())
-    found = {}
-    for name in names or listed:
-        found[name] = check(name, listed[name])
-        print(f"{name}: {', '.join(map(cell, found[name]))}", flush=True)
+    OUTPUTS.mkdir(parents=True, exist_ok=True)
+    cores, chosen = sorted(os.sched_getaffinity(0)), list(names) or list(listed)
+
+    def take_core() -> None:  # the processes that a thread starts have its cores
+        os.sched_setaffinity(0, {cores.pop()})
+
+    with ThreadPoolExecutor(len(cores), initializer=take_core) as pool:
+        found = {}
+        for name, results in zip(chosen, pool.map(check, chosen, map(listed.get, chosen)), strict=True):
+            found[name] = results
+            print(f"{name}: {', '.join(map(cell, results))}", flush=True)
     text = page(found)
     if names:
         print(text)

@@ -12,12 +12,13 @@ from runner.config.schema import DataKind, ModelConfig, PrecisionConfig, RunConf
 from runner.errors import Mistake
 
 IMAGE_TASK = Task["image-classification"]
+TEXTS = (DataKind.sentences, DataKind.one_text, DataKind.text_file)
 IMAGES = (DataKind.digits, DataKind.synthetic, DataKind.image_folder, DataKind.arrays)
 DATA = {
     IMAGE_TASK: IMAGES,
     Task["tensors"]: (DataKind.synthetic, DataKind.arrays),
     Task["embedding"]: (DataKind.synthetic, DataKind.arrays),
-    Task["text-classification"]: (DataKind.sentences, DataKind.one_text, DataKind.text_file),
+    Task["text-classification"]: TEXTS,
     Task["question-answering"]: (DataKind.questions, DataKind.text_file),
     Task["text-generation"]: (DataKind.passages, DataKind.one_text, DataKind.text_file),
 }
@@ -105,6 +106,8 @@ def _check_inputs(config: RunConfig) -> list[Mistake]:
         found.append(Mistake("pipeline_batch_size", config.pipeline_batch_size, "1 or more"))
     if config.pipeline_batch_size != 1 and config.scope is not Scope.pipeline:
         found.append(Mistake("pipeline_batch_size", config.pipeline_batch_size, "only with scope=pipeline"))
+    if config.scope is Scope.pipeline and model.task is Task["embedding"]:
+        found.append(Mistake("scope", str(config.scope), "model with model.task=embedding"))
     if config.scope is Scope.pipeline and model.sequence_length is not None:
         remedy = "Add model.sequence_length=null: a pipeline processes every text at its own length"
         found.append(Mistake("model.sequence_length", model.sequence_length, "null with scope=pipeline", remedy))
@@ -155,11 +158,16 @@ def _architecture_in(folder: Path) -> str | None:
     return str(model_type)
 
 
+def usable_data(task: Task, *, is_transformers: bool) -> tuple[DataKind, ...]:
+    """Return the data sets that a task can use, the best first; an embedding by Transformers is one of texts."""
+    return TEXTS if is_transformers and task is Task["embedding"] else DATA[task]
+
+
 def _check_data_for_task(config: RunConfig) -> list[Mistake]:
     """Return the mistakes in the choice of data for a task, and in a text file."""
     data, task = config.data, config.model.task
-    takes_images = not (config.model.has_labels or config.model.brings_weights)
-    usable = IMAGES if takes_images else DATA[task]
+    takes_images = not (config.model.has_labels or config.model.brings_weights or config.model.is_transformers)
+    usable = IMAGES if takes_images else usable_data(task, is_transformers=config.model.is_transformers)
     if data.name not in usable:
         return [Mistake("data", str(data.name), f"{', '.join(usable)} for {task}", f"Add data={usable[0]}")]
     if data.name is DataKind.one_text:

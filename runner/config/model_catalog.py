@@ -82,12 +82,13 @@ def nearest(name: str, known: Iterable[str], count: int = 5) -> list[str]:
 
 
 TASK_TABLES = {
-    "text-classification": "SEQUENCE_CLASSIFICATION",
-    "question-answering": "QUESTION_ANSWERING",
-    "text-generation": "CAUSAL_LM",
-    "image-classification": "IMAGE_CLASSIFICATION",
+    "text-classification": "FOR_SEQUENCE_CLASSIFICATION",
+    "question-answering": "FOR_QUESTION_ANSWERING",
+    "text-generation": "FOR_CAUSAL_LM",
+    "image-classification": "FOR_IMAGE_CLASSIFICATION",
+    "embedding": "FOR_MASKED_LM",  # encoders; a table of those alone lacks MPNet and ModernBERT
 }
-"""For each task, the part of the name of Transformers' table (MODEL_FOR_…_MAPPING_NAMES) of its architectures."""
+"""For each task, the part of the name of Transformers' table (MODEL_…_MAPPING_NAMES) of its architectures."""
 
 
 @cache
@@ -100,7 +101,7 @@ def _architectures_by_task() -> dict[str, frozenset[str]]:
     found = {}
     for task, table in TASK_TABLES.items():
         entries = re.search(
-            rf"^MODEL_FOR_{table}_MAPPING_NAMES = OrderedDict\(\n(.*?)^\)", source, re.MULTILINE | re.DOTALL
+            rf"^MODEL_{table}_MAPPING_NAMES = OrderedDict\(\n(.*?)^\)", source, re.MULTILINE | re.DOTALL
         )
         found[task] = frozenset(re.findall(r'^ +\("([\w.-]+)",', entries.group(1), re.MULTILINE) if entries else ())
     return found

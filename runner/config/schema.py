@@ -138,7 +138,8 @@ class ModelConfig:
     """Number of classes; null: that of the weights, or of the data. Set it for weights=random, or if a file of weights
     does not show it."""
     task: Task = Task["image-classification"]
-    """What the model does. Networks of torchvision and timm take image-classification, tensors and embedding."""
+    """What the model does. Networks of torchvision and timm take image-classification, tensors and embedding;
+    Transformers models take all but tensors, an embedding those of texts."""
     path: str | None = None
     """With source=file: an ONNX graph (.onnx), an OpenVINO IR (.xml), an exported program of PyTorch (.pt2), or a
     folder in Transformers' format. `runner inspect FILE` describes it."""

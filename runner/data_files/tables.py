@@ -73,6 +73,7 @@ COLUMNS = {
     "text-classification": ("text", "label"),
     "question-answering": ("question", "context", "answers"),
     "text-generation": ("text",),
+    "embedding": ("text",),
 }
 """Columns that the texts of a task need, by the task."""
 MAY_BE_EMPTY = ("answers",)

@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from runner.config.composition import compose_settings
-from runner.config.data_checks import DATA
+from runner.config.data_checks import usable_data
 from runner.config.schema import Task
 from runner.data_files.arrays import describe_arrays
 from runner.data_files.errors import UnreadableData
@@ -18,6 +18,8 @@ from runner.protocol import AS_IS, Inspected
 
 DEFAULT_BATCH = 8
 """The batch of a file that takes any, as for other models."""
+CALIBRATED = ("int8", "int8_accuracy")
+"""Precisions whose ranges come from calibration samples, in whole batches of the file."""
 
 
 def apply_file(settings: DictConfig) -> list[Mistake]:
@@ -103,7 +105,7 @@ def _as_transformers(settings: DictConfig, found: Inspected) -> list[Mistake]:
         return [Mistake("model.shapes", list(settings.model.shapes), "none", "Set model.sequence_length for a folder")]
     settings.model.update({"source": "transformers", "path": None, "id": folder, "task": task})
     settings.batch_size = settings.batch_size or DEFAULT_BATCH
-    fresh = compose_settings(["model=transformers", f"data={DATA[task][0]}"])
+    fresh = compose_settings(["model=transformers", f"data={usable_data(task, is_transformers=True)[0]}"])
     settings.weights.name = "pretrained"
     if settings.data.name == "synthetic":
         OmegaConf.update(settings, "data", fresh.data, merge=False)
@@ -118,10 +120,20 @@ def _open_extent(found: Inspected) -> list[Mistake]:
 
 
 def _batch(settings: DictConfig, found: Inspected) -> list[Mistake]:
-    """Set the batch of the file, or return the mistake of requesting another."""
+    """Set the batch of the file, or return the mistake of requesting another, or of too few samples to fill it.
+
+    Synthetic samples are as many as a batch has: they cost nothing.
+    """
     if settings.batch_size == 0:
         settings.batch_size = found.batch or DEFAULT_BATCH
     elif found.batch is not None and settings.batch_size != found.batch:
         remedy = "Leave batch_size out, or export the model with an open batch"
         return [Mistake("batch_size", settings.batch_size, f"{found.batch}, which {settings.model.path} fixes", remedy)]
+    if found.batch is None or found.batch <= settings.data.calibration_samples:
+        return []
+    if settings.data.name == "synthetic":
+        settings.data.calibration_samples = found.batch
+    elif settings.precision.name in CALIBRATED:
+        allowed = f"at least {found.batch}, the batch that {settings.model.path} fixes"
+        return [Mistake("data.calibration_samples", settings.data.calibration_samples, allowed)]
     return []

@@ -7,6 +7,7 @@ import pytest
 
 from runner.analysis.accuracy import InvalidOutput
 from runner.analysis.text_accuracy import compare_answers
+from runner.worker.tasks.embedding import mean_over_tokens
 
 
 def answers(*rows, differing=True):
@@ -48,3 +49,11 @@ def test_a_single_sample_has_no_neighbour():
     """Its similarity remains."""
     found = compare_answers(answers([1, 0]), answers([1, 0]))
     assert (found.agreement_top1, found.scores["cosine"]) == (None, 1)
+
+
+def test_the_mean_over_tokens_leaves_padding_out():
+    """As sentence-transformers' mean pooling; a text of padding alone has a vector of zeros."""
+    values = np.array([[[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]], [[1.0, 1.0]] * 3], np.float32)
+    mask = np.array([[1, 1, 0], [0, 0, 0]])
+    assert mean_over_tokens(values, mask).tolist() == [[2.0, 4.0], [0.0, 0.0]]
+    assert mean_over_tokens(values[:1], None)[0] == pytest.approx([13 / 3, 17 / 3])

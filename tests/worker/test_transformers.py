@@ -116,6 +116,22 @@ def test_every_task_runs_with_the_right_answers(run_program: RunProgram, model, 
             assert measured.first_token_ms + 5 * measured.token_ms == pytest.approx(measured.latency_p50_ms, rel=0.2)
 
 
+def test_vectors_of_texts(run_program: RunProgram):
+    """Of texts of different lengths, so that padding matters: each has the neighbours of PyTorch."""
+    small = {"num_hidden_layers": 1, "hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2}
+    done = run_program(
+        *("model=transformers", "model.architecture=bert", "model.task=embedding", "model.sequence_length=null"),
+        *(f"model.config.{name}={value}" for name, value in (small | {"vocab_size": 2000}).items()),
+        *("weights=random", "backend=ort", *QUICK, "measure=check"),
+    )
+    assert done.code == 0, done.out + done.err
+    [result] = done.results()
+    assert result.status is Status.ok, result.reason
+    assert result.accuracy.agreement_top1 == 1
+    assert result.accuracy.scores["cosine_min"] > 0.9999
+    assert "100.0 % same neighbour" in done.out
+
+
 def test_pipeline_goes_from_text_to_answers(run_program: RunProgram):
     """The example of the documentation: one sentence ten times, one at a time, including tokenisation."""
     done = run_program(

@@ -54,6 +54,7 @@ def precision(
     *,
     expected: float,
     partial: bool = False,
+    hidden: bool = False,
     facts: Mapping[str, float] | None = None,
 ) -> Finding:
     """Report the executed precision.
@@ -65,11 +66,13 @@ def precision(
         source: source of the observation.
         expected: the model's total work in the same unit, counted apart from the runtime; 0 if unknown.
         partial: whether it was requested that a part remains in floating point: any share is then as requested.
+        hidden: whether the model has bodies, of branches and loops, whose operations the source does not show.
         facts: additional numbers for the finding.
 
     Returns:
-        Contradicted if less than ``REQUIRED_SHARE`` of the observed work has the requested precision; unknown if
-        nothing, or less than ``MIN_OBSERVED_SHARE`` of the expected work, was observed, or the latter is not known.
+        Contradicted if less than ``REQUIRED_SHARE`` of the work has the requested precision, even if all work that was
+        not observed has it; unknown if nothing, or less than ``MIN_OBSERVED_SHARE`` of the expected work, was observed,
+        or the latter is not known.
     """
     works = list(works)
     total = sum(work.amount for work in works)
@@ -83,12 +86,13 @@ def precision(
     observed += f" of {unit}, {len(works)} operations" + (f" ({', '.join(kernels[:4])})" if kernels else "")
     unobserved = max(0.0, 1 - total / expected) if expected else 1.0
     share = shares.get(EXECUTED_AS.get(requested, requested), 0.0)
-    if share == 0.0 < REQUIRED_SHARE[requested] or (share < REQUIRED_SHARE[requested] and not partial):
+    possible = 1.0 if hidden and not expected else _with_unobserved(share, total, expected)
+    if possible == 0.0 < REQUIRED_SHARE[requested] or (possible < REQUIRED_SHARE[requested] and not partial):
         state = CONTRADICTED
     else:
         state = VERIFIED if 1 - unobserved >= MIN_OBSERVED_SHARE else UNKNOWN
     if not expected:
-        observed += "; how much work the model has is not known"
+        observed += "; how much work the model has is not known" + (", some is in branches or loops" if hidden else "")
     elif unobserved > 1 - MIN_OBSERVED_SHARE:
         observed += f"; {_percent(unobserved)} of the network's work was not observed"
     return Finding(
@@ -100,6 +104,12 @@ def precision(
         REMEDIES[requested] if state == CONTRADICTED else "",
         {**shares, **(facts or {})},
     )
+
+
+def _with_unobserved(share: float, total: float, expected: float) -> float:
+    """Return the share of the requested precision if all work that was not observed has it."""
+    missing = max(0.0, expected - total)
+    return (share * total + missing) / (total + missing)
 
 
 def _percent(share: float) -> str:

@@ -16,6 +16,8 @@ STORED_AS = {
     "i8": "int8_weights", "u8": "int8_weights", "i4": "int4_weights", "u4": "int4_weights", "f32": "fp32", "f16": "fp16"
 }  # fmt: skip
 """This program's names for weights of OpenVINO's types."""
+WITH_BODIES = frozenset({"If", "Loop", "TensorIterator"})
+"""Layers whose own operations get_runtime_model() does not show."""
 DEQUANTISED = "/DequantizationMultiply"
 """Suffix that OpenVINO appends to the name of an operation that it has converted to integers."""
 
@@ -40,7 +42,7 @@ def executed(precision: str, compiled: Any, work: LayerWork, *, expected: float,
         expected: multiply-accumulates of the model in the same unit, counted apart from OpenVINO; 0 if unknown.
         partial: whether a part was requested to remain in floating point.
     """
-    works, unfused = [], 0
+    works, unfused, hidden = [], 0, False
     remaining = dict(work.macs)
     for node in compiled.get_runtime_model().get_ops():  # in the order of execution
         info = node.get_rt_info()
@@ -54,11 +56,15 @@ def executed(precision: str, compiled: Any, work: LayerWork, *, expected: float,
             )
         if amount:
             works.append(Work(PRECISIONS.get(executed_in, executed_in), amount, kernel))
-        unfused += info["layerType"].astype(str) == "FakeQuantize"
+        layer = info["layerType"].astype(str)
+        unfused += layer == "FakeQuantize"
+        hidden |= layer in WITH_BODIES
     source = "OpenVINO's get_runtime_model()"
     expected = max(expected, sum(work.macs.values())) if expected else 0.0  # an unknown total stays unknown
     unit, facts = "multiply-accumulates", {"qdq": float(unfused)}
-    return arithmetic.precision(precision, works, unit, source, expected=expected, partial=partial, facts=facts)
+    return arithmetic.precision(
+        precision, works, unit, source, expected=expected, partial=partial, hidden=hidden, facts=facts
+    )
 
 
 def count_work(model: Any) -> LayerWork:

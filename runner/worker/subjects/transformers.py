@@ -80,6 +80,7 @@ PROBE_DATA = {
     "text-classification": "sentences",
     "question-answering": "questions",
     "text-generation": "passages",
+    "embedding": "sentences",
 }
 """By task, the data set that fits a probe if the job's own samples cannot."""
 

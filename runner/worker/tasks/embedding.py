@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runner.protocol import EMBEDDING
 from runner.worker.backends.base import Runtime
@@ -27,10 +28,23 @@ class Task(base.Task):
         count = len(next(iter(batch.values())))
         for values in found.values():
             if values.dtype.kind == "f" and values.ndim in (2, 3) and len(values) == count:
-                rows = values if values.ndim == 2 else values.mean(axis=1)
+                rows = values if values.ndim == 2 else mean_over_tokens(values, batch.get("attention_mask"))
                 return {EMBEDDING: np.asarray(rows, np.float32)}
         shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in found.items())
         raise BadInput(
             f"model.task: received embedding; allowed: tensors, because no output of {self._subject.name} has a vector "
             f"for each of {count} samples: {shapes}"
         )
+
+
+def mean_over_tokens(values: NDArray[Any], mask: NDArray[Any] | None) -> NDArray[Any]:
+    """Return the mean of samples × tokens × width over the tokens, samples × width.
+
+    Args:
+        values: the vectors of tokens.
+        mask: samples × tokens, 0 for padding; None, or another shape, if every token counts.
+    """
+    if mask is None or mask.shape != values.shape[:2]:
+        return np.asarray(values.mean(axis=1))
+    weights = mask.astype(values.dtype)[:, :, None]
+    return np.asarray((values * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1))

@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import openvino as ov
 import pytest
+from openvino import opset13
 
 from runner.analysis.findings import contradictions, is_partly_quantised, lines, summary
 from runner.job import Job
@@ -19,7 +22,7 @@ from runner.processes.worker import Worker
 from runner.protocol import CONTRADICTED, UNKNOWN, VERIFIED, Finding, Load, Loaded, Observe, Observed
 from runner.results.files import load
 from runner.results.status import Status
-from runner.worker.evidence import arithmetic, onednn, ort_profile, settings
+from runner.worker.evidence import arithmetic, onednn, openvino_graph, ort_profile, settings
 from runner.worker.evidence.arithmetic import Work
 from runner.worker.evidence.busy import Busy
 from tests.conftest import FAKE, TESTS, RunProgram
@@ -342,6 +345,51 @@ ONEDNN = [
     "MKL_VERBOSE SGEMM(N,T,10,8,512,0x7ffd,0x55,10,0x66,512,0x77,0x88,10) 20.53us CNR:OFF Dyn:1 FastMM:1 TID:0  NThr:2",
     "other output of a library",
 ]
+
+
+def test_what_was_not_observed_may_be_as_requested():
+    """A tenth in fp32 proves nothing about the rest; a half does. In branches and loops anything may have run."""
+
+    def state(observed: float, expected: float, *, hidden: bool = False) -> str:
+        works = [Work("fp32", observed)]
+        return arithmetic.precision("int8", works, "work", "here", expected=expected, hidden=hidden).state
+
+    assert state(1, 10) == UNKNOWN
+    assert state(5, 10) == CONTRADICTED
+    assert state(10, 0) == CONTRADICTED
+    assert state(10, 0, hidden=True) == UNKNOWN
+    assert state(5, 10, hidden=True) == CONTRADICTED
+
+
+def test_openvinos_graph_hides_what_is_in_a_branch():
+    """Whatever the product beside the branch runs in, int8 is neither verified nor contradicted."""
+    model = branching()
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = openvino_graph.executed("int8", compiled, openvino_graph.count_work(model), expected=0)
+    assert (found.state, found.facts["fp32"]) == (UNKNOWN, 1.0)
+    assert "some is in branches or loops" in found.observed
+
+
+def branching() -> ov.Model:
+    """Return a network of a product, and of another one in each branch of an If."""
+
+    def product(values: ov.Node, seed: int) -> ov.Node:
+        weights = np.random.default_rng(seed).normal(size=(16, 16)).astype(np.float32)
+        return opset13.matmul(values, opset13.constant(weights), False, False)
+
+    def branch(seed: int) -> ov.Model:
+        values = opset13.parameter([4, 16], np.float32)
+        return ov.Model([product(values, seed)], [values])
+
+    values = opset13.parameter([4, 16], np.float32, name="values")
+    mean = opset13.reduce_mean(values, opset13.constant(np.array([0, 1])), False)
+    node = opset13.if_op(opset13.greater(mean, opset13.constant(np.float32(0))).output(0))
+    bodies = [branch(1), branch(2)]
+    node.set_then_body(bodies[0])
+    node.set_else_body(bodies[1])
+    node.set_input(product(values, 0).output(0), *(body.get_parameters()[0] for body in bodies))
+    result = node.set_output(*(body.get_results()[0] for body in bodies))
+    return ov.Model([result], [values])
 
 
 def test_verbose_output_is_parsed_by_its_problem_sizes():

@@ -48,10 +48,17 @@ def test_the_architecture_names_the_task(tmp_path, architecture, task):
     assert inspect(folder(tmp_path, config={"architectures": [architecture]}), []).task == task
 
 
+def test_a_model_of_texts_without_a_head_is_an_embedding(tmp_path):
+    """A tokenizer beside it tells that it takes texts."""
+    path = folder(tmp_path, config={"architectures": ["MPNetModel"], "model_type": "mpnet"})
+    (path / "tokenizer.json").write_text("{}")
+    assert inspect(path, []).task == "embedding"
+
+
 @pytest.mark.parametrize(
     ("config", "weights", "reason"),
     [
-        ({"architectures": ["BertModel"]}, True, "names the architecture BertModel"),
+        ({"architectures": ["ViTModel"]}, True, "names the architecture ViTModel"),
         ({}, True, "names the architecture nothing"),
         (None, False, "weights as .safetensors in the folder"),
     ],

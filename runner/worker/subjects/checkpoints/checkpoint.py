@@ -33,8 +33,12 @@ AUTO_CLASSES = {
     "question-answering": "QuestionAnswering",
     "text-generation": "CausalLM",
     "image-classification": "ImageClassification",
+    "embedding": "FeatureExtraction",
 }
-"""By task, the suffix of the model classes of Transformers (``AutoModelFor…``) and Optimum (``ORTModelFor…``)."""
+"""By task, the suffix of the model classes of Optimum (``ORTModelFor…``) and, but for those without a head, of
+Transformers (``AutoModelFor…``)."""
+OPTIMUM_TASKS = {"embedding": "feature-extraction"}
+"""Tasks that Optimum knows by another name."""
 CHECKPOINT_VERSION = 2
 """Part of the cache key. Increment it when the way of making checkpoints changes: cached ones become invalid."""
 PROBE_FILE = "probe.json"
@@ -46,6 +50,7 @@ OUTPUTS = {
     "question-answering": ("start_logits", "end_logits"),
     "text-generation": ("logits",),
     "image-classification": ("logits",),
+    "embedding": ("last_hidden_state",),
 }
 """By task, the outputs of a model."""
 
@@ -138,8 +143,8 @@ class Checkpoint(Subject):
 
         kind = json.loads((self.checkpoint / "config.json").read_text())["model_type"]
         # Its own get_supported_model_type_for_task stops at an architecture that only another exporter knows.
-        table = TasksManager._SUPPORTED_MODEL_TYPE
-        known = [name for name, exporters in table.items() if self.task in exporters.get(exporter, {})]
+        table, task = TasksManager._SUPPORTED_MODEL_TYPE, OPTIMUM_TASKS.get(self.task, self.task)
+        known = [name for name, exporters in table.items() if task in exporters.get(exporter, {})]
         if kind not in known:
             near = ", ".join(difflib.get_close_matches(kind, known, n=3, cutoff=0.3)) or ", ".join(sorted(known)[:3])
             raise Unsupported(
@@ -153,7 +158,7 @@ def auto_class(task: str) -> Any:
     declare_torchvision_operators()  # transformers imports torchvision
     import transformers
 
-    return getattr(transformers, f"AutoModelFor{AUTO_CLASSES[task]}")
+    return getattr(transformers, "AutoModel" if task == "embedding" else f"AutoModelFor{AUTO_CLASSES[task]}")
 
 
 def checkpoint_recipe(subject: Choice, seed: int, dataset: Dataset, fetch: Fetch) -> Recipe:

@@ -16,6 +16,8 @@ BASELINE = "torch"
 CONFIG = "config.json"
 PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "I8": "int8"}
 """This program's names for the types of safetensors."""
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "spiece.model")
+"""One of them is in the folder of a model of texts."""
 
 
 def open_model(path: Path) -> ModelFile:
@@ -37,6 +39,8 @@ def open_model(path: Path) -> ModelFile:
         remedy = "Other formats may contain code: save it again with save_pretrained(…, safe_serialization=True)"
         raise Refused(FIELD, path, "weights as .safetensors in the folder", remedy)
     endings = {f"For{suffix}": task for task, suffix in AUTO_CLASSES.items()} | {"LMHeadModel": "text-generation"}
+    if any((path / name).is_file() for name in TOKENIZER_FILES):
+        endings["Model"] = "embedding"  # a model without a head, such as BertModel, returns a vector for each token
     task = next((task for ending, task in endings.items() if architecture.endswith(ending)), None)
     if task is None:
         allowed = f"a model for {', '.join(AUTO_CLASSES)}"
