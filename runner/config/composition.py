@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import is_dataclass
@@ -17,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
@@ -54,9 +55,22 @@ def compose_settings(overrides: Sequence[str]) -> DictConfig:
 
 def _compose(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
     """Compose overrides; those of open dictionaries need no plus sign before a new key."""
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    composed = copy.deepcopy(_composed(hydra, tuple(overrides)))
+    if not with_hydra:
+        with open_dict(composed):
+            del composed["hydra"]
+    return composed
+
+
+@lru_cache(maxsize=64)
+def _composed(hydra: Hydra, overrides: tuple[str, ...]) -> DictConfig:
+    """Return what overrides compose to in one initialisation of Hydra, which takes 0.1 s. The result is only read."""
+    assert hydra is GlobalHydra.instance().hydra
     open_ones = _open_dictionaries(RunConfig)
     words = [f"++{word}" if _is_within(word.partition("=")[0], open_ones) else word for word in overrides]
-    composed = compose(CONFIG_NAME, overrides=words, return_hydra_config=with_hydra)
+    composed = compose(CONFIG_NAME, overrides=words, return_hydra_config=True)
     for name in open_ones:
         if name.endswith(f".{WORTH_TRYING}"):
             OmegaConf.update(composed, name, {}, merge=False)
@@ -129,24 +143,12 @@ def derive(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
     Each group or field that an override names is replaced as a whole by its value in a configuration composed from
     these overrides alone. So ``backend=torch`` also removes the options of the run's own backend.
     """
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    fresh = _composed_alone(hydra, tuple(overrides))
+    fresh = compose_settings(overrides)
     derived = settings.copy()
     for override in parse(overrides):
         key = str(override.key_or_group).replace("/", ".")
         OmegaConf.update(derived, key, OmegaConf.select(fresh, key), merge=False)
     return derived
-
-
-@lru_cache(maxsize=64)
-def _composed_alone(hydra: Hydra, overrides: tuple[str, ...]) -> DictConfig:
-    """Return what overrides compose to in one initialisation of Hydra: the runs of a sweep share their baseline's.
-
-    Composing takes 0.1 s. The result is only read.
-    """
-    assert hydra is GlobalHydra.instance().hydra
-    return compose_settings(overrides)
 
 
 def split_sweep(override: str) -> list[str]:

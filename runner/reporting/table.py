@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,9 +54,12 @@ def markdown_table(rows: Sequence[Row], *, wide: bool = True) -> str:
 
 def csv_table(rows: Sequence[Row]) -> str:
     """Return every parameter, metric and tag of every row, unrounded, as CSV."""
-    import pandas as pd
-
-    return str(pd.DataFrame(list(rows)).to_csv(index=False))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:  # NaN, which a frame has where a row lacks a value, is the only value that differs from itself
+        writer.writerow({name: value for name, value in row.items() if value == value})  # noqa: PLR0124
+    return stream.getvalue()
 
 
 def write_tables(
