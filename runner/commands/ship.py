@@ -18,7 +18,8 @@ from rich.table import Table
 
 from runner import exit_codes
 from runner.commands import run
-from runner.config.schema import RunConfig
+from runner.config.redaction import hide_in_text
+from runner.config.schema import RunConfig, TrackingConfig
 from runner.errors import ConfigurationError, NothingLaunched
 from runner.machine.facts import this_machine
 from runner.machine.lock import measurement_lock
@@ -36,8 +37,10 @@ from runner.shipping.choice import FIELD, FLAGS, Chosen, check, find_row
 from runner.shipping.folder import SERVER_PACKAGES, NotShipped, Order, read_facts, write_folder
 from runner.shipping.packages import closure
 from runner.shipping.verify import Check, Installed, State, check_files, check_outputs, check_speed
+from runner.tracking.client import TrackingError, tracking_uri
 from runner.tracking.model_format import LOADER, write_model
 from runner.tracking.reader import sweep_of_run
+from runner.tracking.registry import register
 
 PAIRS, SECONDS = 5, 5.0
 
@@ -55,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"ship: {mistake}", file=sys.stderr)
     except (LookupError, NothingLaunched, NotShipped) as error:
         print(f"ship: {error.args[0]}", file=sys.stderr)
+    except TrackingError as error:
+        print(f"ship: {hide_in_text(str(error))}", file=sys.stderr)
+        return exit_codes.FAILED
     except RunFailed as failure:
         print(f"ship: {failure.status}: {failure.reason}", file=sys.stderr)
         return exit_codes.FAILED
@@ -80,6 +86,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--mlflow", type=Path, metavar="FOLDER", help="write MLflow's model format too, into this folder"
     )
+    parser.add_argument(
+        "--register", metavar="NAME", help="with --mlflow: add it to the row's run, and to MLflow's registry as NAME"
+    )
+    parser.add_argument(
+        "--uri", help="with --register: the store; MLFLOW_TRACKING_URI or that in --output-dir by default"
+    )
     for flag, meaning in FLAGS.items():
         parser.add_argument(f"--allow-{flag}", action="append_const", dest="allowed", const=flag, help=meaning)
     parser.add_argument(
@@ -100,6 +112,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         apart = places[0] not in (places[1], *places[1].parents) and places[1] not in places[0].parents
         if not apart or _is_foreign(options.mlflow):
             parser.error("--mlflow: allowed: with --to, a new folder beside it, or one that --mlflow wrote before")
+    if (options.register is not None and not options.mlflow) or options.register == "":
+        parser.error("--register: allowed: a name, with --mlflow FOLDER")
     if options.pairs < 0 or options.pairs == 1 or options.seconds <= 0:
         parser.error("--pairs takes 0, or 2 and more: an interval needs two; --seconds a positive number")
     return options
@@ -139,6 +153,10 @@ def _ship(options: argparse.Namespace) -> int:
     if options.mlflow:
         write_model(options.to, SHIPPED / f"{LOADER}.py", read_facts(options.to) or {}, options.mlflow)
         print(f"{options.mlflow} is written: mlflow models serve --model-uri {options.mlflow}")
+    if options.register:
+        uri = tracking_uri(TrackingConfig(uri=options.uri), options.output_dir)
+        sweep, row = sweep_id_of(chosen.sweep.folder), chosen.run.folder.name
+        print(f"{register(options.mlflow, options.register, uri, sweep, row)} is registered")
     start = " ".join([*environment.prefix(launches[0]), "python"])
     print(f"{options.to} is written. To start it there:")
     print("    python -m venv venv && . venv/bin/activate && pip install -r requirements.txt")

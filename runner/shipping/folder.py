@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.config.schema import RunConfig
+from runner.config.schema import RunConfig, Task
 from runner.paths import SHIPPED
 from runner.processes.export import export
 from runner.processes.launch import WorkerLaunch
@@ -38,6 +38,11 @@ EXACT_DB, ROUNDED_DB = 60.0, 25.0
 """Lowest SQNR, in dB, at which outputs count as those that were measured: of fp32, and of all that rounds more. Sums in
 another order leave more than that; a wrong weight, a wrong preparation or another precision less."""
 SERVER_PACKAGES = ("fastapi", "uvicorn", "prometheus-client")
+GENERATES = "_generation"
+"""Ends the names of the runtimes' files for models that generate text."""
+LOOP = (
+    "It needs PyTorch and Transformers, whatever its runtime: the measured loop, which chooses each token, is theirs."
+)
 
 
 class NotShipped(Exception):
@@ -72,9 +77,9 @@ def write_folder(order: Order, target: Path) -> None:
         RunFailed: the process that writes the model failed.
         OSError: the disk is full, or the folder cannot be written.
     """
-    runtime = SHIPPED / "runtimes" / f"{order.config.backend.name}.py"
-    if not runtime.exists():
-        known = ", ".join(sorted(one.stem for one in runtime.parent.glob("*.py")))
+    runtimes = {one.stem: one for one in (SHIPPED / "runtimes").glob("*.py")}
+    if order.config.backend.name not in runtimes:
+        known = ", ".join(sorted(name for name in runtimes if not name.endswith(GENERATES)))
         raise NotShipped(f"backend={order.config.backend.name} cannot be shipped; allowed: {known}")
     if order.config.threading.prefix:
         name = order.config.threading.name
@@ -91,7 +96,7 @@ def write_folder(order: Order, target: Path) -> None:
     made = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     old = made.with_name(f"{made.name}-old")
     try:
-        _fill(order, runtime, made)
+        _fill(order, made)
         _try(order, made)
         for folder in (made, *(one for one in made.rglob("*") if one.is_dir())):
             folder.chmod(0o755)  # those of mkdtemp and of the cache are for their owner alone
@@ -164,27 +169,37 @@ def _try(order: Order, folder: Path) -> None:
         raise NotShipped(f"the folder does not answer as the measured process: an SQNR of {found['sqnr_db']} dB")
 
 
-def _fill(order: Order, runtime: Path, folder: Path) -> None:
+def _fill(order: Order, folder: Path) -> None:
     """Write all files."""
     shipped = export(order.launch, folder)
     tolerance_db = EXACT_DB if order.config.precision.name == "fp32" else ROUNDED_DB
     notes = _compare_with_record(order, shipped, folder / ANSWERS, tolerance_db)
     (folder / ANSWERS).unlink()
-    preparation = "pictures" if shipped.pictures else "texts" if shipped.texts else "arrays"
-    copied = {
-        "run.py": SHIPPED / "run.py",
-        "proof.py": SHIPPED / "proof.py",
-        "runtime.py": runtime,
-        "preparation.py": SHIPPED / "preparations" / f"{preparation}.py",
-    }
-    if order.server:
-        copied["serve.py"] = SHIPPED / "serve.py"
-    for name, source in copied.items():
-        shutil.copyfile(source, folder / name)
+    for name, source in _copied(order, shipped).items():
+        shutil.copyfile(SHIPPED / source, folder / name)
     _write_texts(order, shipped, notes, folder)
     facts = {"format": FORMAT, **_facts(order, shipped), "tolerance_db": tolerance_db, "files": digests(folder)}
     facts["digest"] = digest_of_facts(facts)
     (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def _copied(order: Order, shipped: Shipped) -> dict[str, str]:
+    """Return the files that are copied as they are, by their names in the folder: paths below SHIPPED."""
+    backend = order.config.backend.name
+    preparation = "pictures" if shipped.pictures else "texts" if shipped.texts else "arrays"
+    found = {
+        "run.py": "run.py",
+        "proof.py": "proof.py",
+        "runtime.py": f"runtimes/{backend}.py",
+        "preparation.py": f"preparations/{preparation}.py",
+    }
+    if order.config.model.task is Task["text-generation"]:
+        found |= {
+            "runtime.py": f"runtimes/{backend}{GENERATES}.py",
+            "plain_runtime.py": f"runtimes/{backend}.py",
+            "generation.py": "generation.py",
+        }
+    return found | ({"serve.py": "serve.py"} if order.server else {})
 
 
 def _write_texts(order: Order, shipped: Shipped, notes: Sequence[str], folder: Path) -> None:
@@ -242,6 +257,7 @@ def _compare_with_record(order: Order, shipped: Shipped, answers: Path, toleranc
     if result.digests.get("weights", shipped.weights_digest) != shipped.weights_digest:
         raise NotShipped("the weights have changed since they were measured: measure the row again")
     notes = [] if order.same_program else ["Code or packages have changed since it was measured."]
+    notes += [LOOP] if order.config.model.task is Task["text-generation"] else []
     lowest, why = math.inf, ""
     if result.digests.get("data", shipped.data_digest) != shipped.data_digest:
         why = "the samples have changed since it was measured"

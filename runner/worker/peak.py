@@ -20,6 +20,7 @@ from runner.protocol import Load, Peaks, decode, encode
 from runner.worker.build import count_work, open_cache, with_artifacts
 from runner.worker.evidence.isa import cpu_flags, has_vnni
 from runner.worker.failures import JobFailure
+from runner.worker.subjects.subject import GENERATION
 from runner.worker.subprocesses import die_with_parent
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def main(request: Path, reply: Path) -> None:
 
 def _operations(job: Job) -> float:
     """Return the operations of one sample's inference in units of 10⁹; 0 if they are not known."""
-    if job.engine.scope == "pipeline" or job.subject.task == "text-generation":
+    if job.engine.scope == "pipeline" or job.subject.task == GENERATION:
         return 0.0  # a pipeline does more than the model; generation is bound by memory
     try:
         work, _ = with_artifacts(job, open_cache(job, HOST_ENVIRONMENT), lambda fetch: count_work(job, fetch))

@@ -22,10 +22,12 @@ from runner.worker.data.texts import Texts
 from runner.worker.failures import Unsupported, as_failure
 from runner.worker.session import Session
 from runner.worker.subjects.checkpoints.checkpoint import Checkpoint
-from runner.worker.subjects.subject import CLASSIFICATION, Port
+from runner.worker.subjects.subject import BATCH, CLASSIFICATION, GENERATION, Port
 from runner.worker.subprocesses import die_with_parent
 
 MODEL, EXAMPLE, ANSWERS, TOKENIZER = "model", "example.npz", "answers.npz", "tokenizer.json"
+TOKENS = "tokens"
+"""The output of a model that generates text."""
 CLASSIFY = (CLASSIFICATION, "text-classification")
 
 
@@ -60,14 +62,15 @@ def ship(job: Job, target: Path) -> Shipped:
     parts = session.parts
     (target / MODEL).mkdir()
     deployment = parts.runtime.deploy(parts.model, target / MODEL)
-    _write_examples(parts, target / EXAMPLE)
-    subject = parts.subject
+    _write_examples(parts, target / EXAMPLE, job.subject.new_tokens)
+    subject, generates = parts.subject, parts.subject.task == GENERATION
+    tokens = PortInfo(TOKENS, "int64", [BATCH, job.subject.new_tokens])
     names = subject.class_names if subject.task in CLASSIFY else None
     return Shipped(
-        settings=deployment.settings,
+        settings=deployment.settings | ({"new_tokens": job.subject.new_tokens} if generates else {}),
         packages=list(deployment.packages),
         inputs=[_described(port) for port in subject.signature.inputs],
-        outputs=[_described(port) for port in subject.signature.outputs],
+        outputs=[tokens] if generates else [_described(port) for port in subject.signature.outputs],
         task=subject.task,
         logits=subject.logits if subject.task in CLASSIFY else None,
         labels={str(number): name for number, name in names.items()} if names else None,
@@ -82,17 +85,15 @@ def _refuse(job: Job) -> None:
     """Refuse what a folder cannot do.
 
     Raises:
-        Unsupported: the job generates text, runs a pipeline, or several batches at once.
+        Unsupported: the job runs a pipeline, or several batches at once.
     """
-    if job.subject.task == "text-generation":
-        raise Unsupported("a model that generates text cannot be shipped: its loop is that of Transformers")
     if job.engine.scope == "pipeline":
         raise Unsupported("a pipeline of Transformers cannot be shipped: take the row with scope=model")
     if job.engine.scenario == "async":
         raise Unsupported("concurrent batches in one process cannot be shipped: take scenario=sync, or instances=2")
 
 
-def _write_examples(parts: Gathered, path: Path) -> None:
+def _write_examples(parts: Gathered, path: Path, new_tokens: int) -> None:
     """Write the batches that were timed, with their outputs: arrays named NUMBER:input:NAME and NUMBER:output:NAME.
 
     Raises:
@@ -101,7 +102,11 @@ def _write_examples(parts: Gathered, path: Path) -> None:
     arrays: dict[str, Any] = {}
     for number, samples in enumerate((parts.samples, *parts.others)):
         inputs = parts.subject.inputs(samples)
-        for side, batch in (("input", inputs), ("output", parts.runtime.outputs(inputs))):
+        if parts.subject.task == GENERATION:
+            outputs = {TOKENS: parts.runtime.generator.generate(inputs, new_tokens)}
+        else:
+            outputs = parts.runtime.outputs(inputs)
+        for side, batch in (("input", inputs), ("output", outputs)):
             for name, values in batch.items():
                 if not values.ndim or len(values) != parts.settings.batch_size:
                     shape = list(values.shape)
@@ -139,6 +144,7 @@ def _texts(parts: Gathered, path: Path) -> dict[str, Any] | None:
         "pad_id": tokenizer.pad_token_id,
         "pad_token": tokenizer.pad_token,
         "pad_type_id": tokenizer.pad_token_type_id,
+        "side": tokenizer.padding_side,
     }
 
 

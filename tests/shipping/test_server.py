@@ -63,10 +63,17 @@ class Serving:
 
 
 @pytest.fixture
-def folder(run_program: RunProgram, ship, tmp_path) -> Path:  # noqa: F811 -- pytest's way to take a fixture
+def instances() -> int:
+    """The number of instances of the row."""
+    return 1
+
+
+@pytest.fixture
+def folder(run_program: RunProgram, ship, tmp_path, instances) -> Path:  # noqa: F811 -- pytest's way to take a fixture
     """A shipped file of two inputs, with a server."""
     path = two_inputs(tmp_path / "mine.onnx")
-    assert run_program("model=file", f"model.path={path}", SHAPES, "backend=ort", *BRIEF).code == 0
+    words = ("model=file", f"model.path={path}", SHAPES, "backend=ort", f"instances={instances}", *BRIEF)
+    assert run_program(*words).code == 0
     done = ship("last/1", "--to", str(tmp_path / "build"), "--allow-noisy", "--server")
     assert done.code == 0, done.err
     assert "prometheus-client==" in (tmp_path / "build" / "requirements.txt").read_text()
@@ -184,17 +191,52 @@ def test_a_model_that_cannot_load_ends_the_server(folder, tmp_path):
     assert "serve.py: the model cannot be used" in done.stderr
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two instances need two cores")
+@pytest.mark.parametrize("instances", [2])
+def test_each_instance_has_its_own_cores(serve):
+    """Requests go to both; one that dies leaves the other to answer."""
+    server = serve("--max-wait-ms", "0")
+    first, second = _instances(server)
+    assert not os.sched_getaffinity(first) & os.sched_getaffinity(second)
+    body = json.dumps({"inputs": GOOD}).encode()
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(server.ask, [body] * 400))
+    assert {status for status, _, _ in answers} == {200}
+    assert all(_cpu_ticks(one) > 0 for one in (first, second))
+    os.kill(first, signal.SIGKILL)
+    with ThreadPoolExecutor(8) as clients:
+        assert {status for status, _, _ in clients.map(server.ask, [body] * 40)} == {200}
+
+
+def test_a_request_that_does_not_arrive_loses_its_place(serve):
+    """A client that is silent in the middle of its request is told so, and others are served."""
+    server = serve("--read-s", "1", "--queue", "1")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as silent:
+        silent.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        time.sleep(0.3)
+        assert server.ask(json.dumps({"inputs": GOOD}).encode())[0] == 429
+        assert b"408" in silent.recv(4096).splitlines()[0]
+    assert server.ask(json.dumps({"inputs": GOOD}).encode())[0] == 200
+
+
 def test_an_instance_that_dies_is_started_again(serve):
     """Its batch is answered by the new one."""
     server = serve()
-    [instance] = [
-        int(one.name)
-        for one in Path("/proc").iterdir()
-        if one.name.isdecimal() and _is_instance(int(one.name), server.process.pid)
-    ]
+    [instance] = _instances(server)
     os.kill(instance, signal.SIGKILL)
     status, body, _ = server.ask(json.dumps({"inputs": GOOD}).encode())
     assert (status, "outputs" in json.loads(body)) == (200, True)
+
+
+def _instances(server: Serving) -> list[int]:
+    """Return the processes with the model, in the order of their start."""
+    every = sorted(int(one.name) for one in Path("/proc").iterdir() if one.name.isdecimal())
+    return [pid for pid in every if _is_instance(pid, server.process.pid)]
+
+
+def _cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def _is_instance(pid: int, parent: int) -> bool:

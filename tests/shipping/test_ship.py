@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -29,9 +30,12 @@ Ship = Callable[..., Finished]
 def ship(tmp_path, environment) -> Ship:
     """Return a function that runs ``runner ship`` on the outputs of `run_program`."""
 
-    def run(*words: str) -> Finished:
+    def run(*words: str, file_limit: int = resource.RLIM_INFINITY) -> Finished:
         command = [sys.executable, "-m", "runner", "ship", *words, "--output-dir", str(tmp_path / "outputs")]
-        found = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+        found = subprocess.run(
+            command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit)),
+        )  # fmt: skip
         return Finished(found.returncode, found.stdout, found.stderr, tmp_path / "outputs")
 
     return run
@@ -141,6 +145,29 @@ def test_texts(run_program: RunProgram, ship: Ship, tmp_path):
     assert "transformers==" not in required
 
 
+@pytest.mark.services
+def test_generation(run_program: RunProgram, ship: Ship, tmp_path):
+    """The loop is that of Transformers in each runtime: the same tokens as measured, and a text that goes on."""
+    config = {"n_layer": 1, "n_embd": 64, "n_head": 2, "vocab_size": 2000, "n_positions": 64}
+    done = run_program(
+        "model=gpt2", *(f"++model.config.{name}={value}" for name, value in config.items()), "weights=random",
+        *("model.sequence_length=null", "model.new_tokens=5", "backend=torch,ort,openvino", "batch_size=2"),
+        *("data.evaluation_samples=8", "data.calibration_samples=4", *BRIEF),
+    )  # fmt: skip
+    assert done.code == 0, done.out + done.err
+    for number, backend in enumerate(("torch", "ort", "openvino"), 1):
+        folder, empty = tmp_path / backend, tmp_path / "empty"
+        done = ship(f"last/{number}", "--to", str(folder), *ALLOW, "--allow-unknown-evidence")
+        assert done.code == 0, done.out + done.err
+        assert_runs(folder, empty)
+        done = run_shipped(folder, "the film was", "we", "nobody", cwd=empty)
+        assert done.code == 0, done.err
+        continued = [line.split() for line in done.out.splitlines()]
+        assert [words[0] for words in continued] == ["the", "we", "nobody"]
+        assert all(len(words) > 1 for words in continued)
+        assert "the measured loop" in (folder / "REPORT.md").read_text()
+
+
 @pytest.mark.slow
 def test_what_is_not_shipped(run_program: RunProgram, ship: Ship, tmp_path):
     """One line each, exit code 2, and nothing is left behind."""
@@ -154,6 +181,8 @@ def test_what_is_not_shipped(run_program: RunProgram, ship: Ship, tmp_path):
     assert (done.code, "is unsupported, there is nothing to ship" in done.err) == (2, True)
     done = ship("--to", str(folder), "--verify", str(folder))
     assert done.code == 2
+    done = ship("last/1", "--to", str(folder), *ALLOW, file_limit=1_000_000)  # as on a disk that becomes full
+    assert (done.code, done.err.count("\n"), "File too large" in done.err) == (1, 1, True), done.err
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     done = ship("last/1", "--to", str(tmp_path / "mine"), *ALLOW)
@@ -201,6 +230,29 @@ def test_artifacts_that_were_removed_are_made_again(run_program: RunProgram, shi
     done = ship("last/1", "--to", str(folder), *ALLOW)
     assert (done.code, "the weights have changed since they were measured" in done.err) == (2, True)
     assert (folder / "run.py").exists()
+
+
+@pytest.mark.services
+def test_a_registered_model(run_program: RunProgram, ship: Ship, tmp_path):
+    """It is an artifact of its row's run, and a version of a model in the registry; a sweep not recorded is refused."""
+    words = ("backend=ort", *(word for word in SMALL if word != "tracking=none"))
+    assert run_program(*words).code == 0
+    register = ("--mlflow", str(tmp_path / "model"), "--register", "mine", *ALLOW)
+    uri = f"sqlite:///{tmp_path / 'outputs' / 'mlflow.db'}"
+    for version in (1, 2):
+        done = ship("last/1", "--to", str(tmp_path / "build"), *register)
+        assert done.code == 0, done.err
+        assert f"models:/mine/{version} is registered" in done.out
+    program = (
+        "import sys, numpy, mlflow; mlflow.set_tracking_uri(sys.argv[1]); "
+        "model = mlflow.pyfunc.load_model('models:/mine/2'); "
+        "assert model.predict(numpy.zeros((2, 3, 64, 64), numpy.float32))['logits'].shape == (2, 10)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program, uri], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    done = ship("last/1", "--to", str(tmp_path / "build"), *register, "--uri", other)
+    assert (done.code, "does not hold the row: run runner sync first" in done.err) == (1, True)
 
 
 @pytest.mark.services

@@ -16,7 +16,7 @@ from runner.worker.evidence import openvino_graph
 from runner.worker.evidence.openvino_graph import LayerWork
 from runner.worker.failures import Unsupported, gist
 from runner.worker.libraries import import_openvino
-from runner.worker.subjects.subject import FILES, IR, ONNX, Batch, Form, Signature, select, shapes_of
+from runner.worker.subjects.subject import FILES, GENERATION, IR, ONNX, Batch, Form, Signature, select, shapes_of
 
 openvino = import_openvino()
 
@@ -135,9 +135,10 @@ class Runtime(base.Runtime):
             "properties": self._properties(),
             "shapes": self._shapes,
             "inputs": self._inputs,
-            "outputs": [port.name for port in self._signature.outputs],
+            "outputs": [port.name for port in model.subject.signature.outputs],
         }
-        return Deployment(settings, ("openvino", "numpy"))
+        loop = ("optimum-intel", "torch") if model.subject.task == GENERATION else ()
+        return Deployment(settings, ("openvino", "numpy", *loop))
 
     def requests(self) -> int:
         """Return 1 for ``sync``; for ``async`` the number that OpenVINO reports as optimal."""

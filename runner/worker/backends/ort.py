@@ -17,7 +17,7 @@ from runner.worker.backends.base import Deployment, Model, Outputs, Probe, Setti
 from runner.worker.evidence import ort_profile
 from runner.worker.evidence.isa import cpu_flags
 from runner.worker.failures import Unsupported
-from runner.worker.subjects.subject import FILES, ONNX, Batch, Form, select
+from runner.worker.subjects.subject import FILES, GENERATION, ONNX, Batch, Form, select
 
 LEVELS = {
     "none": "ORT_DISABLE_ALL",
@@ -173,7 +173,8 @@ class Runtime(base.Runtime):
     def deploy(self, model: Model, target: Path) -> Deployment:
         """Copy the graph, with its external weights."""
         copy_files(model.folder, target)
-        return Deployment({"file": FILES["onnx"], **self._chosen()}, ("onnxruntime", "numpy"))
+        loop = ("optimum-onnx", "torch") if model.subject.task == GENERATION else ()
+        return Deployment({"file": FILES["onnx"], **self._chosen()}, ("onnxruntime", "numpy", *loop))
 
     def bind(self, batch: Batch) -> Step:
         """Return a step that runs the session on a batch."""

@@ -12,7 +12,7 @@ from runner.worker.backends.base import Deployment, Model, Settings, copy_files
 from runner.worker.backends.generation import TransformersLoop
 from runner.worker.backends.torch_module import TorchModule, compiled, require_compiler
 from runner.worker.failures import Unsupported, gist
-from runner.worker.subjects.subject import CHECKPOINT, FILES, MODULE, Form, Subject
+from runner.worker.subjects.subject import CHECKPOINT, FILES, GENERATION, MODULE, Form, Subject
 
 
 class Runtime(TorchModule):
@@ -66,22 +66,25 @@ class Runtime(TorchModule):
     def deploy(self, model: Model, target: Path) -> Deployment:
         """Write the program: the quantised one, or the module exported for the shapes of its batch.
 
+        A model that generates text remains a folder of Transformers, whose loop runs it.
+
         Raises:
             Unsupported: PyTorch cannot export the module, or batches differ in their shapes.
         """
+        if model.subject.task == GENERATION:
+            copy_files(model.subject.folder(CHECKPOINT), target)
+            return Deployment(self._shared_settings(), ("torch", "transformers", "numpy"))
         if not model.fixed_shapes:
             raise Unsupported("a program of PyTorch is shipped for one length of text: set model.sequence_length")
         names = [port.name for port in model.subject.signature.inputs]
         tensors = self.tensors({name: np.zeros_like(model.example[name]) for name in names})
         is_program = model.form.kind == "program"
         settings = {
+            **self._shared_settings(),
             "file": FILES["program"],
-            "threads": self._settings.threads_per_request,
             "torchao": self._precision == "int8",
-            "channels_last": self._settings.memory_format == "channels_last",
             "compile": self._compiled,
             "freezing": self._freezing,
-            "bf16": self._precision == "bf16",
             "inputs": names,
             "outputs": [port.name for port in model.subject.signature.outputs],
             "keywords": is_program and bool(model.subject.arguments(tensors)[1]),
@@ -100,6 +103,14 @@ class Runtime(TorchModule):
             ) from error
         torch.export.save(program, target / FILES["program"])
         return Deployment(settings, ("torch", "numpy"))
+
+    def _shared_settings(self) -> dict[str, Any]:
+        """Return what programs and checkpoints have in common."""
+        return {
+            "threads": self._settings.threads_per_request,
+            "channels_last": self._settings.memory_format == "channels_last",
+            "bf16": self._precision == "bf16",
+        }
 
     def load_generator(self, model: Model) -> None:
         """Load the module of a model that generates text.

@@ -25,7 +25,7 @@ from runner.worker.artifacts.cache import Fetch, Missing, Recipe
 from runner.worker.data.datasets import Dataset
 from runner.worker.evidence.isa import has_vnni
 from runner.worker.failures import JobFailure, Refused, Unsupported, gist
-from runner.worker.subjects.subject import Form, Shapes, Subject
+from runner.worker.subjects.subject import GENERATION, Form, Shapes, Subject
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def calibration_key(order: Order, alternative: str) -> dict[str, Any]:
     Raises:
         Unsupported: the model generates text.
     """
-    if order.subject.task == "text-generation":
+    if order.subject.task == GENERATION:
         raise Unsupported(alternative)
     return {"calibration": order.dataset.digest_of(order.dataset.calibration)}
 

@@ -141,6 +141,8 @@ class Server:
         """Store the options; :meth:`lifespan` starts the instances."""
         self._options = options
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue(options.queue)
+        self._arriving = 0
+        """Requests that are being read; each has a place in the queue."""
         self.ready = False
 
     @asynccontextmanager
@@ -217,15 +219,8 @@ class Server:
         try:
             if not self.ready:
                 raise Refused(503, "the model is being loaded")
-            if self._queue.full():
-                raise Refused(429, f"{self._options.queue} requests are waiting: try again later")
             kind = request.headers.get("content-type", "").partition(";")[0].strip()
-            inputs = await asyncio.to_thread(read, kind, await self._body(request))
-            waiting = Waiting(inputs, check(inputs))
-            try:
-                self._queue.put_nowait(waiting)
-            except asyncio.QueueFull:
-                raise Refused(429, f"{self._options.queue} requests are waiting: try again later") from None
+            waiting = await self._accept(kind, request)
             response = Response(*written(kind, await waiting.outputs))
         except ClientDisconnect:
             response = Response(status_code=400)
@@ -235,6 +230,23 @@ class Server:
         REQUESTS.labels(response.status_code).inc()
         SECONDS.observe(time.monotonic() - began)
         return response
+
+    async def _accept(self, kind: str, request: Request) -> Waiting:
+        """Read a request, and put it into the queue, in which it has a place from the first byte on."""
+        if self._queue.qsize() + self._arriving >= self._options.queue:
+            raise Refused(429, f"{self._options.queue} requests are waiting: try again later")
+        self._arriving += 1
+        try:
+            async with asyncio.timeout(self._options.read_s):
+                body = await self._body(request)
+            inputs = await asyncio.to_thread(read, kind, body)
+            waiting = Waiting(inputs, check(inputs))
+            self._queue.put_nowait(waiting)
+        except TimeoutError:
+            raise Refused(408, f"the request did not arrive within {self._options.read_s:g} s") from None
+        finally:
+            self._arriving -= 1
+        return waiting
 
     async def _body(self, request: Request) -> bytes:
         limit, body = self._options.max_mib * 2**20, bytearray()
@@ -345,6 +357,7 @@ def main() -> None:
     )
     parser.add_argument("--queue", type=int, default=256, help="requests that may wait, at least 1; others get 429")
     parser.add_argument("--max-mib", type=int, default=64, help="largest request")
+    parser.add_argument("--read-s", type=float, default=30.0, help="longest time for a request to arrive")
     parser.add_argument("--stop-s", type=int, default=60, help="longest time to answer what was accepted")
     options = parser.parse_args()
     if options.queue < 1 or options.max_mib < 1:

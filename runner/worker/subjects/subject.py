@@ -30,7 +30,7 @@ Batch = Mapping[str, NDArray[Any]]
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of a model's inputs by name."""
 
-CLASSIFICATION = "image-classification"
+CLASSIFICATION, GENERATION = "image-classification", "text-generation"
 """The task of a model with an output of scores for classes, whatever its inputs are."""
 BATCH, TOKENS = "batch", "tokens"
 """Symbols for extents that a signature leaves open."""

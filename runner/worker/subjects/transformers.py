@@ -18,7 +18,7 @@ from runner.worker.subjects.checkpoints.checkpoint import PIXELS, Checkpoint, ch
 from runner.worker.subjects.checkpoints.hub import fresh_config, max_tokens, origin
 from runner.worker.subjects.checkpoints.published import class_names, picture_preparation
 from runner.worker.subjects.checkpoints.tokenizers import open_tokenizer, tokenizer_recipe
-from runner.worker.subjects.subject import BATCH, TOKENS, Port, Subject
+from runner.worker.subjects.subject import BATCH, GENERATION, TOKENS, Port, Subject
 from runner.worker.subjects.torchvision import declare_torchvision_operators
 
 IMAGES = "image-classification"
@@ -95,7 +95,7 @@ def _texts(subject: Choice, data: Data, seed: int, fetch: Fetch, published: Mapp
     # For a published model the tokenizer has the limit, if it is known at all.
     limit = None if subject.weights == "pretrained" else max_tokens(fresh_config(subject, tokenizer, 2))
     limit = min(limit or UNLIMITED, tokenizer.model_max_length, UNLIMITED)
-    room = limit - (subject.new_tokens if subject.task == "text-generation" else 0)
+    room = limit - (subject.new_tokens if subject.task == GENERATION else 0)
     if subject.sequence_length is not None and subject.sequence_length > room:
         generated = f" beside {subject.new_tokens} new ones" if room < limit else ""
         raise BadInput(

@@ -9,7 +9,7 @@ import numpy as np
 from runner.worker.backends.base import Model, Runtime, Step
 from runner.worker.failures import Unsupported
 from runner.worker.subjects.checkpoints.checkpoint import Checkpoint
-from runner.worker.subjects.subject import Shapes
+from runner.worker.subjects.subject import GENERATION, Shapes
 from runner.worker.tasks import base
 from runner.worker.tasks.base import Answers
 
@@ -48,7 +48,7 @@ class Task(base.Task):
 
         subject, texts, size = self._checkpoint, list(samples.texts), self._batch_size
         tokenizer = subject.tokenizer()
-        if subject.task == "text-generation":
+        if subject.task == GENERATION:
             loop: Any = runtime.generator
             options = loop.options(self._new_tokens)
             model = loop.model

@@ -24,18 +24,22 @@ class Preparation:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(how["limit"], strategy="only_second" if self._asks else "longest_first")
         self._tokenizer.enable_padding(
-            length=how["length"], pad_id=how["pad_id"], pad_token=how["pad_token"], pad_type_id=how["pad_type_id"]
+            direction=how["side"],
+            length=how["length"],
+            pad_id=how["pad_id"],
+            pad_token=how["pad_token"],
+            pad_type_id=how["pad_type_id"],
         )
 
     def batches(self, words: list[str]) -> Iterator[dict[str, Any]]:
-        """Yield batches of the texts.
+        """Yield batches of the texts, all as long as the longest, so that outputs of batches have one shape.
 
         Raises:
             ValueError: a question has no context.
         """
-        texts, size = self._texts(words), self._facts["batch_size"]
-        for start in range(0, len(texts), size):
-            found = self._tokenizer.encode_batch(texts[start : start + size])
+        encoded, size = self._tokenizer.encode_batch(self._texts(words)), self._facts["batch_size"]
+        for start in range(0, len(encoded), size):
+            found = encoded[start : start + size]
             yield {
                 one["name"]: np.array([getattr(text, FIELDS[one["name"]]) for text in found], np.int64)
                 for one in self._facts["inputs"]
@@ -49,11 +53,18 @@ class Preparation:
         return list(zip(words[::2], words[1::2], strict=True))
 
     def describe(self, words: list[str], outputs: dict[str, Any]) -> list[str]:
-        """Return the class of each text, or the answer to each question."""
+        """Return the class of each text, the answer to each question, or how a text continues."""
         texts = self._texts(words)
         if self._asks:
             pairs = zip(outputs["start_logits"], outputs["end_logits"], strict=True)
             return [self._answer(text, *pair) for text, pair in zip(texts, pairs, strict=True)]
+        if "tokens" in outputs:
+            return [
+                text + self._tokenizer.decode(list(tokens))
+                for text, tokens in zip(texts, outputs["tokens"], strict=True)
+            ]
+        if self._facts["logits"] is None:
+            return [f"{name}: {values.dtype} {list(values.shape)}" for name, values in outputs.items()]
         labels, best = self._facts["labels"], outputs[self._facts["logits"]].argmax(axis=1)
         return [
             f"{labels[str(number)] if labels else number}: {text}" for text, number in zip(texts, best, strict=True)

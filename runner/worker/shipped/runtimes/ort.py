@@ -9,21 +9,26 @@ from typing import Any
 import onnxruntime
 
 
+def session_options(settings: dict[str, Any]) -> Any:
+    """Return the options of the measured session."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, settings["graph_optimization"])
+    options.execution_mode = getattr(onnxruntime.ExecutionMode, settings["execution_mode"])
+    for name in ("intra_op_num_threads", "inter_op_num_threads"):
+        if settings[name] is not None:
+            setattr(options, name, settings[name])
+    for name, value in settings["config"].items():
+        options.add_session_config_entry(name, value)
+    return options
+
+
 class Model:
     """An inference session."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         """Open a session for the graph in a folder."""
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors
-        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, settings["graph_optimization"])
-        options.execution_mode = getattr(onnxruntime.ExecutionMode, settings["execution_mode"])
-        for name in ("intra_op_num_threads", "inter_op_num_threads"):
-            if settings[name] is not None:
-                setattr(options, name, settings[name])
-        for name, value in settings["config"].items():
-            options.add_session_config_entry(name, value)
-        path = folder / settings["file"]
+        path, options = folder / settings["file"], session_options(settings)
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._inputs = [one.name for one in self._session.get_inputs()]
         self._outputs = [one.name for one in self._session.get_outputs()]

@@ -9,6 +9,7 @@ from typing import Any
 from runner.job import Subject
 from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.failures import BadInput, Unavailable
+from runner.worker.subjects.subject import GENERATION
 from runner.worker.subjects.torchvision import declare_torchvision_operators
 
 COMMIT_FILE = "commit"
@@ -95,7 +96,7 @@ def fresh_config(subject: Subject, tokenizer: Any, classes: int) -> Any:
     else:
         marks = {"pad": tokenizer.pad_token_id, "bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id}
         fields |= {f"{name}_token_id": number for name, number in marks.items() if number is not None}
-    if subject.task == "text-generation":
+    if subject.task == GENERATION:
         fields["tie_word_embeddings"] = False  # fitting the probe's output weights must not change its input embeddings
     return architecture_config(subject, **fields)
 

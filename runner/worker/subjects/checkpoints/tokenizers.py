@@ -10,6 +10,7 @@ from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.data.sentences import corpus
 from runner.worker.failures import BadInput
 from runner.worker.subjects.checkpoints.hub import fetch_model, origin
+from runner.worker.subjects.subject import GENERATION
 from runner.worker.subjects.torchvision import declare_torchvision_operators
 
 TRAINING_VERSION = 1
@@ -46,7 +47,7 @@ def tokenizer_recipe(subject: Subject, fetch: Fetch) -> Recipe:
         found = origin(subject, fetch)
         commit = found.get("commit")
         return Recipe("tokenizer", key | found, lambda target: _copy(fetch_model(subject, commit), target))
-    generates = subject.task == "text-generation"
+    generates = subject.task == GENERATION
     return Recipe(
         "tokenizer",
         key | {"generates": generates, "inputs": INPUTS.get(subject.architecture or "", PLAIN_INPUTS)},
