@@ -13,16 +13,21 @@ from pathlib import Path
 from runner import commands, exit_codes
 
 RUN = "run"
-"""The module of a command line without a verb."""
+"""What a command line without a verb does; it may be written, too."""
 LEVELS = ("debug", "info", "warning", "error")
 """Of ``--log-level``, which every verb takes."""
 
 
 def verbs() -> list[str]:
-    """Return the names of all verbs: one per module of :mod:`runner.commands`."""
+    """Return the names of all verbs: `RUN`, and one per module of :mod:`runner.commands`."""
     folders = map(Path, commands.__path__)
     names = {file.stem for folder in folders for file in folder.glob("*.py")}
-    return sorted(name for name in names if not name.startswith("_"))
+    return sorted([RUN, *(name for name in names if not name.startswith("_"))])
+
+
+def module_of(verb: str) -> str:
+    """Return the name of a verb's module."""
+    return f"runner.{RUN}" if verb == RUN else f"runner.commands.{verb}"
 
 
 def start_logging(words: list[str]) -> list[str]:
@@ -48,7 +53,7 @@ def main() -> int:
         words = words[1:]
     verb = first if first.isidentifier() else RUN
     try:
-        return int(importlib.import_module(f"runner.commands.{verb}").main(words))
+        return int(importlib.import_module(module_of(verb)).main(words))
     except BrokenPipeError:  # the reader of standard output ended early, as head does: that is no failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes
         return exit_codes.OK

@@ -60,8 +60,8 @@ def test_a_mistyped_verb_is_reported_with_the_nearest():
 def test_a_verb_loads_nothing_heavy_to_answer():
     """Its help, and a mistake, are there at once."""
     program = (
-        "import sys, importlib; from runner.__main__ import verbs; "
-        "[importlib.import_module(f'runner.commands.{verb}') for verb in verbs()]; "
+        "import sys, importlib; from runner.__main__ import module_of, verbs; "
+        "[importlib.import_module(module_of(verb)) for verb in verbs()]; "
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)

@@ -23,7 +23,8 @@ LAYERS = (
     ("runner.__main__", "runner.report", "runner.cache", "runner.provision", "runner.machine.__main__",
      "runner.tracking.__main__"),
     ("runner.commands",),
-    ("runner.searching", "runner.shipping"),
+    ("runner.run",),
+    ("runner.searching", "runner.shipping", "runner.fleet"),
     ("runner.measuring",),
     ("runner.reporting",),
     ("runner.planning", "runner.tracking"),
@@ -223,7 +224,9 @@ def test_data_files_are_read_without_any_package():
 def test_only_tracking_imports_mlflow():
     """The store is spoken to in one place."""
     users = {name for name, file in HOST.items() if any(one.split(".")[0] == "mlflow" for one in imports(file))}
-    assert users == {f"runner.tracking.{name}" for name in ("client", "inputs", "model_format", "reader", "recorder")}
+    assert users == {
+        f"runner.tracking.{name}" for name in ("client", "inputs", "model_format", "reader", "recorder", "registry")
+    }
 
 
 def test_two_modules_send_signals():
@@ -235,7 +238,7 @@ def test_two_modules_send_signals():
 def test_host_starts_without_anything_heavy():
     """Before anything is launched neither a runtime nor MLflow, pandas or SciPy is loaded."""
     program = (
-        "import sys, runner.commands.run, runner.measuring.session; "
+        "import sys, runner.run, runner.measuring.session; "
         "print([name for name in ('torch', 'mlflow', 'pandas', 'scipy', 'matplotlib') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from runner import exit_codes
-from runner.commands import run
+from runner import exit_codes, run
 from runner.config.schema import RunConfig
 from runner.errors import ConfigurationError, NothingLaunched
 from runner.planning.resume import Command
 from runner.processes import signals
-from runner.reporting.comparing import side_by_side
-from runner.reporting.comparing.formats import Comparison, csv_text, markdown, print_table, write_junit
+from runner.reporting.comparing import machines, side_by_side
+from runner.reporting.comparing.formats import Absolute, Comparison, csv_text, markdown, print_table, write_junit
 from runner.reporting.comparing.matching import compared_settings
 from runner.reporting.comparing.pairs import Limits, Side, compare, undecided
 from runner.reporting.dry_run import print_dry_run
@@ -30,7 +29,7 @@ from runner.tracking.reader import sweep_of_run
 
 PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 POINTS = re.compile(r"(\d+(?:\.\d+)?)\s*pp")
-MACHINE = "machine"
+MACHINE, PRICES = "machine", "prices="
 FORMATS = ("table", "markdown", "csv", "html")
 
 
@@ -48,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = _measure_again(planned, limits, options.output_dir)
         else:
             sides = _machines(sweeps) if options.by == MACHINE else _sides(sweeps)
-            found = Comparison([side.name for side in sides], compare(sides, limits), limits)
+            absolute = _absolute(sides, options.prices) if options.by == MACHINE else None
+            found = Comparison([side.name for side in sides], compare(sides, limits), limits, absolute)
             _check_common(sides, found)
         _write(found, options)
     except KeyboardInterrupt:
@@ -73,7 +73,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "sweeps",
         nargs="+",
         metavar="SWEEP",
-        help="last, or a sweep's folder, name, prefix of its name or MLflow run id; each is compared with the first",
+        help="last, or a sweep's folder, name, prefix of its name or MLflow run id; each is compared with the first. "
+        "With --by machine, prices=FILE (YAML, the kind of machine: price per hour) adds what a million samples cost",
     )
     parser.add_argument(
         "--by", choices=("sweep", MACHINE), default="sweep", help="compare the kinds of machines in them"
@@ -103,6 +104,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--summary", type=Path, metavar="FILE", help="write Markdown, for a pull request")
     parser.add_argument("--output-dir", default=RunConfig.output_dir, type=Path, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
+    words = [word for word in options.sweeps if word.startswith(PRICES)]
+    options.sweeps = [word for word in options.sweeps if word not in words]
+    options.prices = Path(words[-1].removeprefix(PRICES)) if words else None
+    if (words and options.by != MACHINE) or not options.sweeps:
+        parser.error(f"{PRICES}FILE needs a sweep and --by {MACHINE}")
     if options.paired and (len(options.sweeps) != 2 or options.by == MACHINE):
         parser.error("--paired measures the rows of two sweeps")
     if options.paired and options.format != "table" and options.output is None:
@@ -164,6 +170,16 @@ def _machines(sweeps: Sequence[StoredSweep]) -> list[Side]:
     if len(found) < 2:
         raise LookupError(f"all rows were measured on one kind of machine, {next(iter(found))}: nothing to compare")
     return [Side(name, list(rows.values())) for name, rows in found.items()]
+
+
+def _absolute(sides: Sequence[Side], prices: Path | None) -> Absolute:
+    """Return what each kind of machine makes of each configuration.
+
+    Raises:
+        ConfigurationError: the file with the prices cannot be read.
+    """
+    known = machines.read_prices(prices) if prices else {}
+    return Absolute(machines.titles(known), machines.cells(sides, known), machines.remarks(sides, known))
 
 
 def _check_common(sides: Sequence[Side], found: Comparison) -> None:

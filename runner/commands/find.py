@@ -13,8 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from runner import exit_codes
-from runner.commands import run
+from runner import exit_codes, run
 from runner.config import composition, diagnostics
 from runner.config.durations import in_words
 from runner.errors import ConfigurationError, Mistake, NothingLaunched

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from runner.commands import find, run
+from runner import run
+from runner.commands import find
 from runner.errors import ConfigurationError
 
 

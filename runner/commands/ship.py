@@ -16,8 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from runner import exit_codes
-from runner.commands import run
+from runner import exit_codes, run
 from runner.config.redaction import hide_in_text
 from runner.config.schema import RunConfig, TrackingConfig
 from runner.errors import ConfigurationError, NothingLaunched

@@ -457,6 +457,9 @@ class RunConfig:
     budget: str | None = None
     """Time limit of the command, for example 2h or 1h30m: no run starts that is expected to exceed it. The sweep can be
     resumed."""
+    shard: str | None = None
+    """Measure one part of the sweep: 2/8 is the third of eight, auto/8 that of this job in an array of SLURM or an
+    indexed job of Kubernetes. runner merge puts the parts together."""
     cache_limit_gib: float = 20.0
     """Maximum size of the artifact cache, in GiB. Beyond it the least recently used artifacts are deleted, except those
     of the current sweep."""
@@ -475,6 +478,17 @@ FOLDER_NAME = re.compile(r"[\w-][\w.-]*")
 """A table or sweep name: the name of a single folder, never a path."""
 
 SESSION_FIELDS = (
-    *("resume", "fresh", "budget", "cache_limit_gib", "wait", "verbose", "output_dir", "cache_dir", "tracking"),
+    *(
+        "resume",
+        "fresh",
+        "budget",
+        "shard",
+        "cache_limit_gib",
+        "wait",
+        "verbose",
+        "output_dir",
+        "cache_dir",
+        "tracking",
+    ),
 )
 """Fields and groups that do not affect the measurement, and so are not part of a fingerprint."""

@@ -138,7 +138,7 @@ def _plan(roles: Roles, label: str, overrides: tuple[str, ...], *, part: str = "
 
 def _lasting(overrides: Sequence[str]) -> tuple[str, ...]:
     """Return the words that ask for the same configuration again, with secrets hidden."""
-    lasting = [word for word in overrides if group_of(word) not in ONE_SHOT_FIELDS]
+    lasting = [word for word in overrides if group_of(word) not in (*ONE_SHOT_FIELDS, "shard")]
     return tuple(hide_in_override(word) for word in lasting)
 
 

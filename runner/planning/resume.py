@@ -66,8 +66,8 @@ class Command:
         """Return whether both request the same runs, ignoring fields that were not stored of the other."""
         measured = [word for word in self.measured if _key(word) not in left_out]
         searched = [[word for word in one.search if _key(word) != "budget"] for one in (self, other)]
-        same = (self.config_dir, self.jobs) == (other.config_dir, other.jobs) and searched[0] == searched[1]
-        return measured == other.measured and same
+        parts = [(one.config_dir, one.jobs, one.value("shard")) for one in (self, other)]
+        return measured == other.measured and parts[0] == parts[1] and searched[0] == searched[1]
 
     def with_value(self, name: str, value: str | None) -> Command:
         """Return the command with another value of a field, or without it."""

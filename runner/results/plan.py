@@ -33,5 +33,7 @@ class Plan:
     """The same for the baseline alone."""
     overrides: tuple[str, ...] = ()
     """The words of a command line that ask for this configuration alone, with secrets hidden."""
+    place: int = 0
+    """Number in the whole sweep, from 1, of a run of a shard; 0 in a sweep that has no shards."""
     part: str = ""
     """SELF_COMPARISON for A/A; in an ablation WHOLE or the setting that this run's baseline reverts; else empty."""

@@ -123,7 +123,7 @@ class SweepStore:
             return self._reused[number][0]
         label = self._plans[number].label
         name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in label)
-        own = self.folder / f"{number + 1:03d}_{name[:MAX_NAME]}"
+        own = self.folder / f"{self._plans[number].place or number + 1:03d}_{name[:MAX_NAME]}"
         taken = [folder for folder, _ in self._reused.values()]  # by a row that had this number in an earlier command
         return next(place for place in itertools.chain([own], _numbered(own)) if place not in taken)
 

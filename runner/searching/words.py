@@ -23,6 +23,7 @@ NOT_SEARCHED = {
     "aa": "Leave it out, or measure it without find",
     "ablate": "Leave it out: a search ends in an ablation of its winner",
     "fresh": "Leave it out: give the command again",
+    "shard": "Leave it out: a search decides after each run what is next, so it cannot be cut",
 }
 """Fields of a command that have no meaning in a search, and the remedy."""
 NO_QUALITY = ("accuracy_drop", "accuracy_drop_pp")

@@ -248,8 +248,8 @@ def test_a_registered_model(run_program: RunProgram, ship: Ship, tmp_path):
         "model = mlflow.pyfunc.load_model('models:/mine/2'); "
         "assert model.predict(numpy.zeros((2, 3, 64, 64), numpy.float32))['logits'].shape == (2, 10)"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", program, uri], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    loaded = subprocess.run([sys.executable, "-I", "-c", program, uri], capture_output=True, text=True, check=False)
+    assert loaded.returncode == 0, loaded.stderr
     other = f"sqlite:///{tmp_path / 'other.db'}"
     done = ship("last/1", "--to", str(tmp_path / "build"), *register, "--uri", other)
     assert (done.code, "does not hold the row: run runner sync first" in done.err) == (1, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -24,12 +24,23 @@ MIN_WIDTH = 160
 
 
 @dataclass(frozen=True)
+class Absolute:
+    """A table of numbers that belong to one machine each; their ratios are no paired ones."""
+
+    titles: list[str]
+    lines: list[list[str]]
+    remarks: list[str]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What a comparison found."""
 
     sides: list[str]
     lines: list[Line]
     limits: Limits
+    absolute: Absolute | None = None
+    """Of kinds of machines: what each makes of each configuration."""
 
     @property
     def pairs(self) -> list[Pair]:
@@ -111,24 +122,39 @@ def _named(changes: Sequence[str]) -> str:
 
 def print_table(found: Comparison, console: Console) -> None:
     """Print the table and the summary."""
-    table = Table()
-    for title in found.titles:
-        table.add_column(Text(title), overflow="fold")
-    for line in found.lines:
-        table.add_row(*map(Text, found.cells(line)))
     if not console.is_terminal:
         console.width = max(console.width, MIN_WIDTH)
-    console.print(table)
+    if found.absolute is not None:
+        console.print(_table(found.absolute.titles, found.absolute.lines))
+        for words in found.absolute.remarks:
+            console.print(words, markup=False, highlight=False, soft_wrap=True)
+    console.print(_table(found.titles, map(found.cells, found.lines)))
     for words in [*found.remarks(), found.summary]:
         console.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
+def _table(titles: Iterable[str], lines: Iterable[Iterable[str]]) -> Table:
+    table = Table()
+    for title in titles:
+        table.add_column(Text(title), overflow="fold")
+    for line in lines:
+        table.add_row(*map(Text, line))
+    return table
+
+
 def markdown(found: Comparison) -> str:
     """Return the summary and the table as Markdown."""
-    lines = [f"**{found.summary}**", "", _row(found.titles), "|" + "---|" * len(found.titles)]
-    lines += [_row(found.cells(line)) for line in found.lines]
+    lines = [f"**{found.summary}**"]
+    if found.absolute is not None:
+        lines += _markdown_table(found.absolute.titles, found.absolute.lines)
+        lines += [line for remark in found.absolute.remarks for line in ("", remark)]
+    lines += _markdown_table(found.titles, map(found.cells, found.lines))
     lines += [line for change in found.remarks() for line in ("", change)]
     return "\n".join(lines) + "\n"
+
+
+def _markdown_table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    return ["", _row(titles), "|" + "---|" * len(titles), *map(_row, lines)]
 
 
 def _row(cells: Sequence[str]) -> str:

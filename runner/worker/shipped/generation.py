@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import GenerationConfig
+
+sys.modules["torchvision"] = None  # type: ignore[assignment]  # it is not needed, and fails if it is of another PyTorch
+from transformers import GenerationConfig  # noqa: E402 -- after the line above
 
 
 class Generator:

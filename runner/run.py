@@ -21,6 +21,7 @@ from runner import exit_codes
 from runner.config import composition, diagnostics
 from runner.config.schema import RunConfig
 from runner.errors import ConfigurationError, Mistake, NothingLaunched
+from runner.fleet.shards import cut, parse, with_number
 from runner.paths import CONF
 from runner.planning.resume import Command, resumed
 from runner.processes import signals
@@ -85,6 +86,12 @@ def _run(options: argparse.Namespace) -> int:
     if command.search:
         raise NothingLaunched(f"{command.value('resume')} is a search: continue it by runner resume NAME")
     plans, target = compose(command)
+    if (text := plans[0].config.shard) is not None:
+        shard, count = parse(text, os.environ), len(plans)
+        plans = cut(plans, shard)
+        print(f"shard {shard}: {len(plans)} of {count} runs", file=sys.stderr)
+        if not plans:
+            return exit_codes.OK
     if options.dry_run:
         from runner.reporting.dry_run import print_dry_run
 
@@ -105,7 +112,7 @@ def command_of(options: argparse.Namespace) -> Command:
     folder = options.config_dir
     command = Command(list(options.overrides), str(Path(folder).absolute()) if folder else None)
     output_dir = Path(command.value("output_dir") or RunConfig.output_dir)
-    return resumed(command, lambda run_id: sweep_of_run(run_id, output_dir))
+    return resumed(with_number(command), lambda run_id: sweep_of_run(run_id, output_dir))
 
 
 def compose(command: Command) -> tuple[list[Plan], Path]:

@@ -1,0 +1,1 @@
+"""One sweep on several machines: its parts, and one record of them."""
