@@ -64,7 +64,7 @@ check: $(READY) ## Format, lint, types and fast tests (under 3 minutes on 2 core
 	$(BIN)/python -m pytest -n 2 -m "not slow and not services" $(ARGS)
 
 test: check ## Everything that needs no server: check, then the tests that run the program (20 to 30 minutes)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not services and not alone" $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "slow and not services and not alone" $(ARGS)
 	$(BIN)/python -m pytest -m "alone and not services" $(ARGS)
 
 test-services: $(READY) ## Tests against servers that they start: MLflow, and in Chromium (under 15 minutes)
@@ -75,10 +75,10 @@ test-services: $(READY) ## Tests against servers that they start: MLflow, and in
 hooks: $(READY) ## Run the fast checks before each commit (pre-commit)
 	$(BIN)/pre-commit install
 
-bench: $(READY) ## What the program promises about itself: fidelity, A/A, quiet host, overhead, benchmark_app (20 minutes)
+bench: $(READY) ## What the program promises about itself: fidelity, A/A, quiet host, overhead, benchmark_app, shipped folders (half an hour)
 	$(BIN)/python -m benchmarks
 
-zoo: $(READY) ## docs/zoo.md: 40 architectures in every backend and precision; it resumes (an hour)
+zoo: $(READY) ## docs/reference/architectures.md: 40 of them in every backend and precision; it resumes (an hour)
 	$(BIN)/python -m benchmarks.zoo $(ARGS)
 
 docs: $(READY) ## Make the reference pages and the site (folder site), without a warning
@@ -86,7 +86,7 @@ docs: $(READY) ## Make the reference pages and the site (folder site), without a
 	$(BIN)/python -m docs.generate
 	$(BIN)/python -m docs.site
 
-wheels: $(READY) ## docs/files-of-others.md: ONNX files inside packages of other people, measured (ten minutes)
+wheels: $(READY) ## docs/reference/files-of-others.md: ONNX files inside packages of other people, measured (ten minutes)
 	$(BIN)/python -m benchmarks.wheels
 
 coverage: $(READY) ## docs/explanation/coverage.md: do the intervals keep their promise on simulated machines? (10 minutes)

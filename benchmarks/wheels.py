@@ -28,7 +28,7 @@ from runner.results.status import Status
 
 LIST = PROJECT / "benchmarks" / "wheels.yaml"
 FOLDER = PROJECT / "outputs" / "wheels"
-PAGE = PROJECT / "docs" / "files-of-others.md"
+PAGE = PROJECT / "docs" / "reference" / "files-of-others.md"
 SWEPT = ("backend=ort,openvino", "precision=fp32,bf16,int8", "measure=quick")
 
 

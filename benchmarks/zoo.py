@@ -31,7 +31,7 @@ from runner.results.status import Status
 
 LIST = PROJECT / "benchmarks" / "zoo.yaml"
 OUTPUTS = PROJECT / "outputs" / "zoo"
-PAGE = PROJECT / "docs" / "zoo.md"
+PAGE = PROJECT / "docs" / "reference" / "architectures.md"
 BACKENDS = ("torch", "ort", "openvino")
 PRECISIONS = ("fp32", "bf16", "int8")
 COMMON = (

@@ -33,6 +33,7 @@ PROGRAM = re.compile(
 PLACEHOLDERS = {
     "FOLDER": "hub",
     "NAME": "last",
+    "whole": "last",
     "FILE": "mine.onnx",
     "BEFORE": "2026-10-27",
     "AFTER": "last",
@@ -185,4 +186,5 @@ def _write_samples(folder: Path) -> None:
         for number in range(300):
             Image.new("RGB", (32, 32), (number % 256, 0, 0)).save(folder / "pictures" / label / f"{number}.png")
     (folder / "sst2.csv").write_text("text,label\n" + "a text,1\nanother,0\n" * 400)
+    (folder / "texts.csv").write_text("text\n" + "a text\nanother\n" * 400)
     (folder / "reviews.csv").write_text("review,stars\n" + "a text,1\nanother,0\n" * 400)

@@ -22,6 +22,7 @@ PARSED = {
     "provision": "installs",
     "sync": "needs a server",
     "ship": "measures with --verify",
+    "merge": "writes a sweep",
 }
 """Verbs whose commands are only parsed."""
 ONE_MACHINE = "all rows were measured on one kind of machine"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
-
 from runner.results.status import Status
 from runner.worker.artifacts.cache import DIGEST_FILE
 from tests.conftest import RunProgram
@@ -34,19 +32,19 @@ def forget(entry: Path) -> None:
     (entry / DIGEST_FILE).unlink()
 
 
-@pytest.mark.parametrize("damage", [truncate, alter, forget])
-def test_a_damaged_artifact_is_made_again(run_program: RunProgram, own_cache: Path, damage):
+def test_a_damaged_artifact_is_made_again(run_program: RunProgram, own_cache: Path):
     """With the same weights; the log reports it if the artifact had a digest."""
     first = run_program(*BRIEF)
     entries = [path.parent for path in own_cache.glob(f"*/{DIGEST_FILE}")]
     assert entries
-    for entry in entries:
-        damage(entry)
-    again = run_program(*BRIEF)
-    assert again.code == 0, again.err
-    [result] = again.results()
-    assert (result.status, result.digests) == (Status.ok, first.results()[0].digests)
-    assert result.rebuilt
-    log = (again.run_folder() / "candidate.log").read_text()
-    assert ("making it again" in log) == (damage is not forget)
-    assert all((entry / DIGEST_FILE).exists() for entry in entries)
+    for damage in (truncate, alter, forget):
+        for entry in entries:
+            damage(entry)
+        again = run_program(*BRIEF)
+        assert again.code == 0, again.err
+        [result] = again.results()
+        assert (result.status, result.digests) == (Status.ok, first.results()[0].digests), damage
+        assert result.rebuilt, damage
+        log = (again.run_folder() / "candidate.log").read_text()
+        assert ("making it again" in log) == (damage is not forget), damage
+        assert all((entry / DIGEST_FILE).exists() for entry in entries), damage

@@ -75,6 +75,7 @@ def assert_runs(folder: Path, cwd: Path) -> None:
     assert list(cwd.iterdir()) == []
 
 
+@pytest.mark.services
 @pytest.mark.parametrize(
     "words",
     [
@@ -106,7 +107,7 @@ def test_an_image_network(run_program: RunProgram, ship: Ship, tmp_path, words):
     assert ("torch==" in required) == (words[0] == "backend=torch")
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_a_file_with_two_inputs(run_program: RunProgram, ship: Ship, tmp_path):
     """Its arrays are checked: a wrong name or shape is one line."""
     path = two_inputs(tmp_path / "mine.onnx")
@@ -124,11 +125,12 @@ def test_a_file_with_two_inputs(run_program: RunProgram, ship: Ship, tmp_path):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_texts(run_program: RunProgram, ship: Ship, tmp_path):
     """A folder of Transformers has its tokenizer, and needs neither PyTorch nor Transformers."""
     done = run_program(
-        "model=distilbert", "model.config.n_layers=1", "model.sequence_length=16", "backend=ort", "weights=random",
+        "model=distilbert", "model.config.n_layers=1", "model.config.dim=64", "model.config.hidden_dim=64",
+        "model.config.n_heads=2", "model.sequence_length=16", "backend=ort", "weights=random",
         "data.evaluation_samples=16", "data.calibration_samples=8", *BRIEF,
     )  # fmt: skip
     assert done.code == 0, done.out + done.err
@@ -168,7 +170,7 @@ def test_generation(run_program: RunProgram, ship: Ship, tmp_path):
         assert "the measured loop" in (folder / "REPORT.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_what_is_not_shipped(run_program: RunProgram, ship: Ship, tmp_path):
     """One line each, exit code 2, and nothing is left behind."""
     done = run_program("backend=ort,torch", "precision=int8_dynamic", "weights=random", *SMALL)
@@ -207,7 +209,7 @@ def assert_mlflow_answers(model: Path, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_artifacts_that_were_removed_are_made_again(run_program: RunProgram, ship: Ship, tmp_path, own_cache):
     """And a folder that was shipped before is replaced; a record of other weights is refused."""
     assert run_program("backend=ort", "weights=random", *SMALL).code == 0

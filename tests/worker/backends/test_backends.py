@@ -20,7 +20,7 @@ from runner.job import Job
 from runner.paths import PROJECT
 from runner.processes.launch import WorkerLaunch
 from runner.processes.worker import Worker
-from runner.protocol import Evaluate, Evaluated, Load, Loaded
+from runner.protocol import VERIFIED, Evaluate, Evaluated, Load, Loaded, Observe, Observed
 from runner.worker.backends.base import Settings
 from runner.worker.backends.torch_module import TorchModule
 from runner.worker.build import Gathered, gather, with_artifacts
@@ -137,13 +137,18 @@ def test_logits_agree_with_fp32(job, reference, backend, precision):
             assert sqnr < MIN_SQNR_DB["fp32"]  # without noise, it would have computed in fp32
 
 
-def test_torch_int8_agrees_with_fp32(job, reference, tmp_path):
+def test_torch_int8_agrees_with_fp32_and_is_proven(job, reference, tmp_path):
     """A worker runs the quantised program, compiled by inductor: the logits agree, in the order of the images."""
     int8 = change_job(job, precision="int8")
     with Worker(launch(int8), tmp_path / "worker.log") as worker:
         loaded = worker.request(Load(int8), Loaded, timeout_s=400)
         worker.request(Evaluate(str(tmp_path / "logits.npz"), cached=False), Evaluated, timeout_s=60)
+        seen = worker.request(Observe(watch_s=0.2), Observed, timeout_s=60)
     assert loaded.artifact_mib > 1
+    found = {finding.knob: finding for finding in seen.evidence}
+    assert (found["precision"].state, found["compile"].state) == (VERIFIED, VERIFIED), found["precision"]
+    assert found["precision"].facts["int8"] > 0.95
+    assert "recompilations" not in found  # nothing was timed
     with np.load(tmp_path / "logits.npz") as stored:
         logits, labels = stored["logits"], stored["labels"]
     assert (logits.shape, logits.dtype, labels.shape) == ((SAMPLES, 10), np.float32, (SAMPLES,))

@@ -224,17 +224,6 @@ def test_every_runtime_proves_its_precision(job, backend, precision, min_share):
     assert sum(shares.values()) == pytest.approx(1)
 
 
-def test_torch_int8_proves_its_precision(job, tmp_path):
-    """A worker runs the quantised program as inductor compiles it."""
-    int8 = change_job(job, precision="int8")
-    env = {"TORCHINDUCTOR_CACHE_DIR": str(Path(job.run.cache_dir) / "inductor")}
-    found = observed(int8, tmp_path / "log", env)
-    assert found["precision"].state == VERIFIED, found["precision"]
-    assert found["precision"].facts["int8"] > 0.95
-    assert found["compile"].state == VERIFIED
-    assert "recompilations" not in found  # nothing was timed
-
-
 # --- single observations -----------------------------------------------------------------------------------
 
 
