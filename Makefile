@@ -64,7 +64,7 @@ check: $(READY) ## Format, lint, types and fast tests (under 3 minutes on 2 core
 	$(BIN)/python -m pytest -n 2 -m "not slow and not services" $(ARGS)
 
 test: check ## Everything that needs no server: check, then the tests that run the program (20 to 30 minutes)
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m "slow and not services and not alone" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not services and not alone" $(ARGS)
 	$(BIN)/python -m pytest -m "alone and not services" $(ARGS)
 
 test-services: $(READY) ## Tests against servers that they start: MLflow, and in Chromium (under 15 minutes)

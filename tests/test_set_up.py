@@ -64,7 +64,7 @@ def test_a_python_without_venv(checkout):
     assert done.stderr.splitlines()[-1].endswith("cannot make a virtual environment: apt-get install python3.12-venv")
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_an_index_without_the_packages(checkout):
     """Real pip, in a real environment."""
     done = set_up(checkout, sys.executable)
@@ -73,7 +73,7 @@ def test_an_index_without_the_packages(checkout):
     assert done.stderr.splitlines()[-1].startswith("set-up: the index has no packages of constraints.txt")
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_an_index_that_cannot_be_reached(checkout):
     """A closed port of this machine; pip by itself would try five times."""
     closed = {"PIP_NO_INDEX": "0", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"}
