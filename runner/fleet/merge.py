@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,12 +95,22 @@ def merge(parts: Sequence[Path], target: Path) -> Merged:
         }
         plan["command"]["overrides"] = [word for word in plan["command"]["overrides"] if not word.startswith("shard=")]
         write_json(made / PLAN_FILE, plan)
-        if target.exists():
-            target.rename(Path(work) / "old")
-        made.rename(target)
+        _replace(target, made, Path(work) / "old")
     merged.rows = sum(row.result is not None for row in rows)
     merged.missing = len(rows) - merged.rows
     return merged
+
+
+def _replace(target: Path, made: Path, old: Path) -> None:
+    """Put a folder at the place of another one, which stays there if that fails."""
+    if target.exists():
+        target.rename(old)
+    try:
+        made.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
 
 
 def _earlier(target: Path) -> dict[str, str] | None:
@@ -131,14 +142,18 @@ def _check_one_command(sources: Sequence[Path]) -> None:
 
 def _union(sources: Sequence[Path], merged: Merged) -> list[_Row]:
     """Return every row once, in the order of the whole sweep; the first result of a row counts, if it is no failure."""
-    found: dict[str, tuple[_Row, Path]] = {}
+    found: dict[tuple[str, int], tuple[_Row, Path]] = {}
     for part in sources:
+        seen: Counter[str] = Counter()
         for row in _rows_of(part):
-            known = found.setdefault(str(row.run["fingerprint"]), (row, part))
+            fingerprint = str(row.run["fingerprint"])
+            key = (fingerprint, seen[fingerprint])  # a command may ask for a row twice
+            seen[fingerprint] += 1
+            known = found.setdefault(key, (row, part))
             if known[0] is row or row.result is None:
                 continue
             if known[0].result is None or known[0].result.status not in HARMLESS:
-                found[str(row.run["fingerprint"])] = (row, part)
+                found[key] = (row, part)
             elif row.result.status in HARMLESS and row.digest != known[0].digest:
                 merged.conflicts.append(
                     f"{row.run['label']}: {part.name} measured it too; that of {known[1].name} is kept"

@@ -91,6 +91,17 @@ def test_one_place_on_two_kinds_of_machines_is_two_rows(tmp_path):
     assert [run.folder.name for run in read_sweep(tmp_path / "whole").runs] == ["001_one", "001_one-2"]
 
 
+def test_a_row_that_a_command_asks_for_twice_stays_two_rows(tmp_path):
+    """Their fingerprint is one; neither is a conflict with the other."""
+    one = part(tmp_path / "a", {1: "one", 2: "two"})
+    plan = json.loads((one / "plan.json").read_text())
+    plan["runs"][1]["fingerprint"] = "one"
+    (one / "plan.json").write_text(json.dumps(plan))
+    save(replace(load(one / "002_two" / "result.json"), fingerprint="one"), one / "002_two")
+    found = merge([one], tmp_path / "whole")
+    assert (found.rows, found.conflicts) == (2, [])
+
+
 def test_what_cannot_be_merged(tmp_path):
     """Sweeps of two commands, and a name that is taken; nothing is touched."""
     first, other = part(tmp_path / "a", {1: "one"}), part(tmp_path / "b", {1: "one"}, command=("backend=torch",))
