@@ -70,9 +70,10 @@ def precision(
         facts: additional numbers for the finding.
 
     Returns:
-        Contradicted if less than ``REQUIRED_SHARE`` of the work has the requested precision, even if all work that was
-        not observed has it; unknown if nothing, or less than ``MIN_OBSERVED_SHARE`` of the expected work, was observed,
-        or the latter is not known.
+        Contradicted if less than ``REQUIRED_SHARE`` of the observed work has the requested precision; if less than
+        ``MIN_OBSERVED_SHARE`` of the expected work was observed, only if that is so even with all other work in that
+        precision. Unknown if nothing, or less than ``MIN_OBSERVED_SHARE``, was observed, or the expected work is not
+        known.
     """
     works = list(works)
     total = sum(work.amount for work in works)
@@ -86,11 +87,13 @@ def precision(
     observed += f" of {unit}, {len(works)} operations" + (f" ({', '.join(kernels[:4])})" if kernels else "")
     unobserved = max(0.0, 1 - total / expected) if expected else 1.0
     share = shares.get(EXECUTED_AS.get(requested, requested), 0.0)
+    enough = 1 - unobserved >= MIN_OBSERVED_SHARE
     possible = 1.0 if hidden and not expected else _with_unobserved(share, total, expected)
-    if possible == 0.0 < REQUIRED_SHARE[requested] or (possible < REQUIRED_SHARE[requested] and not partial):
+    judged = share if enough else possible
+    if judged == 0.0 < REQUIRED_SHARE[requested] or (judged < REQUIRED_SHARE[requested] and not partial):
         state = CONTRADICTED
     else:
-        state = VERIFIED if 1 - unobserved >= MIN_OBSERVED_SHARE else UNKNOWN
+        state = VERIFIED if enough else UNKNOWN
     if not expected:
         observed += "; how much work the model has is not known" + (", some is in branches or loops" if hidden else "")
     elif unobserved > 1 - MIN_OBSERVED_SHARE:

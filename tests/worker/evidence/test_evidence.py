@@ -350,6 +350,17 @@ def test_what_was_not_observed_may_be_as_requested():
     assert state(5, 10, hidden=True) == CONTRADICTED
 
 
+@pytest.mark.parametrize("partial", [True, False])
+def test_what_was_observed_speaks_for_the_whole_if_it_is_nearly_all(partial):
+    """95 % observed, none of it int8: the rest does not verify it, whatever it is; nor do 78 % of 90 %."""
+    works = [Work("fp32", 9.5)]
+    found = arithmetic.precision("int8", works, "work", "here", expected=10, partial=partial)
+    assert found.state == CONTRADICTED
+    works = [Work("int8", 0.78 * 9), Work("fp32", 0.22 * 9)]
+    found = arithmetic.precision("int8", works, "work", "here", expected=10, partial=partial)
+    assert found.state == (VERIFIED if partial else CONTRADICTED)
+
+
 def test_openvinos_graph_hides_what_is_in_a_branch():
     """Whatever the product beside the branch runs in, int8 is neither verified nor contradicted."""
     model = branching()
