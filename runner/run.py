@@ -87,6 +87,9 @@ def _run(options: argparse.Namespace) -> int:
         raise NothingLaunched(f"{command.value('resume')} is a search: continue it by runner resume NAME")
     plans, target = compose(command)
     if (text := plans[0].config.shard) is not None:
+        if any(plan.part for plan in plans):
+            allowed = "null with aa or ablate: their runs are compared with one another"
+            raise ConfigurationError([Mistake("shard", text, allowed)])
         shard, count = parse(text, os.environ), len(plans)
         plans = cut(plans, shard)
         print(f"shard {shard}: {len(plans)} of {count} runs", file=sys.stderr)

@@ -109,6 +109,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.prices = Path(words[-1].removeprefix(PRICES)) if words else None
     if (words and options.by != MACHINE) or not options.sweeps:
         parser.error(f"{PRICES}FILE needs a sweep and --by {MACHINE}")
+    if words and options.format not in ("table", "markdown"):
+        parser.error(f"{PRICES}FILE is shown with --format table and markdown")
     if options.paired and (len(options.sweeps) != 2 or options.by == MACHINE):
         parser.error("--paired measures the rows of two sweeps")
     if options.paired and options.format != "table" and options.output is None:

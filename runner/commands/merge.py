@@ -51,12 +51,17 @@ def _merge(parts: Sequence[Path], target: Path) -> int:
     """Merge the parts, write the tables of the whole, and say what was found."""
     merged = merge(parts, target)
     sweep = read_sweep(target)
-    for line in merged.conflicts:
-        print(f"merge: measured twice: {line}", file=sys.stderr)
+    for what, lines in (("measured twice", merged.conflicts), ("cannot be read", merged.unreadable)):
+        for line in lines:
+            print(f"merge: {what}: {line}", file=sys.stderr)
+    if merged.absent:
+        print(f"merge: no part of shard {', '.join(merged.absent)} yet", file=sys.stderr)
     machines = sorted({result.machine_class or result.machine for result in sweep.results})
     lines = [f"merged from {len(parts)} sweeps, on {len(machines)} kind{'s' * (len(machines) > 1)} of machines"]
-    lines += answer(sweep.results) if len(machines) == 1 else []  # speedups of two machines have two baselines
-    write_tables([row(result) for result in sweep.results], " · ".join(machines), lines, target)
+    lines += answer(sweep.results)
+    _, problems = write_tables([row(result) for result in sweep.results], " · ".join(machines), lines, target)
+    for problem in problems:
+        print(f"merge: {problem}", file=sys.stderr)
     _write_page(target)
     left = f", {merged.missing} not measured yet" if merged.missing else ""
     print(f"{target}: {merged.rows} rows{left}. runner report {target.name}", flush=True)
@@ -68,5 +73,5 @@ def _write_page(folder: Path) -> None:
         from runner.reporting.page.sweep_page import write_page
 
         write_page(read_sweep(folder), logs=True)
-    except ImportError as error:  # a package of the page is missing; the tables are there
+    except Exception as error:  # such as a full disk, or a missing package: the rows and the tables are there
         print(f"merge: report.html could not be written: {error}", file=sys.stderr)

@@ -10,21 +10,17 @@ import hashlib
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from runner.errors import NothingLaunched
-from runner.planning.resume import stored_command
-from runner.results.files import RESULT_FILE, load, write_json
+from runner.planning.resume import SETTLED, stored_command
+from runner.results.files import RESULT_FILE, write_json
 from runner.results.result import SCHEMA, Result
-from runner.results.status import HARMLESS
-from runner.results.store import MACHINE_FILE, PLAN_FILE, SweepStore, sweep_id_of
-
-MERGED = "merged"
-"""Key of the plan that names the sweeps which a merged one was made of."""
+from runner.results.store import MACHINE_FILE, MERGED, PLAN_FILE, SweepStore, read_results, sweep_id_of
 
 
 @dataclass
@@ -37,6 +33,10 @@ class Merged:
     """Planned rows that no part has measured."""
     conflicts: list[str] = field(default_factory=list)
     """Rows that two parts measured, each with the part whose result is kept."""
+    absent: list[str] = field(default_factory=list)
+    """Shards of which no part was given."""
+    unreadable: list[str] = field(default_factory=list)
+    """Results that cannot be read: their rows are missing."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,11 @@ def merge(parts: Sequence[Path], target: Path) -> Merged:
         NothingLaunched: the parts are of different commands, or the folder is that of another sweep.
         OSError, ValueError: a part cannot be read, or the disk is full.
     """
-    earlier = _earlier(target)
-    sources = [*([target] if earlier else []), *(part for part in parts if part.resolve() != target.resolve())]
+    extends = _is_extended(target)
+    sources = [*([target] if extends else []), *(part for part in parts if part.resolve() != target.resolve())]
     _check_one_command(sources)
-    merged = Merged()
+    origins = {sweep: origin for part in sources for sweep, origin in _origins(part).items()}
+    merged = Merged(absent=_absent({shard for _, shard in origins.values()}))
     rows = _union(sources, merged)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as work:
@@ -85,13 +86,12 @@ def merge(parts: Sequence[Path], target: Path) -> Merged:
         made.mkdir()
         runs = _copy(rows, made)
         _copy_machines(sources, made)
-        names = {sweep_id_of(part): part.name for part in sources if part != target}
         plan = {
             "schema": SCHEMA,
-            "sweep": sweep_id_of(target) if earlier else uuid4().hex,
+            "sweep": sweep_id_of(target) if extends else uuid4().hex,
             "command": SweepStore.read_plan(sources[0])["command"],
             "runs": runs,
-            MERGED: {**(earlier or {}), **names},
+            MERGED: origins,
         }
         plan["command"]["overrides"] = [word for word in plan["command"]["overrides"] if not word.startswith("shard=")]
         write_json(made / PLAN_FILE, plan)
@@ -113,18 +113,37 @@ def _replace(target: Path, made: Path, old: Path) -> None:
         raise
 
 
-def _earlier(target: Path) -> dict[str, str] | None:
-    """Return what a merged sweep was made of; None if there is nothing at its place.
+def _origins(part: Path) -> dict[str, list[str]]:
+    """Return the measured sweeps in a part: by their ids, their names and which shards they are; "" for none."""
+    if found := SweepStore.read_plan(part).get(MERGED):
+        return dict(found)
+    return {sweep_id_of(part): [part.name, str(stored_command(part)[0].value("shard") or "")]}
+
+
+def _absent(shards: set[str]) -> list[str]:
+    """Return the shards that were not given.
+
+    Raises:
+        NothingLaunched: sweeps that were cut into different numbers of parts, whose rows overlap.
+    """
+    given = [shard.split("/") for shard in shards if shard]
+    counts = sorted({int(count) for _, count in given})
+    if len(counts) > 1 or (counts and "" in shards):
+        received = ", ".join(shard or "a sweep that is no shard" for shard in sorted(shards))
+        raise NothingLaunched(f"only parts of one division can be merged; received {received}")
+    own = {int(index) for index, _ in given}
+    return [f"{index}/{count}" for count in counts for index in range(count) if index not in own]
+
+
+def _is_extended(target: Path) -> bool:
+    """Return whether a merged sweep is at its place already; False if there is nothing.
 
     Raises:
         NothingLaunched: there is something else.
     """
-    if not target.exists():
-        return None
-    found = SweepStore.read_plan(target).get(MERGED) if SweepStore.holds_plan(target) else None
-    if not isinstance(found, Mapping):
+    if target.exists() and not (SweepStore.holds_plan(target) and SweepStore.is_merged(target)):
         raise NothingLaunched(f"{target} exists and is no merged sweep: choose another name")
-    return dict(found)
+    return target.exists()
 
 
 def _check_one_command(sources: Sequence[Path]) -> None:
@@ -136,7 +155,9 @@ def _check_one_command(sources: Sequence[Path]) -> None:
     first, *others = [(part, stored_command(part)[0].with_value("shard", None)) for part in sources]
     for part, command in others:
         if not command.measures_as(first[1]):
-            words = "; ".join(f"{one.name} is runner {' '.join(own.measured)}" for one, own in (first, (part, command)))
+            words = "; ".join(
+                f"{one.name} is runner {' '.join(own.arguments())}" for one, own in (first, (part, command))
+            )
             raise NothingLaunched(f"only parts of one command can be merged: {words}")
 
 
@@ -145,29 +166,35 @@ def _union(sources: Sequence[Path], merged: Merged) -> list[_Row]:
     found: dict[tuple[str, int], tuple[_Row, Path]] = {}
     for part in sources:
         seen: Counter[str] = Counter()
-        for row in _rows_of(part):
+        for row in _rows_of(part, merged):
             fingerprint = str(row.run["fingerprint"])
             key = (fingerprint, seen[fingerprint])  # a command may ask for a row twice
             seen[fingerprint] += 1
             known = found.setdefault(key, (row, part))
             if known[0] is row or row.result is None:
                 continue
-            if known[0].result is None or known[0].result.status not in HARMLESS:
+            if known[0].result is None or known[0].result.status not in SETTLED:
                 found[key] = (row, part)
-            elif row.result.status in HARMLESS and row.digest != known[0].digest:
+            elif row.result.status in SETTLED and row.digest != known[0].digest:
                 merged.conflicts.append(
                     f"{row.run['label']}: {part.name} measured it too; that of {known[1].name} is kept"
                 )
     return sorted((row for row, _ in found.values()), key=lambda row: row.place)
 
 
-def _rows_of(part: Path) -> list[_Row]:
+def _rows_of(part: Path, merged: Merged) -> list[_Row]:
+    """Return the planned rows of a part, those with a result of their fingerprint with it."""
+    results: dict[str, Result] = {}
+    for path, result in read_results(part):
+        if isinstance(result, Result):
+            results[path.parent.name] = result
+        else:
+            merged.unreadable.append(f"{path}: {result}")
     found = []
     for run in SweepStore.read_plan(part)["runs"]:
-        folder = part / str(run["folder"])
-        result = load(folder / RESULT_FILE) if (folder / RESULT_FILE).is_file() else None
-        own = result if result is not None and result.fingerprint == run["fingerprint"] else None
-        found.append(_Row(run, folder, own))
+        own = results.get(str(run["folder"]))
+        matches = own is not None and own.fingerprint == run["fingerprint"]
+        found.append(_Row(run, part / str(run["folder"]), own if matches else None))
     return found
 
 
@@ -186,7 +213,7 @@ def _copy(rows: Sequence[_Row], target: Path) -> list[dict[str, Any]]:
 
 
 def _copy_machines(sources: Sequence[Path], target: Path) -> None:
-    """Copy the description of each part's machine; that of the first is the sweep's own."""
+    """Copy the description of each part's machine; one of them is the sweep's own."""
     folder = target / "machines"
     folder.mkdir()
     for part in sources:

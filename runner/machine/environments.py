@@ -80,8 +80,11 @@ def _versions_of(packages: Path) -> dict[str, str]:
     importlib.metadata parses a file of each package instead, which takes half a second.
     https://packaging.python.org/en/latest/specifications/recording-installed-packages/#the-dist-info-directory
     """
-    parts = (one.name.removesuffix(".dist-info").partition("-") for one in packages.glob("*.dist-info"))
-    return {_normalised(name): version for name, _, version in parts}
+    found = {}
+    for one in sorted([*packages.glob("*.egg-info"), *packages.glob("*.dist-info")]):
+        name, _, version = one.stem.partition("-")
+        found[_normalised(name)] = version.partition("-py")[0]
+    return found
 
 
 def _normalised(name: str) -> str:

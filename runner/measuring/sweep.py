@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from uuid import uuid4
 
 from rich.console import Console
 
@@ -53,6 +54,8 @@ class Sweep:
         self._references = References()
         self._forecast = Forecast()
         self._block = 0
+        self._session = uuid4().hex[:8]
+        """Part of the names of blocks: those of another session, or of another machine, are not paired with these."""
         self._progress: Progress
         for number, plan in enumerate(plans):
             if (reused := store.reused(number)) is not None:
@@ -149,7 +152,9 @@ class Sweep:
         """Measure runs side by side, save and record their results; return the numbers of those that ended."""
         self._block += 1
         self._progress.begin(numbers, [self._plans[number].label for number in numbers], self._left_s())
-        block = self._open_block(f"{self._block:02d}", {number: self._plans[number] for number in numbers})
+        block = self._open_block(
+            f"{self._block:02d}-{self._session}", {number: self._plans[number] for number in numbers}
+        )
         ended = block.run()
         with defer_interrupt():
             for number, result in ended.items():

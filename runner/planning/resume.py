@@ -94,6 +94,9 @@ def resumed(command: Command, name_of_run: Callable[[str], str | None] | None = 
         found = _newest(output_dir, command, ended=fresh)
     else:
         found = find_sweep(wanted, output_dir, field="resume", name_of_run=name_of_run)
+    if found is not None and SweepStore.is_merged(found):
+        remedy = "Resume the part that is unfinished, and merge again"
+        raise ConfigurationError([Mistake("resume", wanted, "a sweep that one command measured", remedy)])
     if found is None and command.measured:
         return _started_anew(command)  # this command is given for the first time
     if found is None:
@@ -161,6 +164,8 @@ def _newest(output_dir: Path, command: Command, *, ended: bool) -> Path | None:
         ended: take a sweep even if all its runs have ended.
     """
     for folder in reversed(sweep_folders(output_dir)):
+        if SweepStore.is_merged(folder):
+            continue
         if command.measured:
             if command.measures_as(*stored_command(folder)):
                 return folder

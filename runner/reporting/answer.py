@@ -22,6 +22,8 @@ def answer(results: Sequence[Result]) -> list[str]:
     measured = [one for one in results if _is_eligible(one)]
     if not measured:
         return []
+    if _has_several_machines(measured):
+        return ["answer: none. Each kind of machine has a baseline of its own: see runner compare --by machine"]
     judged = [one for one in measured if _speed(one).verdict is not Verdict.too_noisy]
     if not judged:
         return ["answer: none. The machine was too noisy for every row: measure again when it is at rest"]
@@ -34,10 +36,19 @@ def answer(results: Sequence[Result]) -> list[str]:
 
 
 def fastest_first(results: Sequence[Result]) -> list[Result]:
-    """Return the rows that can be the answer, the fastest first: measured in enough quiet, and not below the gate."""
+    """Return the rows that can be the answer, the fastest first: measured in enough quiet, and not below the gate.
+
+    There are none if several kinds of machines measured them: their speedups are over different baselines.
+    """
+    if _has_several_machines(results):
+        return []
     judged = [one for one in results if _is_eligible(one) and _speed(one).verdict is not Verdict.too_noisy]
     allowed = [one for one in judged if one.accuracy is None or one.accuracy.gate is not Gate.failed]
     return sorted(allowed, key=lambda one: _speed(one).speedup.value, reverse=True)
+
+
+def _has_several_machines(results: Sequence[Result]) -> bool:
+    return len({one.machine_class for one in results}) > 1
 
 
 def _is_eligible(result: Result) -> bool:

@@ -19,8 +19,12 @@ SHOWN = 5
 
 
 def sweep_folders(output_dir: Path) -> list[Path]:
-    """Return the folders of all sweeps of an output folder, oldest first."""
-    return [folder for folder in sorted((output_dir / "sweeps").glob("*")) if SweepStore.holds_plan(folder)]
+    """Return the folders of all sweeps of an output folder, oldest first.
+
+    Merged ones, which may have any name, come before: `last` is a merged sweep only if there is no other.
+    """
+    found = [folder for folder in sorted((output_dir / "sweeps").glob("*")) if SweepStore.holds_plan(folder)]
+    return sorted(found, key=lambda folder: not SweepStore.is_merged(folder))
 
 
 def find_sweep(

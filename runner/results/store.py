@@ -18,6 +18,8 @@ from runner.results.result import SCHEMA, Result
 from runner.results.status import HARMLESS, Status
 
 PLAN_FILE = "plan.json"
+MERGED = "merged"
+"""Key of the plan that names the sweeps which a merged one was made of."""
 EARLIER = "earlier"
 """Subfolder of a sweep for replaced results: interrupted, without a number, or of another fingerprint."""
 MAX_NAME = 80
@@ -61,6 +63,11 @@ class SweepStore:
         """
         plan: dict[str, Any] = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
         return plan
+
+    @staticmethod
+    def is_merged(folder: Path) -> bool:
+        """Return whether a sweep was put together from others; its plan must be readable."""
+        return MERGED in SweepStore.read_plan(folder)
 
     @classmethod
     def statuses(cls, folder: Path) -> list[Status | None]:

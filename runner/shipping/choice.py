@@ -62,7 +62,10 @@ def find_row(wanted: str, output_dir: Path, name_of_run: Callable[[str], str | N
     ranked = fastest_first(sweep.results)
     if not ranked:
         rows = ", ".join(run.folder.name for run in sweep.runs) or "none"
-        raise LookupError(f"{sweep.folder}: no row was measured and passes the gate. Its rows: {rows}")
+        raise LookupError(
+            f"{sweep.folder}: no row can be the answer: measured, within the gate, on one kind of machine. "
+            f"Name one of its rows: {rows}"
+        )
     return Chosen(sweep, next(run for run in sweep.runs if run.result is ranked[0]))
 
 

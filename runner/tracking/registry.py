@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import uuid4
 
 from runner.tracking.client import (
     PARENT_TAG,
@@ -15,10 +16,10 @@ from runner.tracking.client import (
 )
 
 ARTIFACT = "shipped_model"
-"""Folder of the model among the artifacts of the row's run."""
+"""Folder of the models among the artifacts of the row's run; each version has one of its own in it."""
 
 
-def register(model: Path, name: str, uri: str, sweep_id: str, place: str) -> str:
+def register(model: Path, name: str, uri: str, sweep_id: str, row: str) -> str:
     """Upload a model to the run of its row, and make it the newest version of a registered model.
 
     Args:
@@ -26,7 +27,7 @@ def register(model: Path, name: str, uri: str, sweep_id: str, place: str) -> str
         name: of the registered model; it is created if it does not exist.
         uri: of the store.
         sweep_id: of the sweep that measured the row.
-        place: name of the row's folder.
+        row: name of the row's folder.
 
     Returns:
         The version, as ``models:/NAME/1``.
@@ -42,16 +43,17 @@ def register(model: Path, name: str, uri: str, sweep_id: str, place: str) -> str
     try:
         experiments = [one.experiment_id for one in client.search_experiments()]
         found = client.search_runs(
-            experiments, f"tags.{SWEEP_ID_TAG} = '{sweep_id}' and tags.{PLACE_TAG} = '{place}'", max_results=10
+            experiments, f"tags.{SWEEP_ID_TAG} = '{sweep_id}' and tags.{PLACE_TAG} = '{row}'", max_results=10
         )
         rows = [run for run in found if PARENT_TAG in run.data.tags and SUPERSEDED_TAG not in run.data.tags]
         if not rows:
             raise TrackingError(f"{uri} does not hold the row: run runner sync first")
         [run] = rows[:1]
-        client.log_artifacts(run.info.run_id, str(model), ARTIFACT)
+        place = f"{ARTIFACT}/{uuid4().hex[:8]}"
+        client.log_artifacts(run.info.run_id, str(model), place)
         if not any(one.name == name for one in client.search_registered_models(f"name = '{name}'")):
             client.create_registered_model(name)
-        version = client.create_model_version(name, f"{run.info.artifact_uri}/{ARTIFACT}", run.info.run_id)
+        version = client.create_model_version(name, f"{run.info.artifact_uri}/{place}", run.info.run_id)
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
         raise TrackingError(f"{uri}: {str(error).splitlines()[0][:200]}") from error
     return f"models:/{name}/{version.version}"

@@ -21,11 +21,14 @@ from tests.conftest import FAKE, RunProgram
 from tests.reporting.page.sweeps import written
 
 
-def part(folder: Path, places: dict[int, str], *, command: tuple[str, ...] = ("backend=ort",), sweep: str = "") -> Path:
+def part(
+    folder: Path, places: dict[int, str], *, command: tuple[str, ...] = ("backend=ort",), shard: str | None = None
+) -> Path:
     """Write a part with some rows of a whole: by their places, their labels; the label is the fingerprint."""
+    shard = shard or f"{'ab'.index(folder.name)}/2"
     written(folder, list(places.values()), log_lines=1)
     plan = json.loads((folder / "plan.json").read_text())
-    plan |= {"sweep": sweep or folder.name, "command": {"overrides": [*command, "shard=0/2"], "config_dir": None}}
+    plan |= {"sweep": folder.name, "command": {"overrides": [*command, f"shard={shard}"], "config_dir": None}}
     for run, (place, label) in zip(plan["runs"], places.items(), strict=True):
         own = folder / run["folder"]
         save(replace(load(own / "result.json"), fingerprint=label), own)
@@ -47,7 +50,7 @@ def test_rows_are_in_the_order_of_the_whole(tmp_path):
     assert labels(tmp_path / "whole") == ["one", "two", "three", "four"]
     plan = SweepStore.read_plan(tmp_path / "whole")
     assert plan["command"]["overrides"] == ["backend=ort"]
-    assert plan["merged"] == {"a": "a", "b": "b"}
+    assert plan["merged"] == {"a": ["a", "0/2"], "b": ["b", "1/2"]}
     assert {file.name for file in (tmp_path / "whole" / "machines").iterdir()} == {"a.json", "b.json"}
     assert not [one for one in tmp_path.iterdir() if one.name.startswith(".")]
 
@@ -105,12 +108,36 @@ def test_a_row_that_a_command_asks_for_twice_stays_two_rows(tmp_path):
 def test_what_cannot_be_merged(tmp_path):
     """Sweeps of two commands, and a name that is taken; nothing is touched."""
     first, other = part(tmp_path / "a", {1: "one"}), part(tmp_path / "b", {1: "one"}, command=("backend=torch",))
-    both = r"parts of one command.*: a is runner backend=ort; b is runner backend=torch"
+    both = r"parts of one command.*: a is runner .*backend=ort; b is runner .*backend=torch"
     with pytest.raises(NothingLaunched, match=both):
         merge([first, other], tmp_path / "whole")
     with pytest.raises(NothingLaunched, match="exists and is no merged sweep"):
         merge([first], other)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_what_is_not_there_is_named(tmp_path):
+    """Shards that were not given, and a result that cannot be read."""
+    parts = [part(tmp_path / "a", {1: "one", 5: "five"}, shard="0/4"), part(tmp_path / "b", {2: "two"}, shard="2/4")]
+    (parts[0] / "005_five" / "result.json").write_text("{")
+    found = merge(parts, tmp_path / "whole")
+    assert (found.absent, found.rows, found.missing) == (["1/4", "3/4"], 2, 1)
+    assert [str(parts[0] / "005_five" / "result.json") in line for line in found.unreadable] == [True]
+
+
+def test_a_merged_sweep_is_a_part_like_any_other(tmp_path):
+    """It counts for the shards that it was made of."""
+    first, second = part(tmp_path / "a", {1: "one"}), part(tmp_path / "b", {2: "two"})
+    assert merge([first], tmp_path / "early").absent == ["1/2"]
+    found = merge([tmp_path / "early", second], tmp_path / "whole")
+    assert (found.absent, labels(tmp_path / "whole")) == ([], ["one", "two"])
+
+
+def test_parts_of_two_divisions_are_refused(tmp_path):
+    """Their rows overlap."""
+    parts = [part(tmp_path / "a", {1: "one"}, shard="0/2"), part(tmp_path / "b", {1: "one"}, shard="1/3")]
+    with pytest.raises(NothingLaunched, match="parts of one division can be merged; received 0/2, 1/3"):
+        merge(parts, tmp_path / "whole")
 
 
 @pytest.mark.slow
@@ -123,6 +150,8 @@ def test_two_shards_are_the_whole_sweep(run_program: RunProgram, environment):
         assert f"shard {shard}: {rows} of 3 runs" in done.err
     empty = run_program(*words, "shard=3/4")
     assert (empty.code, "shard 3/4: 0 of 3 runs" in empty.err) == (0, True)
+    refused = run_program(*FAKE, "aa=2", "shard=0/2")
+    assert (refused.code, "shard: received '0/2'" in refused.err) == (2, True), refused.err
     first, second = sorted((done.output_dir / "sweeps").iterdir())
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -136,4 +165,7 @@ def test_two_shards_are_the_whole_sweep(run_program: RunProgram, environment):
     assert reported.returncode == 0, reported.stderr
     assert [f"batch_size={size}" in reported.stdout for size in (4, 8, 16)] == [True] * 3
     assert "merged from 2 sweeps, on 1 kind of machines" in reported.stdout
+    refused = run_program("resume=whole")
+    assert (refused.code, "Resume the part that is unfinished" in refused.err) == (2, True), refused.err
+    assert "whole" not in call("report", "last").stdout
     assert (done.output_dir / "sweeps" / "whole" / "report.html").exists()

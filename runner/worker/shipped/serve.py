@@ -360,8 +360,8 @@ def main() -> None:
     parser.add_argument("--read-s", type=float, default=30.0, help="longest time for a request to arrive")
     parser.add_argument("--stop-s", type=int, default=60, help="longest time to answer what was accepted")
     options = parser.parse_args()
-    if options.queue < 1 or options.max_mib < 1:
-        parser.error("--queue and --max-mib: allowed: 1 and more")
+    if options.queue < 1 or options.max_mib < 1 or options.read_s <= 0:
+        parser.error("--queue and --max-mib: allowed: 1 and more; --read-s: more than 0")
     uvicorn.run(
         make_app(Server(options)),
         host=options.host,
