@@ -70,7 +70,8 @@ test: check ## Everything that needs no server: check, then the tests that run t
 test-services: $(READY) ## Tests against servers that they start: MLflow, and in Chromium (under 15 minutes)
 	$(INSTALL) '.[dev,docs]'
 	$(BIN)/runner provision --browser
-	$(BIN)/python -m pytest -m services $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "services and not alone" $(ARGS)
+	$(BIN)/python -m pytest -m "services and alone" $(ARGS)
 
 hooks: $(READY) ## Run the fast checks before each commit (pre-commit)
 	$(BIN)/pre-commit install

@@ -155,17 +155,17 @@ def hogged(environment, tmp_path, *overrides: str, seconds: float):
 @pytest.mark.alone
 def test_permanent_hog_gives_too_noisy(environment, tmp_path):
     """It starts in the middle of a run; the result describes the interference."""
-    measured = hogged(environment, tmp_path, "measure.rounds=10", seconds=100)
+    measured = hogged(environment, tmp_path, "measure.rounds=6", seconds=100)
     assert measured.verdict is Verdict.too_noisy
-    assert measured.rounds_contaminated > 10
+    assert measured.rounds_contaminated > 6
     assert measured.disturbances[0].startswith("other processes used ")
 
 
 @pytest.mark.alone
 def test_rounds_during_a_temporary_hog_are_measured_again(environment, tmp_path):
     """Its rounds are recorded and do not count."""
-    measured = hogged(environment, tmp_path, "measure.rounds=20", seconds=3)
-    assert measured.rounds == 40
+    measured = hogged(environment, tmp_path, "measure.rounds=8", seconds=3)
+    assert measured.rounds == 16
     assert measured.rounds_contaminated >= 2
     assert measured.verdict is not Verdict.too_noisy
     [table] = tmp_path.glob("sweeps/*/*/rounds.csv")

@@ -148,6 +148,7 @@ def test_texts(run_program: RunProgram, ship: Ship, tmp_path):
 
 
 @pytest.mark.services
+@pytest.mark.alone  # two threads of a shipped folder on one core take twice as long
 def test_generation(run_program: RunProgram, ship: Ship, tmp_path):
     """The loop is that of Transformers in each runtime: the same tokens as measured, and a text that goes on."""
     config = {"n_layer": 1, "n_embd": 64, "n_head": 2, "vocab_size": 2000, "n_positions": 64}
