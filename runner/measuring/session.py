@@ -261,7 +261,7 @@ def _open_store(command: Command, plans: Sequence[Plan], folder: Path) -> tuple[
 
 
 def _peaks(plans: Sequence[Plan], store: SweepStore, console: Console) -> Peaks | None:
-    """Measure the machine's peaks before the rows of a table; None if no speed needs them, or they are not available."""
+    """Measure the machine's peaks before the rows of a table; None if no speed needs them, or there are none."""
     left = [plan.config for number, plan in enumerate(plans) if not store.reused(number)]
     if not any(config.row.table and not config.measure.check for config in left):
         return None

@@ -12,7 +12,7 @@ def test_sources_are_the_modules_that_open_models():
 
 def test_model_names_are_those_of_the_libraries():
     """The parsed names include every name that the libraries register."""
-    from runner.worker.subjects.torchvision import declare_torchvision_operators
+    from runner.worker.libraries import declare_torchvision_operators
 
     declare_torchvision_operators()
     import timm

@@ -167,7 +167,7 @@ def _write_weights(folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from runner.worker.subjects.torchvision import declare_torchvision_operators
+    from runner.worker.libraries import declare_torchvision_operators
 
     declare_torchvision_operators()
     from torchvision.models import resnet18, resnet34, resnet50

@@ -10,8 +10,8 @@ from runner.worker.converters.base import Order, range_key
 from runner.worker.converters.optimum_onnx import copy_configuration
 from runner.worker.converters.ort_int8 import is_large
 from runner.worker.evidence.isa import has_vnni
+from runner.worker.libraries import prepare_transformers
 from runner.worker.subjects.subject import FILES, ONNX, Form
-from runner.worker.subjects.torchvision import declare_torchvision_operators
 
 
 class Converter(base.Converter):
@@ -30,7 +30,7 @@ class Converter(base.Converter):
 
     def convert(self, order: Order, source: Path | None, target: Path) -> None:
         """Write ``model.onnx``."""
-        declare_torchvision_operators()  # Optimum imports torchvision
+        prepare_transformers()
         from optimum.onnxruntime import ORTQuantizer
         from optimum.onnxruntime.configuration import AutoQuantizationConfig
 

@@ -13,9 +13,10 @@ from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset
 from runner.worker.data.preprocessing import Preprocessing
 from runner.worker.failures import Refused, gist
+from runner.worker.libraries import declare_torchvision_operators
 from runner.worker.subjects.network import open_network
 from runner.worker.subjects.subject import Subject
-from runner.worker.subjects.torchvision import IMAGENET_CLASSES, declare_torchvision_operators, imagenet_classes
+from runner.worker.subjects.torchvision import IMAGENET_CLASSES, imagenet_classes
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,8 +6,6 @@ import difflib
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.job import Job
@@ -15,6 +13,7 @@ from runner.worker.artifacts.cache import Fetch
 from runner.worker.data.datasets import Dataset
 from runner.worker.data.preprocessing import Preprocessing, imagenet
 from runner.worker.failures import Unavailable, Unsupported
+from runner.worker.libraries import declare_torchvision_operators
 from runner.worker.subjects.network import open_network
 from runner.worker.subjects.subject import Subject
 
@@ -126,32 +125,3 @@ def _has_operators() -> bool:
     from torchvision.extension import _has_ops
 
     return bool(_has_ops())
-
-
-@cache
-def declare_torchvision_operators() -> None:
-    """Make ``import torchvision`` possible with a CPU build of PyTorch.
-
-    torchvision's wheel on PyPI is built for CUDA. With a CPU build of PyTorch its C++ library does not load, and its
-    import fails when it registers fake implementations of operators that are not defined. Declaring the schemas is
-    enough for classification models, which use none of these operators.
-    """
-    import importlib.util
-
-    import torch
-    from torch import library
-
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None or spec.origin is None:
-        return  # not installed: importing it reports that
-    try:
-        torch.ops.load_library(str(Path(spec.origin).with_name("_C.so")))
-    except OSError:  # built for another PyTorch
-        declared = library.Library("torchvision", "DEF")
-        declared.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        declared.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _keep_alive.append(declared)
-
-
-_keep_alive: list[Any] = []
-"""Library objects: a declaration is valid as long as its object exists."""

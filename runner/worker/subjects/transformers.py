@@ -14,12 +14,12 @@ from runner.worker.data.images import open_images
 from runner.worker.data.preprocessing import Preprocessing
 from runner.worker.data.texts import Encoder, open_texts
 from runner.worker.failures import BadInput
+from runner.worker.libraries import prepare_transformers
 from runner.worker.subjects.checkpoints.checkpoint import PIXELS, Checkpoint, checkpoint_recipe
 from runner.worker.subjects.checkpoints.hub import fresh_config, max_tokens, origin
 from runner.worker.subjects.checkpoints.published import class_names, picture_preparation
 from runner.worker.subjects.checkpoints.tokenizers import open_tokenizer, tokenizer_recipe
 from runner.worker.subjects.subject import BATCH, GENERATION, TOKENS, Port, Subject
-from runner.worker.subjects.torchvision import declare_torchvision_operators
 
 IMAGES = "image-classification"
 UNLIMITED = 1 << 20
@@ -28,7 +28,7 @@ UNLIMITED = 1 << 20
 
 def open_subject(job: Job, fetch: Fetch) -> tuple[Dataset, Subject]:
     """Return a job's samples and its checkpoint; see :class:`runner.worker.subjects.subject.Opener`."""
-    declare_torchvision_operators()  # Transformers and Optimum import torchvision
+    prepare_transformers()
     subject, seed = job.subject, job.run.seed
     preparation = picture_preparation(subject, fetch) if subject.task == IMAGES else None
     if preparation is not None:

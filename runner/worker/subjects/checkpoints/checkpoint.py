@@ -16,11 +16,11 @@ from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.data.datasets import FITTING_SAMPLES, Dataset
 from runner.worker.data.texts import TextBatch
 from runner.worker.failures import BadInput, Unsupported
+from runner.worker.libraries import prepare_transformers
 from runner.worker.subjects.checkpoints.hub import fetch_model, fresh_config, origin
 from runner.worker.subjects.checkpoints.tokenizers import open_tokenizer, tokenizer_recipe
 from runner.worker.subjects.state_dicts import load_into, read_state, shapes_of
 from runner.worker.subjects.subject import BATCH, CHECKPOINT, MODULE, Batch, Form, Port, Signature, Subject
-from runner.worker.subjects.torchvision import declare_torchvision_operators
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -155,7 +155,7 @@ class Checkpoint(Subject):
 
 def auto_class(task: str) -> Any:
     """Return the class of Transformers that loads models for a task."""
-    declare_torchvision_operators()  # transformers imports torchvision
+    prepare_transformers()
     import transformers
 
     return getattr(transformers, "AutoModel" if task == "embedding" else f"AutoModelFor{AUTO_CLASSES[task]}")

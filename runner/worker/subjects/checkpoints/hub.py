@@ -9,8 +9,8 @@ from typing import Any
 from runner.job import Subject
 from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.failures import BadInput, Unavailable
+from runner.worker.libraries import prepare_transformers
 from runner.worker.subjects.subject import GENERATION
-from runner.worker.subjects.torchvision import declare_torchvision_operators
 
 COMMIT_FILE = "commit"
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -111,7 +111,7 @@ def architecture_config(subject: Subject, **fields: Any) -> Any:
     Raises:
         BadInput: the architecture has no such field, or rejects its value.
     """
-    declare_torchvision_operators()  # transformers imports torchvision
+    prepare_transformers()
     from transformers import AutoConfig
 
     assert subject.architecture is not None

@@ -9,9 +9,9 @@ from runner.job import Subject
 from runner.worker.artifacts.cache import Fetch, Recipe
 from runner.worker.data.sentences import corpus
 from runner.worker.failures import BadInput
+from runner.worker.libraries import prepare_transformers
 from runner.worker.subjects.checkpoints.hub import fetch_model, origin
 from runner.worker.subjects.subject import GENERATION
-from runner.worker.subjects.torchvision import declare_torchvision_operators
 
 TRAINING_VERSION = 1
 """Part of the cache key. Increment it when the training changes: cached tokenizers become invalid."""
@@ -57,7 +57,7 @@ def tokenizer_recipe(subject: Subject, fetch: Fetch) -> Recipe:
 
 def open_tokenizer(folder: Path) -> Any:
     """Return the tokenizer of a folder."""
-    declare_torchvision_operators()  # transformers imports torchvision
+    prepare_transformers()
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
