@@ -20,7 +20,7 @@ PAGES = sorted(
     file
     for pattern in ("*.md", "docs/**/*.md", "experiments/*/README.md", "examples/**/*.md")
     for file in PROJECT.glob(pattern)
-    if file.name != "CHANGELOG.md"  # its commands are those of their time
+    if file.name not in ("CHANGELOG.md", "files-of-others.md")  # commands of their time, and with files of a registry
 )  # fmt: skip
 FENCED = re.compile(
     r"(?:^<!-- run:(?P<real>.*)-->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL

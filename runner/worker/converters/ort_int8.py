@@ -96,7 +96,7 @@ def quantise(
 
     prepared = target.with_name("prepared.onnx")
     prepare(source, prepared)
-    graph = _named(prepared).graph
+    graph = _as_quantiser_needs(prepared).graph
     softmax = any(node.op_type == "Softmax" for node in graph.node)
     attention = softmax if model_type is None else model_type == "transformer"
     methods = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
@@ -157,15 +157,27 @@ def _multiplications(node: Any, shapes: Mapping[str, list[int]]) -> int:
     return math.prod(first) * (second[-2] if transposed and len(second) > 1 else second[-1])
 
 
-def _named(file: Path) -> Any:
-    """Return a model in which every operation has a name, as the file then has it: a quantiser refers to them so."""
+def _as_quantiser_needs(file: Path) -> Any:
+    """Return a model as a quantiser needs it, and as the file then is: with named operations, and biases of a row.
+
+    A product and a sum of [1, N], as JAX and TensorFlow export them, are fused to a Gemm with a bias of [1, N], of
+    which ONNX Runtime 1.31's quantiser takes the whole row for one number.
+    """
     import onnx
 
     model = onnx.load(file, load_external_data=False)
-    unnamed = [(number, node) for number, node in enumerate(model.graph.node) if not node.name]
-    for number, node in unnamed:
-        node.name = f"{node.op_type}_{number}"
-    if unnamed:
+    stored = {one.name: one for one in model.graph.initializer}
+    changed = False
+    for number, node in enumerate(model.graph.node):
+        if not node.name:
+            node.name, changed = f"{node.op_type}_{number}", True
+        bias = stored.get(node.input[2]) if node.op_type == "Gemm" and len(node.input) > 2 else None
+        if bias is not None and len(bias.dims) == 2 and bias.dims[0] == 1:
+            flat = model.graph.initializer.add()
+            flat.CopyFrom(bias)
+            flat.name, flat.dims[:] = f"{bias.name}_of_{node.name}", bias.dims[1:]
+            node.input[2], changed = flat.name, True
+    if changed:
         onnx.save(model, file)
     return model
 

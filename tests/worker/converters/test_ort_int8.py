@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
 
 from runner.worker.converters.ort_int8 import activation_products, quantise, share_of_products
 
@@ -56,3 +57,28 @@ def test_their_share_is_counted(tmp_path):
     """Of 4 tokens and a width of 8: twice 4 × 4 × 8 of activations, twice 4 × 8 × 8 with weights."""
     graph = onnx.shape_inference.infer_shapes(onnx.load(attention(tmp_path / "a.onnx", 4))).graph
     assert share_of_products(graph, ["scores", "context"]) == pytest.approx(256 / (256 + 512))
+
+
+def test_a_bias_of_one_row(tmp_path):
+    """As JAX exports a dense layer: the quantiser fuses it to a Gemm with a bias of two dimensions."""
+    generator = np.random.default_rng(0)
+    stored = {"weights": (WIDTH, 5), "bias": (1, 5)}
+    values = [
+        numpy_helper.from_array(generator.standard_normal(shape).astype(np.float32), name)
+        for name, shape in stored.items()
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "weights"], ["product"], "dense"),
+        helper.make_node("Add", ["product", "bias"], ["y"], "add"),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", width])
+        for name, width in (("x", WIDTH), ("y", 5))
+    ]
+    graph = helper.make_graph(nodes, "dense", ends[:1], ends[1:], values)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "a.onnx")
+    batch = {"x": generator.standard_normal((64, WIDTH)).astype(np.float32)}
+    quantise(tmp_path / "a.onnx", tmp_path / "int8.onnx", [batch], reduce_range=False)
+    found, exact = (InferenceSession(tmp_path / name).run(None, batch)[0] for name in ("int8.onnx", "a.onnx"))
+    assert np.abs(found - exact).max() < 0.1
+    assert [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node].count("Gemm") == 1
