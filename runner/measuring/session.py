@@ -152,7 +152,7 @@ def prepare(command: Command, plans: Sequence[Plan], folder: Path, console: Cons
         say(console, f"resuming {store.folder.name}")
     for line in messages:
         say(console, line)
-    if config.measure.guards:
+    if any(plan.config.measure.guards and not plan.config.measure.check for plan in plans):
         for disturbance in at_rest(machine.cores):
             say(console, f"this machine is not at rest: {disturbance}; contaminated rounds will be repeated")
     tracker = Tracker(config.tracking, Path(config.output_dir), store.folder, lambda line: say(console, line))
