@@ -20,8 +20,8 @@ from runner.results.plan import Plan
 FIELD = "shard"
 AUTO = "auto"
 PATTERN = re.compile(rf"(\d+|{AUTO})/(\d+)")
-ARRAYS = {"SLURM_ARRAY_TASK_ID": "SLURM_ARRAY_TASK_MIN", "JOB_COMPLETION_INDEX": ""}
-"""Variables with the number of a job in its array, and the variable with the first number: SLURM's and Kubernetes'."""
+ARRAYS = ("SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX")
+"""Variables with the number of a job in its array: SLURM's and Kubernetes'."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,21 @@ def parse(text: str, variables: Mapping[str, str]) -> Shard:
 
 
 def _array_index(text: str, variables: Mapping[str, str]) -> int:
-    """Return the job's number in its array, from 0.
+    """Return the job's number in its array.
+
+    It is taken as it is, also if the array begins with another number than 0: a job that is submitted again alone must
+    have the part that it had.
 
     Raises:
-        ConfigurationError: this is no job of an array.
+        ConfigurationError: this is no job of an array, or the numbers of a whole array are not those of the parts.
     """
-    for name, first in ARRAYS.items():
-        if variables.get(name, "").isdecimal():
-            return int(variables[name]) - int(variables.get(first) or 0)
+    numbers = {name: int(value) for name, value in variables.items() if value.isdecimal()}
+    count = int(text.rpartition("/")[2])
+    if numbers.get("SLURM_ARRAY_TASK_COUNT") == count and numbers.get("SLURM_ARRAY_TASK_MAX") != count - 1:
+        raise _mistake(text, f"in an array that is numbered from 0: sbatch --array=0-{count - 1}")
+    for name in ARRAYS:
+        if name in numbers:
+            return numbers[name]
     raise _mistake(text, f"in a job that has {' or '.join(ARRAYS)}; elsewhere such as 0/8")
 
 

@@ -51,12 +51,16 @@ def test_a_single_block_is_cut(hydra_context):
     assert [len(cut(plans, Shard(index, 8))) for index in range(8)] == [1] * 6 + [0, 0]
 
 
+SLURM = {"SLURM_ARRAY_TASK_ID": "3"}
+
+
 @pytest.mark.parametrize(
     ("text", "variables", "index"),
     [
         ("2/8", {}, 2),
         ("auto/8", {"SLURM_ARRAY_TASK_ID": "3"}, 3),
-        ("auto/8", {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MIN": "1"}, 2),
+        ("auto/8", {**SLURM, "SLURM_ARRAY_TASK_MAX": "7", "SLURM_ARRAY_TASK_COUNT": "8"}, 3),
+        ("auto/8", {**SLURM, "SLURM_ARRAY_TASK_MAX": "3", "SLURM_ARRAY_TASK_COUNT": "1"}, 3),  # submitted again alone
         ("auto/8", {"JOB_COMPLETION_INDEX": "7"}, 7),
     ],
 )
@@ -74,6 +78,8 @@ def test_which_shard(text, variables, index):
         ("-1/4", {}, "I/N with I from 0 to N - 1"),
         ("auto/8", {}, "in a job that has SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX"),
         ("auto/2", {"JOB_COMPLETION_INDEX": "2"}, "from 0/2 to 1/2; this job is 2"),
+        ("auto/8", {**SLURM, "SLURM_ARRAY_TASK_MAX": "8", "SLURM_ARRAY_TASK_COUNT": "8"}, "sbatch --array=0-7"),
+        ("auto/4", {**SLURM, "SLURM_ARRAY_TASK_MAX": "6", "SLURM_ARRAY_TASK_COUNT": "4"}, "sbatch --array=0-3"),
     ],
 )
 def test_no_shard(text, variables, allowed):
