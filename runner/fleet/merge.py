@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -147,12 +147,13 @@ def _is_extended(target: Path) -> bool:
 
 
 def _check_one_command(sources: Sequence[Path]) -> None:
-    """Check that all parts measure the same.
+    """Check that all parts measure the same; each machine may have the folder of --config-dir elsewhere.
 
     Raises:
         NothingLaunched: two do not; the message shows both commands.
     """
-    first, *others = [(part, stored_command(part)[0].with_value("shard", None)) for part in sources]
+    commands = [replace(stored_command(part)[0].with_value("shard", None), config_dir=None) for part in sources]
+    first, *others = zip(sources, commands, strict=True)
     for part, command in others:
         if not command.measures_as(first[1]):
             words = "; ".join(

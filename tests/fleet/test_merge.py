@@ -125,6 +125,15 @@ def test_what_is_not_there_is_named(tmp_path):
     assert [str(parts[0] / "005_five" / "result.json") in line for line in found.unreadable] == [True]
 
 
+def test_folders_of_configuration_may_lie_elsewhere(tmp_path):
+    """As their machines have them: a row is the same if its fingerprint is."""
+    parts = [part(tmp_path / "a", {1: "one"}), part(tmp_path / "b", {2: "two"})]
+    plan = json.loads((parts[1] / "plan.json").read_text())
+    plan["command"]["config_dir"] = "/home/of/another/conf"
+    (parts[1] / "plan.json").write_text(json.dumps(plan))
+    assert merge(parts, tmp_path / "whole").rows == 2
+
+
 def test_a_merged_sweep_is_a_part_like_any_other(tmp_path):
     """It counts for the shards that it was made of."""
     first, second = part(tmp_path / "a", {1: "one"}), part(tmp_path / "b", {2: "two"})
