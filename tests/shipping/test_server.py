@@ -191,6 +191,7 @@ def test_a_model_that_cannot_load_ends_the_server(folder, tmp_path):
     assert "serve.py: the model cannot be used" in done.stderr
 
 
+@pytest.mark.alone  # beside others it has a single core
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two instances need two cores")
 @pytest.mark.parametrize("instances", [2])
 def test_each_instance_has_its_own_cores(serve):
