@@ -10,9 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 
 from runner.analysis.statistics import Estimate
 from runner.config import composition
@@ -23,7 +20,6 @@ from runner.shipping import environment, packages
 from runner.shipping.folder import _lowest_sqnr_db, _sqnr_db, digest_of_facts, digests
 from runner.shipping.verify import State, check_files, check_outputs, judge
 from runner.worker.data.preprocessing import Preprocessing
-from runner.worker.shipped.preparations.texts import Preparation
 
 PYTHON = "/opt/venv/bin/python"
 
@@ -249,15 +245,3 @@ def test_pictures_are_prepared_as_they_were_measured(tmp_path, monkeypatch, squa
     assert [len(one["images"]) for one in batches] == [2, 2, 1]
     found = np.concatenate([one["images"] for one in batches])
     assert np.array_equal(found, np.stack([how.apply(open_picture(file)) for file in files]))
-
-
-def test_a_text_that_was_truncated_goes_on_from_where_it_was_read(tmp_path):
-    """Padding is not printed, and the tokenizer puts the spaces."""
-    words = ["[PAD]", "the", "film", "was", "good"]
-    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}))
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    how = {"limit": 3, "side": "left", "length": 3, "pad_id": 0, "pad_token": "[PAD]", "pad_type_id": 0}
-    texts = Preparation(tmp_path, {"task": "text-generation", "texts": how})
-    found = texts.describe(["the film was good", "was"], {"tokens": np.array([[4, 2], [4, 1]])})
-    assert found == ["the film was good film", "was good the"]

@@ -59,19 +59,16 @@ class Preparation:
             pairs = zip(outputs["start_logits"], outputs["end_logits"], strict=True)
             return [self._answer(text, *pair) for text, pair in zip(texts, pairs, strict=True)]
         if "tokens" in outputs:
-            return [self._continued(text, tokens) for text, tokens in zip(texts, outputs["tokens"], strict=True)]
+            return [
+                text + self._tokenizer.decode(list(tokens))
+                for text, tokens in zip(texts, outputs["tokens"], strict=True)
+            ]
         if self._facts["logits"] is None:
             return [f"{name}: {values.dtype} {list(values.shape)}" for name, values in outputs.items()]
         labels, best = self._facts["labels"], outputs[self._facts["logits"]].argmax(axis=1)
         return [
             f"{labels[str(number)] if labels else number}: {text}" for text, number in zip(texts, best, strict=True)
         ]
-
-    def _continued(self, text: str, tokens: Any) -> str:
-        """Return what the model read of a text, with the tokens that follow: words are joined as the tokenizer does."""
-        read = self._tokenizer.encode(text)
-        kept = [token for token, real in zip(read.ids, read.attention_mask, strict=True) if real]
-        return str(self._tokenizer.decode([*kept, *tokens]))
 
     def _answer(self, text: tuple[str, str], starts: Any, ends: Any) -> str:
         """Return the span of the context with the highest sum of both scores, as in BERT's code for SQuAD 2.0."""
