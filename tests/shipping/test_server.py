@@ -198,7 +198,10 @@ def test_each_instance_has_its_own_cores(serve):
     """Requests go to both; one that dies leaves the other to answer."""
     server = serve("--max-wait-ms", "0")
     first, second = _instances(server)
-    assert not os.sched_getaffinity(first) & os.sched_getaffinity(second)
+    deadline = time.monotonic() + 60  # the server is ready with its first instance; the other still starts
+    while os.sched_getaffinity(first) & os.sched_getaffinity(second):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     body = json.dumps({"inputs": GOOD}).encode()
     with ThreadPoolExecutor(8) as clients:
         answers = list(clients.map(server.ask, [body] * 400))
