@@ -40,9 +40,10 @@ def fastest_first(results: Sequence[Result]) -> list[Result]:
 
     There are none if several kinds of machines measured them: their speedups are over different baselines.
     """
-    if _has_several_machines(results):
+    measured = [one for one in results if _is_eligible(one)]
+    if _has_several_machines(measured):
         return []
-    judged = [one for one in results if _is_eligible(one) and _speed(one).verdict is not Verdict.too_noisy]
+    judged = [one for one in measured if _speed(one).verdict is not Verdict.too_noisy]
     allowed = [one for one in judged if one.accuracy is None or one.accuracy.gate is not Gate.failed]
     return sorted(allowed, key=lambda one: _speed(one).speedup.value, reverse=True)
 

@@ -157,7 +157,7 @@ def test_permanent_hog_gives_too_noisy(environment, tmp_path):
     """It starts in the middle of a run; the result describes the interference."""
     measured = hogged(environment, tmp_path, "measure.rounds=6", seconds=100)
     assert measured.verdict is Verdict.too_noisy
-    assert measured.rounds_contaminated > 6
+    assert measured.rounds_contaminated > 10
     assert measured.disturbances[0].startswith("other processes used ")
 
 

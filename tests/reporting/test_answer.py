@@ -8,7 +8,7 @@ from typing import Any
 
 from runner.analysis.accuracy import Accuracy, Gate
 from runner.analysis.statistics import Verdict, geometric_mean
-from runner.reporting.answer import answer
+from runner.reporting.answer import answer, fastest_first
 from runner.results.result import Replicate, Result
 from runner.results.status import Status
 from tests.reporting.test_progress import MEASURED
@@ -44,6 +44,14 @@ def test_the_fastest_that_passes_and_by_how_much():
         "answer: take fast: 2.41× (1.92 … 3.03) as fast as the baseline, and passes the gate "
         "(-0.25 points of accuracy, -1.00 … +0.50); it beats the next, next, by 1.10× (1.10 … 1.10), side by side"
     ]
+
+
+def test_two_kinds_of_machines_have_no_common_answer():
+    """Their speedups are over two baselines; a row without a number says nothing of a machine."""
+    here, there = (replace(side_by_side(name, [2.0, 2.1]), machine_class=name) for name in ("here", "there"))
+    assert answer([here, there])[0].startswith("answer: none. Each kind of machine has a baseline of its own")
+    assert fastest_first([here, there]) == []
+    assert fastest_first([here, replace(there, measurement=None)]) == [here]
 
 
 def test_what_cannot_be_told_apart():
